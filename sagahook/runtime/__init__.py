@@ -1,0 +1,1 @@
+"""The shell that the services share: settings, the consumers, the transactional writer, health."""

@@ -1,0 +1,91 @@
+"""What a service says of itself: `/health`, the probes and `/metrics` (api.md §7)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+from sagahook_schemas.envelope import rfc3339
+
+Status = Literal["healthy", "degraded", "unhealthy"]
+Check = Callable[[], Awaitable[Status]]
+
+_SEVERITY: dict[Status, int] = {"healthy": 0, "degraded": 1, "unhealthy": 2}
+
+
+class Health:
+    """The checks of one service.
+
+    A check answers quickly and never raises for a dependency that is away; `degraded` means the service
+    still does its work. Liveness looks only at `tick`: a loop that stopped, never at a dependency.
+    """
+
+    def __init__(self, *, stalled_after: float = 60.0) -> None:
+        self._checks: dict[str, Check] = {}
+        self._started = time.monotonic()
+        self._ticked: float | None = None
+        self._stalled_after = stalled_after
+        self.ready = False
+
+    def add(self, name: str, check: Check) -> None:
+        self._checks[name] = check
+
+    def tick(self) -> None:
+        """The service's main loop turned once."""
+        self._ticked = time.monotonic()
+
+    def is_live(self) -> bool:
+        return self._ticked is None or time.monotonic() - self._ticked < self._stalled_after
+
+    async def report(self) -> dict[str, Any]:
+        checks: dict[str, Status] = {name: await check() for name, check in self._checks.items()}
+        if not self.is_live():
+            checks["loop"] = "unhealthy"
+        worst = max(checks.values(), key=_SEVERITY.__getitem__, default="healthy")
+        return {
+            "status": worst,
+            "timestamp": rfc3339(datetime.now(UTC)),
+            "checks": checks,
+            "uptime": round(time.monotonic() - self._started, 3),
+        }
+
+
+def health_routes(health: Health) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health")
+    async def get_health() -> JSONResponse:
+        report = await health.report()
+        return JSONResponse(report, status_code=503 if report["status"] == "unhealthy" else 200)
+
+    @router.get("/livez")
+    async def live() -> JSONResponse:
+        return _probe(health.is_live())
+
+    @router.get("/readyz")
+    @router.get("/startupz")
+    async def ready() -> JSONResponse:
+        return _probe(health.ready)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _probe(passed: bool) -> JSONResponse:
+    return JSONResponse({"status": "ok" if passed else "unavailable"}, status_code=200 if passed else 503)
+
+
+def health_app(health: Health) -> FastAPI:
+    """The whole HTTP face of a service that has no other."""
+    app = FastAPI(title="sagahook health", docs_url=None, redoc_url=None)
+    app.include_router(health_routes(health))
+    return app

@@ -1,0 +1,88 @@
+"""What is deployed: a saga's triggers and steps, as data."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import sha256
+from typing import ClassVar
+
+from pydantic import Field
+
+from sagahook_schemas.base import AwareDatetime, Contract
+
+
+class Retry(Contract):
+    """When a failed attempt is tried again.
+
+    max: retries after the first attempt. initial, cap: seconds. The delay before retry n (from 1) is
+    `initial * factor ** (n - 1)`, at most `cap`, moved by up to ± `jitter` of itself. `non_retryable` names
+    exception classes that end the step at once.
+    """
+
+    max: int = Field(default=3, ge=0)
+    initial: float = Field(default=1.0, ge=0)
+    factor: float = Field(default=2.0, ge=1)
+    cap: float = Field(default=300.0, gt=0)
+    jitter: float = Field(default=0.1, ge=0, le=1)
+    non_retryable: tuple[str, ...] = ()
+
+    def delay(self, failures: int, dice: float) -> timedelta | None:
+        """How long to wait after the given number of failures; None when the retries are used up.
+
+        dice: uniform in [0, 1).
+        """
+        if failures > self.max:
+            return None
+        # The exponent is bounded because a float overflows long after the cap was reached.
+        base = min(self.cap, self.initial * self.factor ** min(failures - 1, 64))
+        return timedelta(seconds=base * (1 + self.jitter * (2 * dice - 1)))
+
+
+class TriggerDefinition(Contract):
+    """Which webhooks start the saga. `event` None: any event of the source. `idempotency_key`: a dotted path
+    into the body, whose value must be present; None: every webhook starts a saga of its own."""
+
+    source: str
+    event: str | None = None
+    idempotency_key: str | None = None
+
+    def wants(self, source: str, event_type: str) -> bool:
+        return self.source == source and self.event in (None, event_type)
+
+
+class CompensationDefinition(Contract):
+    """timeout: seconds for each attempt."""
+
+    timeout: float
+    retry: Retry
+
+
+class StepDefinition(Contract):
+    """timeout: seconds for each attempt. `compensation` None: nothing to undo."""
+
+    name: str
+    timeout: float
+    retry: Retry
+    compensation: CompensationDefinition | None = None
+
+
+class SagaDefinition(Contract):
+    """One version of a saga. Steps run in the order given; compensations in its reverse."""
+
+    ce_type: ClassVar[str] = "sagahook.definition.deployed.v1"
+
+    name: str
+    version: int = Field(ge=1)
+    triggers: tuple[TriggerDefinition, ...]
+    steps: tuple[StepDefinition, ...]
+    deployed_at: AwareDatetime | None = None
+
+    @property
+    def hash(self) -> str:
+        """Identifies what runs: the same for every deployment of the same definition."""
+        return sha256(self.model_copy(update={"deployed_at": None}).to_json()).hexdigest()[:16]
+
+    @property
+    def key(self) -> str:
+        """The record's key in `saga.definitions`."""
+        return f"{self.name}@{self.version}"

@@ -1,0 +1,128 @@
+"""CloudEvents 1.0 in Kafka binary mode: attributes travel as `ce_*` headers, the value is the data alone.
+
+Source of the mapping: the CloudEvents Kafka protocol binding, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+Header = tuple[str, bytes]
+
+JSON = "application/json"
+_SPEC = ("ce_specversion", b"1.0")
+_JSON_TYPE = ("content-type", JSON.encode())
+
+
+class InvalidEnvelope(ValueError):
+    """The record's headers are not a CloudEvent: it belongs in the dead-letter topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The attributes of one record.
+
+    `id` is unique within `source`. `sequence` counts a run's events from 1 without a gap. `epoch` is the
+    partition owner's term (it never decreases within a partition). `extensions` holds every further `ce_*`
+    attribute by its bare name.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    subject: str = ""
+    correlation_id: str = ""
+    causation_id: str = ""
+    saga_id: str = ""
+    run: int = 0
+    sequence: int = 0
+    epoch: int = 0
+    traceparent: str = ""
+    content_type: str = JSON
+    extensions: tuple[tuple[str, str], ...] = ()
+
+    def to_headers(self) -> list[Header]:
+        headers: list[Header] = [
+            _SPEC,
+            ("ce_id", self.id.encode()),
+            ("ce_source", self.source.encode()),
+            ("ce_type", self.type.encode()),
+            ("ce_time", rfc3339(self.time).encode()),
+            _JSON_TYPE if self.content_type == JSON else ("content-type", self.content_type.encode()),
+        ]
+        if self.subject:
+            headers.append(("ce_subject", self.subject.encode()))
+        if self.correlation_id:
+            headers.append(("ce_correlationid", self.correlation_id.encode()))
+        if self.causation_id:
+            headers.append(("ce_causationid", self.causation_id.encode()))
+        if self.saga_id:
+            headers.append(("ce_sagaid", self.saga_id.encode()))
+            headers.append(("ce_sagarun", b"%d" % self.run))
+        if self.sequence:
+            headers.append(("ce_sequence", b"%d" % self.sequence))
+        if self.epoch:
+            headers.append(("ce_epoch", b"%d" % self.epoch))
+        if self.traceparent:
+            headers.append(("traceparent", self.traceparent.encode()))
+        for name, value in self.extensions:
+            headers.append((f"ce_{name}", value.encode()))
+        return headers
+
+    @classmethod
+    def from_headers(cls, headers: Iterable[Header]) -> Envelope:
+        """Raises InvalidEnvelope where a required attribute is absent or malformed."""
+        found: dict[str, str] = {}
+        try:
+            for name, value in headers:
+                found[name] = value.decode()
+            known = {attribute: found.pop(header) for header, attribute in _TEXT.items() if header in found}
+            return cls(
+                id=found.pop("ce_id"),
+                source=found.pop("ce_source"),
+                type=found.pop("ce_type"),
+                time=parse_rfc3339(found.pop("ce_time")),
+                run=int(found.pop("ce_sagarun", 0)),
+                sequence=int(found.pop("ce_sequence", 0)),
+                epoch=int(found.pop("ce_epoch", 0)),
+                extensions=tuple(
+                    (name[3:], value)
+                    for name, value in found.items()
+                    if name.startswith("ce_") and name != "ce_specversion"
+                ),
+                **known,
+            )
+        except KeyError as missing:
+            raise InvalidEnvelope(f"the header {missing.args[0]} is missing") from None
+        except (ValueError, AttributeError) as invalid:
+            raise InvalidEnvelope(f"a header is malformed: {invalid}") from None
+
+    def extension(self, name: str) -> str:
+        """The extension's value, or "" where it is absent."""
+        return next((value for key, value in self.extensions if key == name), "")
+
+
+_TEXT = {
+    "ce_subject": "subject",
+    "ce_correlationid": "correlation_id",
+    "ce_causationid": "causation_id",
+    "ce_sagaid": "saga_id",
+    "traceparent": "traceparent",
+    "content-type": "content_type",
+}
+
+
+def rfc3339(time: datetime) -> str:
+    """UTC with a `Z`, to the millisecond."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Raises ValueError where the text is no time or names no zone."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"the time {text!r} names no zone")
+    return time

@@ -1,0 +1,49 @@
+"""Every identity that outlives a process, each made by exactly one function.
+
+They are derived, not drawn, so that a replay, a retry or another replica arrives at the same identity.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from typing import Literal
+from uuid import UUID, uuid5
+
+Phase = Literal["action", "compensation"]
+
+# Fixed for ever: changing a namespace would give every saga and delivery a new identity.
+_SAGAS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e001")
+_DELIVERIES = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e002")
+
+
+def saga_id(source: str, saga_name: str, idempotency_value: str) -> str:
+    """One saga for each (source, saga name, idempotency value).
+
+    Two sagas on one event never share an id, because the name is part of it. Where a trigger names no
+    idempotency key the value is the webhook's own `event_id`, so that every POST is a saga of its own.
+    The parts are joined by a character that JSON cannot hold unescaped, so that no two triples collide.
+    """
+    return str(uuid5(_SAGAS, f"{source}\x1f{saga_name}\x1f{idempotency_value}"))
+
+
+def idempotency_key(saga_id: str, run: int, step: str, phase: Phase) -> str:
+    """The key a participant deduplicates by: the same for every attempt, another for every run."""
+    return f"{saga_id}/{run}/{step}/{phase}"
+
+
+def saga_event_id(saga_id: str, run: int, sequence: int) -> str:
+    """The CloudEvents id of one event in a saga's log."""
+    return f"{saga_id}/{run}/{sequence}"
+
+
+def delivery_id(event_id: str, endpoint_id: str) -> str:
+    """One delivery for each (event, endpoint): a replay of the log finds it already there."""
+    return str(uuid5(_DELIVERIES, f"{event_id}\x1f{endpoint_id}"))
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: str, partitions: int) -> int:
+    """Where everything about a key lives, for ever. CRC-32 is librdkafka's `consistent` partitioner, so that
+    a consumer in any language can find a saga's partition without asking us."""
+    return zlib.crc32(key.encode()) % partitions

@@ -1,0 +1,145 @@
+"""The registry of topics: the one place for name, key, partitions, retention, limits, writers and readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+DEFAULT_PREFIX = "sagahook"
+DEFAULT_PARTITIONS = 4
+
+FOREVER = timedelta(milliseconds=-1)
+"""Kafka's `retention.ms=-1`."""
+
+CONTEXT_LIMIT = 256 * 1024
+"""Bytes of a saga's context, and of each step's result, as JSON."""
+
+BODY_LIMIT = 25 * 1024 * 1024
+"""The largest webhook body that a deployment may allow (GitHub's own limit)."""
+
+_RECORD = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic; every one has the deployment's number of partitions, because partition p of all of them
+    belongs together. `max_bytes`: the largest record. `dead_letters`: where its consumers put what they
+    cannot read."""
+
+    base: str
+    key: str
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    holds: str
+    compacted: bool = False
+    retention: timedelta = FOREVER
+    max_bytes: int = _RECORD
+
+    def name(self, prefix: str) -> str:
+        return f"{prefix}.{self.base}"
+
+    @property
+    def dead_letters(self) -> Topic:
+        return Topic(
+            base=f"{self.base}.dlq",
+            key=self.key,
+            writers=self.readers,
+            readers=("operators",),
+            holds=f"records of {self.base} that a consumer could not read or refused, with the reason",
+            retention=timedelta(days=30),
+            max_bytes=self.max_bytes,
+        )
+
+    def config(self) -> dict[str, str]:
+        """The topic's settings in Kafka's own words."""
+        settings = {
+            "max.message.bytes": str(self.max_bytes + 64 * 1024),
+            "message.timestamp.type": "CreateTime",
+        }
+        if self.compacted:
+            # The lag is bounded so that a snapshot cannot be superseded a million times before it is cleaned;
+            # tombstones outlive the longest restore.
+            return settings | {
+                "cleanup.policy": "compact",
+                "max.compaction.lag.ms": str(3_600_000),
+                "delete.retention.ms": str(86_400_000),
+                "min.cleanable.dirty.ratio": "0.3",
+            }
+        retention = -1 if self.retention == FOREVER else int(self.retention.total_seconds() * 1000)
+        return settings | {
+            "cleanup.policy": "delete",
+            "retention.ms": str(retention),
+            "retention.bytes": "-1",
+        }
+
+
+WEBHOOKS_RECEIVED = Topic(
+    "webhooks.received",
+    key="event_id",
+    writers=("ingest",),
+    readers=("saga-runner", "tracker", "ingest"),
+    holds="one record for each 202: the raw body, byte for byte, with its content type",
+    max_bytes=BODY_LIMIT,
+)
+WEBHOOKS_ROUTED = Topic(
+    "webhooks.routed",
+    key="event_id",
+    writers=("saga-runner",),
+    readers=("tracker",),
+    holds="which sagas a webhook asked for, or why none",
+)
+SAGA_DEFINITIONS = Topic(
+    "saga.definitions",
+    key="saga name @ version",
+    writers=("saga-runner",),
+    readers=("ingest", "tracker"),
+    holds="what is deployed",
+    compacted=True,
+)
+SAGA_COMMANDS = Topic(
+    "saga.commands",
+    key="saga_id",
+    writers=("saga-runner",),
+    readers=("saga-runner",),
+    holds="what a saga's owner is asked to do",
+    retention=timedelta(days=7),
+)
+SAGA_EVENTS = Topic(
+    "saga.events",
+    key="saga_id",
+    writers=("saga-runner",),
+    readers=("tracker", "notifier", "anyone"),
+    holds="the saga log: the source of truth",
+)
+SAGA_STATE = Topic(
+    "saga.state",
+    key="saga_id",
+    writers=("saga-runner",),
+    readers=("saga-runner",),
+    holds="snapshots for a quick restart; deleting them costs only time",
+    compacted=True,
+    max_bytes=8 * 1024 * 1024,
+)
+NOTIFICATIONS = Topic(
+    "notifications",
+    key="delivery id",
+    writers=("notifier",),
+    readers=("tracker",),
+    holds="what became of each outbound webhook",
+    retention=timedelta(days=30),
+)
+
+TOPICS: tuple[Topic, ...] = (
+    WEBHOOKS_RECEIVED,
+    WEBHOOKS_ROUTED,
+    SAGA_DEFINITIONS,
+    SAGA_COMMANDS,
+    SAGA_EVENTS,
+    SAGA_STATE,
+    NOTIFICATIONS,
+)
+DEAD_LETTER_TOPICS: tuple[Topic, ...] = tuple(
+    topic.dead_letters
+    for topic in (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_COMMANDS, SAGA_EVENTS, NOTIFICATIONS)
+)
+ALL_TOPICS: tuple[Topic, ...] = TOPICS + DEAD_LETTER_TOPICS

@@ -1,0 +1,77 @@
+"""A webhook's way in: what was received and what it asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from sagahook_schemas.base import Contract
+from sagahook_schemas.envelope import Envelope
+
+RECEIVED = "sagahook.webhook.received.v1"
+
+
+def received_envelope(
+    *,
+    event_id: str,
+    source: str,
+    event_type: str,
+    time: datetime,
+    correlation_id: str,
+    content_type: str,
+    idempotency_key_hash: str = "",
+    body_hash: str = "",
+    notify_url: str = "",
+    traceparent: str = "",
+) -> Envelope:
+    """The envelope of `webhook.received`; the record's value is the raw body, byte for byte.
+
+    `event_type` may be empty. `idempotency_key_hash` and `body_hash` are SHA-256 in hex and are given only
+    where the sender set an Idempotency-Key; the key itself never enters the log.
+    """
+    extensions = [("webhooksource", source)]
+    if idempotency_key_hash:
+        extensions += [("idempotencykeyhash", idempotency_key_hash), ("bodyhash", body_hash)]
+    if notify_url:
+        extensions.append(("notifyurl", notify_url))
+    return Envelope(
+        id=event_id,
+        source=f"/webhooks/{source}",
+        type=RECEIVED,
+        time=time,
+        subject=event_type,
+        correlation_id=correlation_id,
+        content_type=content_type,
+        traceparent=traceparent,
+        extensions=tuple(extensions),
+    )
+
+
+class RoutedSaga(Contract):
+    """One saga that a webhook asked for."""
+
+    saga_id: str
+    name: str
+
+
+class RouteError(Contract):
+    """A trigger whose own code failed: that route is lost, the webhook's others are not."""
+
+    name: str
+    error: str
+
+
+class WebhookRouted(Contract):
+    """Which sagas a webhook asked for, or why none.
+
+    `outcome` is `triggered` where at least one saga was asked for, `failed` where none was because triggers
+    failed or the event could not be read, else `ignored`; `reason` says why for the last two.
+    """
+
+    ce_type: ClassVar[str] = "sagahook.webhook.routed.v1"
+
+    source: str
+    outcome: Literal["triggered", "ignored", "failed"]
+    sagas: tuple[RoutedSaga, ...] = ()
+    errors: tuple[RouteError, ...] = ()
+    reason: str | None = None
