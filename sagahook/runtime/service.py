@@ -1,0 +1,67 @@
+"""How every process runs: its HTTP face, its loop, and an orderly stop on SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from sagahook.runtime.logging import get_logger
+from sagahook.runtime.settings import ServiceSettings
+
+log = get_logger(__name__)
+
+Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""A service's loop. It returns soon after the event is set, having finished what it had accepted."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the process has one owner of signals, `run_service`."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), backlog=2048, family=family)
+    listening.setblocking(False)
+    return listening
+
+
+def run_service(settings: ServiceSettings, app: FastAPI, main: Main) -> None:
+    """Serve `app` and run `main` until SIGTERM or SIGINT, then let both finish.
+
+    A failure of either ends the process: its supervisor starts a new one.
+    """
+    uvloop.run(_run(settings, app, main))
+
+
+async def _run(settings: ServiceSettings, app: FastAPI, main: Main) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    listening = bind(settings.http_host, settings.http_port)
+    server = _Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5)
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
+    working = asyncio.create_task(main(stopping), name="main")
+    log.info("service.started", port=listening.getsockname()[1])
+    await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.set()
+    try:
+        await working
+    finally:
+        server.should_exit = True
+        await serving
+        log.info("service.stopped")
