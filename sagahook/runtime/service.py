@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -25,8 +25,9 @@ Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the process has one owner of signals, `run_service`."""
 
-    def capture_signals(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
 
 def bind(host: str, port: int) -> socket.socket:
