@@ -1,0 +1,155 @@
+"""Apache Kafka on this machine: one real broker, which is its own controller."""
+
+import asyncio
+import base64
+import shutil
+import struct
+import uuid
+from functools import partial
+from pathlib import Path
+
+from sagahook.embedded.kafka_runtime import KafkaRuntime
+from sagahook.embedded.ports import free_port, on_free_port
+from sagahook.embedded.process import Child
+
+START_SECONDS = 60
+STOP_SECONDS = 10
+MAX_MESSAGE_BYTES = 26 * 1024 * 1024  # the largest webhook body that GitHub sends, and its envelope
+
+_API_VERSIONS = struct.pack(
+    ">ihhih", 10, 18, 0, 1, -1
+)  # size, api key, its version, correlation id, client id
+
+# One broker, so one replica of everything. The internal topics are small because each of their partitions
+# costs files and start-up time; the session time-out may be low because tests wait for it to pass.
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=CLIENTS://127.0.0.1:{port}
+listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENTS
+controller.listener.names=CONTROLLER
+log.dirs={logs}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+message.max.bytes={max_message_bytes}
+replica.fetch.max.bytes={max_message_bytes}
+num.network.threads=2
+num.io.threads=4
+log.cleaner.dedupe.buffer.size=8388608
+metric.reporters=
+"""
+
+
+class EmbeddedKafka:
+    """A broker on 127.0.0.1 with its data under `data`, which a later broker can go on with.
+
+    After it died, `start()` brings it back on the same port. `flags` are the JVM's; by default those that
+    make it start quickly.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        runtime: KafkaRuntime,
+        *,
+        log: Path | None = None,
+        heap_mb: int = 256,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        flags: tuple[str, ...] | None = None,
+    ) -> None:
+        self._data = data
+        self._runtime = runtime
+        self._log = log or data / "kafka.log"
+        self._heap_mb = heap_mb
+        self._max_message_bytes = max_message_bytes
+        self._flags = runtime.archive_flags() if flags is None else flags
+        self._port: int | None = None
+        self._child: Child | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port`, known once start() has chosen it."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child and self._child.exit_code is None else None
+
+    async def start(self) -> None:
+        """Returns when the broker answers. Raises StackError with the end of its log when it does not."""
+        format_storage(self._data / "logs", self._runtime.checkpoint)
+        if self._port:
+            await self._run(self._port)
+        else:
+            self._port = await on_free_port(self._run)
+
+    async def wait(self) -> int | None:
+        """Returns the exit code when the broker ends."""
+        return await self._child.wait() if self._child else None
+
+    async def stop(self, grace: float = STOP_SECONDS) -> None:
+        if self._child:
+            await self._child.stop(grace)
+
+    async def _run(self, port: int) -> None:
+        properties = self._data / "server.properties"
+        write_properties(properties, self._data / "logs", port, self._max_message_bytes)
+        self._child = await Child.spawn(
+            self._runtime.command(
+                "kafka.Kafka", str(properties), heap_mb=self._heap_mb, log=self._log, flags=self._flags
+            )
+        )
+        await self._child.until(partial(_answers, port), name="Kafka", seconds=START_SECONDS)
+
+
+def write_properties(path: Path, logs: Path, port: int, max_message_bytes: int) -> None:
+    path.write_text(
+        _PROPERTIES.format(
+            logs=logs, port=port, controller_port=free_port(), max_message_bytes=max_message_bytes
+        )
+    )
+
+
+def format_storage(logs: Path, checkpoint: Path) -> None:
+    """What Kafka's `format` command does to a new data directory, without the second that it takes."""
+    if (logs / "meta.properties").exists():
+        return
+    logs.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(checkpoint, logs / "bootstrap.checkpoint")
+    new = logs / "meta.properties.new"
+    new.write_text(f"version=1\ncluster.id={new_id()}\ndirectory.id={new_id()}\nnode.id=1\n")
+    new.replace(logs / "meta.properties")
+
+
+def new_id() -> str:
+    """An id as Kafka makes them: a UUID in 22 characters of base 64, none of which is a leading dash."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
+        pass
+    return text
+
+
+async def _answers(port: int) -> bool:
+    """Whether the broker speaks: it serves requests only once it is registered and unfenced."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(_API_VERSIONS)
+        return len(await reader.read(4)) == 4
+    except OSError:
+        return False
+    finally:
+        writer.close()

@@ -1,0 +1,75 @@
+"""Real parts for the tests: Kafka and PostgreSQL, each once a session. A test that needs one never skips."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from sagahook.embedded.kafka import EmbeddedKafka
+from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.embedded.postgres import EmbeddedPostgres
+
+
+@pytest_asyncio.fixture(scope="session")
+async def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """`SAGAHOOK_TEST_KAFKA`; a container where `SAGAHOOK_TEST_CONTAINERS` is set; else an embedded broker."""
+    if given := os.environ.get("SAGAHOOK_TEST_KAFKA"):
+        yield given
+    elif os.environ.get("SAGAHOOK_TEST_CONTAINERS"):
+        from testcontainers.community.kafka import KafkaContainer
+
+        container = KafkaContainer("confluentinc/cp-kafka:8.0.0").with_kraft()
+        for name in ("TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "TRANSACTION_STATE_LOG_MIN_ISR"):
+            container.with_env(f"KAFKA_{name}", "1")
+        container.with_env("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
+        await asyncio.to_thread(container.start)
+        yield container.get_bootstrap_server()
+        await asyncio.to_thread(container.stop)
+    else:
+        kafka = EmbeddedKafka(tmp_path_factory.mktemp("kafka"), await prepare_kafka(), heap_mb=512)
+        await kafka.start()
+        yield kafka.bootstrap
+        await kafka.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """`SAGAHOOK_TEST_POSTGRES`; a container where `SAGAHOOK_TEST_CONTAINERS` is set; else an embedded one."""
+    if given := os.environ.get("SAGAHOOK_TEST_POSTGRES"):
+        yield given
+    elif os.environ.get("SAGAHOOK_TEST_CONTAINERS"):
+        from testcontainers.community.postgres import PostgresContainer
+
+        container = PostgresContainer("postgres:18", driver=None)
+        await asyncio.to_thread(container.start)
+        yield container.get_connection_url()
+        await asyncio.to_thread(container.stop)
+    else:
+        postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+        await postgres.start()
+        yield postgres.url
+        await postgres.stop()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that no other test uses, for its topics, groups and transactional ids."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of an empty database, dropped after the test."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(postgres_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
