@@ -15,6 +15,10 @@ Phase = Literal["action", "compensation"]
 # Fixed for ever: changing a namespace would give every saga and delivery a new identity.
 _SAGAS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e001")
 _DELIVERIES = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e002")
+_NOTIFY_ENDPOINTS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e003")
+
+NOTIFY_ENDPOINT_PREFIX = "notify-"
+"""No endpoint that people make has an id that begins so."""
 
 
 def saga_id(source: str, saga_name: str, idempotency_value: str) -> str:
@@ -40,6 +44,12 @@ def saga_event_id(saga_id: str, run: int, sequence: int) -> str:
 def delivery_id(event_id: str, endpoint_id: str) -> str:
     """One delivery for each (event, endpoint): a replay of the log finds it already there."""
     return str(uuid5(_DELIVERIES, f"{event_id}\x1f{endpoint_id}"))
+
+
+def notify_endpoint_id(source: str, url: str) -> str:
+    """One endpoint for each (source, URL that its webhooks named by X-Notify-URL): however often it is named,
+    it is told once of each event."""
+    return NOTIFY_ENDPOINT_PREFIX + str(uuid5(_NOTIFY_ENDPOINTS, f"{source}\x1f{url}"))
 
 
 @lru_cache(maxsize=65_536)
