@@ -1,0 +1,295 @@
+"""The consumer loop of the services whose offsets live in PostgreSQL, beside the rows they stand for.
+
+Kafka's group only says who reads what. Where to read on is what the last database transaction stored, so
+there is one way to recover, whatever happened: load the stored offsets, seek there, go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from sagahook.runtime.health import Status
+from sagahook.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+_IDLE_MS = 250
+"""How long a poll without records waits: what a stop may take, and how old the lag may be."""
+
+_REBALANCE_LIMIT = 2.0
+"""Seconds after which a poll that waits for a rebalance gives the loop a turn."""
+
+_SILENCE_LIMIT = 10.0
+"""Seconds without a word from Kafka after which the service calls itself degraded."""
+
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
+"""Seconds between tries while a dependency is away: doubled each time, up to the second."""
+
+
+class Unavailable(Exception):
+    """Try again later: something that the batch needs is away, and the text says what. Nothing of the batch
+    was kept, or all of it."""
+
+
+class OffsetsMoved(Exception):
+    """Load the offsets again: the stored ones are not those at which the batch began. It was handled before,
+    or another consumer owns the partition by now. Nothing of the batch was kept."""
+
+
+class OffsetOutOfRange(Exception):
+    """Call an operator: Kafka no longer holds the record that is next. Nothing was skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Every record of one partition from `first_offset` up to, but not including, `next_offset`.
+
+    There are fewer records than offsets where transactions left markers or were aborted; there may be none.
+    """
+
+    first_offset: int
+    next_offset: int
+    records: tuple[ConsumerRecord, ...]
+
+
+Batches = Mapping[TopicPartition, Batch]
+LoadOffsets = Callable[[Collection[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
+"""The next offset of each partition; one that is absent is read from the beginning of its log.
+Raises Unavailable."""
+Handle = Callable[[Batches], Awaitable[None]]
+"""Keeps all of the batches and their next offsets together, or nothing. Raises Unavailable, OffsetsMoved."""
+
+
+class BatchConsumer:
+    """One member of a consumer group that hands over what it read, all partitions together.
+
+    A database that is away is waited for, a broker that is away is waited for; a rebalance or a batch that
+    the database refuses (`OffsetsMoved`) means to read on from the stored offsets.
+
+    on_tick: called at every turn of the loop, at least every few seconds. max_records: the most that one call
+    of `handle` gets. session_timeout: seconds after which a dead member's partitions go to another.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        group: str,
+        topics: Collection[str],
+        load_offsets: LoadOffsets,
+        handle: Handle,
+        on_tick: Callable[[], None] = lambda: None,
+        max_records: int = 5_000,
+        session_timeout: float = 6.0,
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._topics = sorted(topics)
+        self._load_offsets = load_offsets
+        self._handle = handle
+        self._on_tick = on_tick
+        self._max_records = max_records
+        self._session_ms = int(session_timeout * 1000)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._assigned = False
+        self._next: dict[TopicPartition, int] | None = None
+        """The next offset of each assigned partition; None: to be loaded."""
+        self._heard = time.monotonic()
+        self._delay = _FIRST_DELAY
+        self._waits_for: str | None = None
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set; the batch in hand is finished. Raises OffsetOutOfRange."""
+        while not stopping.is_set():
+            try:
+                await self._consume(stopping)
+            except KafkaError as away:
+                await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
+
+    async def check(self) -> Status:
+        """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
+        silent = time.monotonic() - self._heard > _SILENCE_LIMIT
+        return "degraded" if silent or self._waits_for is not None else "healthy"
+
+    def lag(self, topic: str) -> int:
+        """Records of this member's partitions of the topic that are readable and were not handled yet."""
+        consumer, offsets = self._consumer, self._next
+        if consumer is None or offsets is None:
+            return 0
+        mine = [partition for partition in consumer.assignment() if partition.topic == topic]
+        ends = {partition: consumer.last_stable_offset(partition) or 0 for partition in mine}
+        return sum(max(0, ends[partition] - offsets.get(partition, ends[partition])) for partition in mine)
+
+    async def _consume(self, stopping: asyncio.Event) -> None:
+        """One consumer's life."""
+        consumer = self._new_consumer()
+        try:
+            await consumer.start()
+            self._consumer = consumer
+            consumer.subscribe(self._topics, listener=_Rebalances(self, consumer))
+            while not stopping.is_set():
+                self._on_tick()
+                await self._turn(consumer, stopping)
+        finally:
+            self._consumer, self._next, self._assigned = None, None, False
+            # Leaving the group is a courtesy; a broker that is away must not hold up the stop.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(consumer.stop(), 5.0)
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        # The assignor keeps its previous assignment in class attributes: a class of its own for each consumer
+        # keeps the groups of one process apart.
+        assignor = type("Sticky", (StickyPartitionAssignor,), {})
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            client_id=self._group,
+            group_id=self._group,
+            partition_assignment_strategy=(assignor,),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=self._session_ms,
+            heartbeat_interval_ms=self._session_ms // 4,
+            retry_backoff_ms=50,
+        )
+
+    async def _turn(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
+        try:
+            if self._assigned and self._next is None:
+                await self._resume(consumer)
+            polled = await self._poll(consumer)
+            offsets = self._next
+            if offsets is None:
+                return  # a rebalance came in between: what was polled will be read again
+            batches = await _batches(consumer, offsets, polled)
+            if batches:
+                await self._handle(batches)
+                offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
+        except Unavailable as away:
+            self._next = None
+            await self._wait(stopping, str(away))
+        except OffsetsMoved as moved:
+            self._next = None
+            log.warning("batch.refused", group=self._group, reason=str(moved))
+        else:
+            self._recovered()
+
+    async def _resume(self, consumer: AIOKafkaConsumer) -> None:
+        """Read on from where the last transaction ended."""
+        partitions = consumer.assignment()
+        offsets = dict(await self._load_offsets(partitions))
+        unread = [partition for partition in partitions if partition not in offsets]
+        if unread:
+            offsets.update(await consumer.beginning_offsets(unread))
+        if not self._assigned or consumer.assignment() != partitions:
+            return  # a rebalance came in between
+        for partition, offset in offsets.items():
+            consumer.seek(partition, offset)
+        consumer.resume(*partitions)
+        self._next = offsets
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        try:
+            async with asyncio.timeout(_REBALANCE_LIMIT):
+                polled: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
+                    timeout_ms=_IDLE_MS, max_records=self._max_records
+                )
+        except TimeoutError:  # getmany waits without a limit while the group rebalances
+            return {}
+        except OffsetOutOfRangeError as lost:
+            await self._refuse_to_skip(consumer, lost.args[0])
+            return {}
+        if polled or self._fetched_lately(consumer):
+            self._heard = time.monotonic()
+        return polled
+
+    def _fetched_lately(self, consumer: AIOKafkaConsumer) -> bool:
+        """Kafka answers a fetch also where there is nothing new. A member without partitions fetches nothing,
+        and is kept by its heartbeats."""
+        if not self._assigned:
+            return False
+        polls = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()]
+        since = (time.time() - _SILENCE_LIMIT / 2) * 1000
+        return not polls or any(at is not None and at > since for at in polls)
+
+    async def _refuse_to_skip(self, consumer: AIOKafkaConsumer, lost: Mapping[TopicPartition, int]) -> None:
+        for partition, offset in lost.items():
+            if self._next is None or self._next.get(partition) != offset:
+                continue  # the answer to a fetch from before the last seek
+            first = (await consumer.beginning_offsets([partition]))[partition]
+            end = (await consumer.end_offsets([partition]))[partition]
+            raise OffsetOutOfRange(
+                f"{self._group} must read {partition.topic}-{partition.partition} at offset {offset} next, "
+                f"but Kafka holds only {first} to {end}: records were deleted before they were read, or this "
+                "is not the cluster that the database belongs to. Nothing was skipped. Point the service at "
+                "the right cluster or restore the topic; or give it an empty database, to start over with "
+                "what the log still holds"
+            )
+
+    async def _wait(self, stopping: asyncio.Event, reason: str) -> None:
+        """Before another try; said once for each outage."""
+        if self._waits_for is None:
+            log.warning("batches.waiting", group=self._group, reason=reason)
+        self._waits_for = reason
+        self._on_tick()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), self._delay)
+        self._delay = min(self._delay * 2, _LONGEST_DELAY)
+
+    def _recovered(self) -> None:
+        if self._waits_for is not None and self._next is not None:
+            log.info("batches.recovered", group=self._group, waited_for=self._waits_for)
+            self._waits_for = None
+            self._delay = _FIRST_DELAY
+
+    def revoked(self) -> None:
+        self._assigned, self._next = False, None
+
+    def assigned(self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
+        """Quick, because heartbeats wait for it. Paused at a placeholder position, aiokafka neither fetches
+        nor looks for offsets committed to Kafka, of which there are none; `_resume` sets the real one."""
+        self._assigned, self._next = True, None
+        self._heard = time.monotonic()
+        consumer.pause(*partitions)
+        for partition in partitions:
+            consumer.seek(partition, 0)
+        log.info("partitions.assigned", group=self._group, partitions=_by_topic(partitions))
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    def __init__(self, batches: BatchConsumer, consumer: AIOKafkaConsumer) -> None:
+        self._batches = batches
+        self._consumer = consumer
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        self._batches.revoked()
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._batches.assigned(self._consumer, assigned)
+
+
+async def _batches(
+    consumer: AIOKafkaConsumer,
+    offsets: Mapping[TopicPartition, int],
+    polled: Mapping[TopicPartition, list[ConsumerRecord]],
+) -> dict[TopicPartition, Batch]:
+    """What was polled, and the partitions where only markers were passed."""
+    batches = {}
+    for partition, first in offsets.items():
+        position = await consumer.position(partition)  # does not wait: every position was set by a seek
+        if position != first:
+            batches[partition] = Batch(first, position, tuple(polled.get(partition, ())))
+    return batches
+
+
+def _by_topic(partitions: Collection[TopicPartition]) -> dict[str, int]:
+    return dict(sorted(Counter(partition.topic for partition in partitions).items()))
