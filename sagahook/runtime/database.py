@@ -1,0 +1,72 @@
+"""The connections to PostgreSQL of the services that keep rows there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+from orjson import dumps, loads
+
+from sagahook.runtime.batches import Unavailable
+from sagahook.runtime.settings import DatabaseSettings
+
+CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 30.0
+
+
+class NotMigrated(Exception):
+    """Call an operator: the tables are not there."""
+
+
+async def open_pool(settings: DatabaseSettings) -> asyncpg.Pool:
+    """Succeeds also while the database is away: connections are made when they are needed. jsonb is read and
+    written as Python values."""
+    return await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=0,
+        max_size=settings.database_pool,
+        timeout=CONNECT_SECONDS,
+        command_timeout=COMMAND_SECONDS,
+        init=_read_json,
+    )
+
+
+async def _read_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=lambda value: dumps(value).decode(), decoder=loads
+    )
+
+
+@contextmanager
+def reaching_database() -> Iterator[None]:
+    """Around every use of a pool: raises Unavailable where the database is away for now, and NotMigrated where
+    its tables are missing. Any other refusal is a fault of ours and passes through."""
+    try:
+        yield
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.UndefinedColumnError,
+    ) as missing:
+        raise NotMigrated(
+            f"the database lacks what this version needs ({missing}): run this service's `migrate` first"
+        ) from missing
+    except Exception as error:
+        if not _is_away(error):
+            raise
+        raise Unavailable(f"PostgreSQL is away: {error or repr(error)}") from error
+
+
+def _is_away(error: Any) -> bool:
+    if type(error) is asyncpg.InterfaceError:
+        return "closed" in str(error)  # the connection was lost in the middle of a transaction
+    return isinstance(
+        error,
+        OSError  # TimeoutError too
+        | asyncpg.PostgresConnectionError
+        | asyncpg.OperatorInterventionError  # it is starting, or shutting down
+        | asyncpg.InsufficientResourcesError
+        | asyncpg.TransactionRollbackError,  # a deadlock, or a conflict
+    )
