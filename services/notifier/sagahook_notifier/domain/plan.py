@@ -1,0 +1,200 @@
+"""From the log's events to deliveries: pure. What is already there arrives as `Known`, what is to be stored
+leaves as `Plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sagahook.runtime.sources import Sources
+from sagahook_notifier.domain.endpoints import (
+    FINAL_TYPES,
+    PayloadFormat,
+    Subscriber,
+    check_url,
+    fine_type,
+)
+from sagahook_notifier.domain.payloads import render
+from sagahook_notifier.domain.sagas import FINAL, SagaView, evolve
+from sagahook_schemas import sagas, steps
+from sagahook_schemas.base import Contract
+from sagahook_schemas.envelope import Envelope
+from sagahook_schemas.identity import delivery_id, notify_endpoint_id
+
+Event = tuple[Envelope, Contract]
+
+PROGRESS_MARKS = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyEndpoint:
+    """An endpoint that a webhook named for itself; what is sent to it is signed with its source's secret."""
+
+    endpoint_id: str
+    url: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Such an endpoint waits for the end of a saga, under the correlation id that named it first.
+
+    run, sequence: the event that asked. Only what came after it counts, so that a replay finds no ends that
+    the first reading did not.
+    """
+
+    saga_id: str
+    endpoint_id: str
+    correlation_id: str
+    run: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """`delivery_id` derives from the event and the endpoint, so that a replay arrives at the same one."""
+
+    delivery_id: str
+    endpoint_id: str
+    event_id: str
+    event_type: str
+    saga_id: str
+    run: int
+    correlation_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store holds of a batch's sagas, and the endpoints that hear of every saga."""
+
+    views: Mapping[str, SagaView]
+    subscriptions: Sequence[Subscription]
+    subscribers: Sequence[Subscriber]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a batch of events changes. Storing it twice changes nothing."""
+
+    views: dict[str, SagaView] = field(default_factory=dict)
+    endpoints: dict[str, NotifyEndpoint] = field(default_factory=dict)
+    subscriptions: list[Subscription] = field(default_factory=list)
+    deliveries: list[NewDelivery] = field(default_factory=list)
+
+
+def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:
+    """What becomes of a batch. Events that were folded in before are passed over."""
+    made = Plan()
+    waiting: dict[str, dict[str, Subscription]] = {}
+    for subscription in known.subscriptions:
+        waiting.setdefault(subscription.saga_id, {})[subscription.endpoint_id] = subscription
+
+    for envelope, event in events:
+        saga = envelope.saga_id
+        before = made.views.get(saga) or known.views.get(saga)
+        if before is not None and before.has_seen(envelope):
+            continue
+        view = evolve(before, envelope, event)
+        made.views[saga] = view
+
+        asking = _notify_endpoint(event, sources)
+        if asking is not None and asking.endpoint_id not in waiting.setdefault(saga, {}):
+            subscription = Subscription(
+                saga, asking.endpoint_id, envelope.correlation_id, envelope.run, envelope.sequence
+            )
+            waiting[saga][asking.endpoint_id] = subscription
+            made.endpoints[asking.endpoint_id] = asking
+            made.subscriptions.append(subscription)
+
+        types = event_types(event, before, view)
+        told = _told(types, envelope, view, known.subscribers)
+        if isinstance(event, sagas.SagaJoined):
+            if asking is not None and view.state in FINAL:
+                # The end that it asks for has come already: this event answers it.
+                told.append(_Told(asking.endpoint_id, _final_type(view), envelope.correlation_id))
+        elif types[0] in FINAL_TYPES:
+            told += [
+                _Told(waiter.endpoint_id, types[0], waiter.correlation_id)
+                for waiter in waiting.get(saga, {}).values()
+                if (waiter.run, waiter.sequence) < (envelope.run, envelope.sequence)
+            ]
+        made.deliveries += [_delivery(each, envelope, event, view) for each in told]
+    return made
+
+
+def event_types(event: Contract, before: SagaView | None, after: SagaView) -> tuple[str, ...]:
+    """An event's outbound names, the coarse before the fine: an endpoint hears of one event once."""
+    fine = fine_type(event.ce_type)
+    match event:
+        case sagas.SagaStarted():
+            return ("task_started", fine)
+        case sagas.SagaCompleted():
+            return ("task_completed", fine)
+        case sagas.SagaRolledBack() | sagas.SagaFailed():
+            return ("task_failed", fine)
+        case steps.StepCompleted(phase="action"):
+            reached = before.progress if before is not None else 0.0
+            crossed = any(reached < mark <= after.progress < 1 for mark in PROGRESS_MARKS)
+            return ("task_progress", fine) if crossed else (fine,)
+        case _:
+            return (fine,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    endpoint_id: str
+    event_type: str
+    correlation_id: str
+    payload_format: PayloadFormat = "standard"
+
+
+def _told(
+    types: tuple[str, ...], envelope: Envelope, view: SagaView, subscribers: Sequence[Subscriber]
+) -> list[_Told]:
+    told = []
+    for subscriber in subscribers:
+        name = subscriber.type_for(types, view.source, envelope.time)
+        if name is not None:
+            told.append(
+                _Told(subscriber.endpoint_id, name, envelope.correlation_id, subscriber.payload_format)
+            )
+    return told
+
+
+def _delivery(told: _Told, envelope: Envelope, event: Contract, view: SagaView) -> NewDelivery:
+    return NewDelivery(
+        delivery_id=delivery_id(envelope.id, told.endpoint_id),
+        endpoint_id=told.endpoint_id,
+        event_id=envelope.id,
+        event_type=told.event_type,
+        saga_id=view.saga_id,
+        run=view.run,
+        correlation_id=told.correlation_id,
+        body=render(
+            told.payload_format,
+            told.event_type,
+            envelope=envelope,
+            event=event,
+            view=view,
+            correlation_id=told.correlation_id,
+        ),
+    )
+
+
+def _final_type(view: SagaView) -> str:
+    return "task_completed" if view.state == "COMPLETED" else "task_failed"
+
+
+def _notify_endpoint(event: Contract, sources: Sources) -> NotifyEndpoint | None:
+    """The endpoint that the event's webhook asked for, where its source may ask and can sign."""
+    if not isinstance(event, sagas.SagaStarted | sagas.SagaJoined) or event.notify_url is None:
+        return None
+    source = sources.get(event.source)
+    if source is None or not source.allow_notify_url or source.secret is None:
+        return None
+    try:
+        check_url(event.notify_url)
+    except ValueError:
+        return None
+    return NotifyEndpoint(notify_endpoint_id(event.source, event.notify_url), event.notify_url, event.source)

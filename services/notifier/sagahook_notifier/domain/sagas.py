@@ -1,0 +1,116 @@
+"""What the notifier remembers of each saga, folded from its log: what a webhook about it will say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orjson import dumps
+
+from sagahook_schemas import sagas, steps
+from sagahook_schemas.base import Contract, JsonValue
+from sagahook_schemas.envelope import Envelope
+
+FINAL = frozenset({"COMPLETED", "ROLLED_BACK", "FAILED"})
+"""The states in which nothing more happens, unless an operator asks for another run."""
+
+RESULTS_LIMIT = 64 * 1024
+"""Bytes of all step results, as JSON, that an outbound webhook carries."""
+
+CORRELATIONS_LIMIT = 50
+"""Correlation ids that are remembered of one saga: the first ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class SagaView:
+    """A saga's newest run. `sequence` is that of the last event that was folded in.
+
+    state: by its name in api.md §1. results: by step; None once they outgrew `RESULTS_LIMIT`.
+    error: why it failed or stands still.
+    """
+
+    saga_id: str
+    run: int
+    sequence: int
+    name: str
+    source: str = ""
+    correlation_ids: tuple[str, ...] = ()
+    state: str = "EXECUTING"
+    total_steps: int = 0
+    completed_steps: int = 0
+    results: dict[str, JsonValue] | None = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1."""
+        if self.state == "COMPLETED":
+            return 1.0
+        return self.completed_steps / self.total_steps if self.total_steps else 0.0
+
+    def has_seen(self, envelope: Envelope) -> bool:
+        """Whether the event was folded in before (or belongs to an earlier run): this is a replay."""
+        return (envelope.run, envelope.sequence) <= (self.run, self.sequence)
+
+
+def evolve(view: SagaView | None, envelope: Envelope, event: Contract) -> SagaView:
+    """The view after one event. Total: an event without a beginning, or of no interest, only moves the
+    sequence on."""
+    if view is None:
+        view = SagaView(envelope.saga_id, envelope.run, 0, name=envelope.subject)
+    return replace(_fold(view, event), run=envelope.run, sequence=envelope.sequence)
+
+
+def _fold(view: SagaView, event: Contract) -> SagaView:
+    changes: dict[str, Any] = {}
+    match event:
+        case sagas.SagaStarted():
+            changes = {
+                "name": event.name,
+                "source": event.source,
+                "correlation_ids": _with(view.correlation_ids, event.correlation_id),
+                "state": "EXECUTING",
+                "total_steps": event.total_steps,
+                "completed_steps": 0,
+                "results": {},
+                "error": None,
+            }
+        case sagas.SagaJoined():
+            changes = {
+                "name": event.name,
+                "source": view.source or event.source,
+                "state": event.state,
+                "correlation_ids": _with(view.correlation_ids, event.correlation_id),
+            }
+        case steps.StepCompleted(phase="action"):
+            changes = {
+                "state": "EXECUTING",
+                "completed_steps": view.completed_steps + 1,
+                "results": _with_result(view.results, event.step, event.result),
+            }
+        case sagas.SagaCompensating():
+            changes = {"state": "COMPENSATING", "error": event.error}
+        case sagas.SagaCompleted():
+            changes = {"name": event.name, "state": "COMPLETED", "error": None}
+        case sagas.SagaRolledBack():
+            changes = {"name": event.name, "state": "ROLLED_BACK", "error": event.error}
+        case sagas.SagaFailed():
+            changes = {"name": event.name, "state": "FAILED", "error": event.error}
+        case sagas.SagaSuspended():
+            changes = {"state": "SUSPENDED", "error": event.reason}
+    return replace(view, **changes)
+
+
+def _with(correlation_ids: tuple[str, ...], further: str) -> tuple[str, ...]:
+    if further in correlation_ids or len(correlation_ids) >= CORRELATIONS_LIMIT:
+        return correlation_ids
+    return (*correlation_ids, further)
+
+
+def _with_result(
+    results: dict[str, JsonValue] | None, step: str, result: JsonValue
+) -> dict[str, JsonValue] | None:
+    if results is None or result is None:
+        return results
+    together = results | {step: result}
+    return together if len(dumps(together)) <= RESULTS_LIMIT else None
