@@ -23,7 +23,7 @@ from sagahook.runtime.logging import get_logger
 log = get_logger(__name__)
 
 _IDLE_MS = 250
-"""How long a poll without records waits: what a stop may take, and how old the lag may be."""
+"""How long a poll without records waits, here and at the broker: what a stop or a seek may have to wait for."""
 
 _REBALANCE_LIMIT = 2.0
 """Seconds after which a poll that waits for a rebalance gives the loop a turn."""
@@ -117,8 +117,11 @@ class BatchConsumer:
 
     async def check(self) -> Status:
         """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
-        silent = time.monotonic() - self._heard > _SILENCE_LIMIT
-        return "degraded" if silent or self._waits_for is not None else "healthy"
+        return "healthy" if self._waits_for is None else "degraded"
+
+    def partitions(self) -> frozenset[TopicPartition]:
+        """Those that this member reads at the moment."""
+        return frozenset(self._next or ())
 
     def lag(self, topic: str) -> int:
         """Records of this member's partitions of the topic that are readable and were not handled yet."""
@@ -157,9 +160,9 @@ class BatchConsumer:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
+            fetch_max_wait_ms=_IDLE_MS,
             session_timeout_ms=self._session_ms,
             heartbeat_interval_ms=self._session_ms // 4,
-            retry_backoff_ms=50,
         )
 
     async def _turn(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
@@ -167,13 +170,8 @@ class BatchConsumer:
             if self._assigned and self._next is None:
                 await self._resume(consumer)
             polled = await self._poll(consumer)
-            offsets = self._next
-            if offsets is None:
-                return  # a rebalance came in between: what was polled will be read again
-            batches = await _batches(consumer, offsets, polled)
-            if batches:
-                await self._handle(batches)
-                offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
+            if self._next is not None:  # else a rebalance came in between: what was polled is read again
+                await self._hand_over(await _batches(consumer, self._next, polled), self._next)
         except Unavailable as away:
             self._next = None
             await self._wait(stopping, str(away))
@@ -181,7 +179,12 @@ class BatchConsumer:
             self._next = None
             log.warning("batch.refused", group=self._group, reason=str(moved))
         else:
-            self._recovered()
+            self._say_how_it_goes()
+
+    async def _hand_over(self, batches: Batches, offsets: dict[TopicPartition, int]) -> None:
+        if batches:
+            await self._handle(batches)
+            offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
 
     async def _resume(self, consumer: AIOKafkaConsumer) -> None:
         """Read on from where the last transaction ended."""
@@ -236,20 +239,27 @@ class BatchConsumer:
             )
 
     async def _wait(self, stopping: asyncio.Event, reason: str) -> None:
-        """Before another try; said once for each outage."""
-        if self._waits_for is None:
-            log.warning("batches.waiting", group=self._group, reason=reason)
-        self._waits_for = reason
+        """Before another try."""
+        self._say_waiting(reason)
         self._on_tick()
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), self._delay)
         self._delay = min(self._delay * 2, _LONGEST_DELAY)
 
-    def _recovered(self) -> None:
-        if self._waits_for is not None and self._next is not None:
+    def _say_how_it_goes(self) -> None:
+        """aiokafka reconnects by itself and says nothing to its caller; only the silence tells."""
+        if time.monotonic() - self._heard > _SILENCE_LIMIT:
+            self._say_waiting(f"Kafka at {self._bootstrap} has not answered for {_SILENCE_LIMIT:.0f} seconds")
+        elif self._waits_for is not None and self._next is not None:
             log.info("batches.recovered", group=self._group, waited_for=self._waits_for)
             self._waits_for = None
             self._delay = _FIRST_DELAY
+
+    def _say_waiting(self, reason: str) -> None:
+        """Once for each outage, not at every try."""
+        if self._waits_for is None:
+            log.warning("batches.waiting", group=self._group, reason=reason)
+        self._waits_for = reason
 
     def revoked(self) -> None:
         self._assigned, self._next = False, None
