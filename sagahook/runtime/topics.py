@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from sagahook.runtime.logging import get_logger
 from sagahook_schemas.topics import ALL_TOPICS, SAGA_EVENTS, Topic
+
+log = get_logger(__name__)
 
 
 class TopicsMismatch(Exception):
     """An operator must act: the topics are not as this deployment needs them."""
+
+
+class TopicsMissing(TopicsMismatch):
+    """The topics are not there yet: wait, or make them."""
 
 
 async def ensure_topics(
@@ -20,10 +28,10 @@ async def ensure_topics(
     prefix: str,
     partitions: int,
     *,
-    replication_factor: int = -1,
+    replication_factor: int | None = None,
     topics: Iterable[Topic] = ALL_TOPICS,
 ) -> None:
-    """Make the topics that are missing. `replication_factor` -1: the broker's default.
+    """Make the topics that are missing. `replication_factor` None: 3, or as many as there are brokers.
 
     Raises TopicsMismatch where a topic exists with another number of partitions: which saga lives where
     depends on that number.
@@ -31,12 +39,13 @@ async def ensure_topics(
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
+        brokers = len((await admin.describe_cluster())["brokers"])
         response = await admin.create_topics(
             [
                 NewTopic(
                     name=topic.name(prefix),
                     num_partitions=partitions,
-                    replication_factor=replication_factor,
+                    replication_factor=replication_factor or min(3, brokers),
                     topic_configs=topic.config(),
                 )
                 for topic in topics
@@ -72,7 +81,7 @@ async def partition_count(bootstrap: str, prefix: str) -> int:
     counts = {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
     missing = sorted(set(names) - counts.keys())
     if missing:
-        raise TopicsMismatch(
+        raise TopicsMissing(
             f"the topics {', '.join(missing)} do not exist: run `sagahook topics create --kafka {bootstrap} "
             f"--prefix {prefix}`"
         )
@@ -82,6 +91,18 @@ async def partition_count(bootstrap: str, prefix: str) -> int:
             f"the topics of prefix {prefix!r} must all have the same number of partitions ({listing})"
         )
     return counts[SAGA_EVENTS.name(prefix)]
+
+
+async def await_partition_count(bootstrap: str, prefix: str, stopping: asyncio.Event) -> int | None:
+    """As `partition_count`, but waits while Kafka is away or the topics are not made yet; None when stopped."""
+    while not stopping.is_set():
+        try:
+            return await partition_count(bootstrap, prefix)
+        except (KafkaError, OSError, TopicsMissing) as waiting:
+            log.warning("topics.waiting", error=str(waiting))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), 1.0)
+    return None
 
 
 async def _await_visible(admin: AIOKafkaAdminClient, names: set[str], timeout: float = 30.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cached_property
 from hashlib import sha256
 from typing import ClassVar
 
@@ -77,7 +78,7 @@ class SagaDefinition(Contract):
     steps: tuple[StepDefinition, ...]
     deployed_at: AwareDatetime | None = None
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Identifies what runs: the same for every deployment of the same definition."""
         return sha256(self.model_copy(update={"deployed_at": None}).to_json()).hexdigest()[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sagahook_schemas.base import Contract, JsonValue
+from sagahook_schemas.identity import Phase
 
 
 class SagaStarted(Contract):
@@ -89,7 +90,7 @@ class AttemptInFlight(Contract):
     saga_id: str
     run: int
     step: str
-    phase: str
+    phase: Phase
     attempt: int
 
 

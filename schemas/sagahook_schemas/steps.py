@@ -58,12 +58,12 @@ class StepRetryScheduled(Contract):
 
 
 class StepAttemptLost(Contract):
-    """The attempt's process went away while it ran, so its outcome is unknown. Three crashes suspend the
-    saga; a `drained` attempt was cancelled by an orderly stop and does not count."""
+    """The attempt will have no outcome. reason: `crash`, its process went away while it ran (three of them suspend
+    the saga); `stopped`, an orderly stop cancelled it; `never_begun`, its process let go before it began."""
 
     ce_type: ClassVar[str] = "sagahook.step.attempt_lost.v1"
 
     step: str
     phase: Phase
     attempt: int
-    reason: Literal["crash", "drained"]
+    reason: Literal["crash", "stopped", "never_begun"]

@@ -1,0 +1,1 @@
+"""The runner's edges: the Kafka log and the execution of actions."""

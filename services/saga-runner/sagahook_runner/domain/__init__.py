@@ -1,0 +1,1 @@
+"""The functional core: `decide` and `evolve`, pure and total."""

@@ -1,0 +1,171 @@
+"""Kafka transactions under a stable id: one call writes records and offsets, all or nothing.
+
+Fencing rests wholly on the transactional id (docs/decisions/0003): whoever starts a `TransactionalWriter` under
+an id shuts out every earlier writer of that id, alive, stalled or dead, and aborts what it left open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+)
+
+from sagahook_schemas.envelope import Header
+
+TRANSACTION_TIMEOUT_MS = 10_000
+"""After so long the broker itself aborts what a dead writer left open."""
+
+MAX_BATCH_BYTES = 1024 * 1024
+REQUEST_TIMEOUT_MS = 5_000
+
+_SMALLEST_GAP = 0.001
+"""Seconds between two transactions of one writer. The broker still writes the markers of the last one when its
+answer arrives; a transaction that begins at once is told CONCURRENT_TRANSACTIONS and waits 20 ms or more."""
+
+_FENCES = (
+    ProducerFenced,
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    OutOfOrderSequenceNumber,
+)
+
+
+class OwnershipLost(Exception):
+    """Discard what is in memory; take over anew only once the group confirms the assignment."""
+
+
+class Fenced(OwnershipLost):
+    """Another writer has this transactional id: nothing of this transaction was written."""
+
+
+class CommitUnknown(OwnershipLost):
+    """Whether the transaction was committed is not known. Only a new writer under the same id can tell, since
+    its start settles every earlier transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """A record on its way out. timestamp_ms: epoch milliseconds. value None: a tombstone."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    headers: list[Header]
+    timestamp_ms: int
+
+
+class TransactionalWriter:
+    """The only writer under its transactional id. After any failure it is of no more use: `abandon` it."""
+
+    def __init__(self, bootstrap: str, transactional_id: str, *, commit_timeout: float = 8.0) -> None:
+        self.transactional_id = transactional_id
+        self._commit_timeout = commit_timeout
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=2 * MAX_BATCH_BYTES,
+            # The default of 100 ms turns the broker's passing NOT_ENOUGH_REPLICAS, with which it answers a
+            # partition's first record in a transaction, into a stall.
+            retry_backoff_ms=5,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._ended_at = 0.0
+
+    async def start(self) -> None:
+        """Fence every earlier writer of this id and abort what it left open.
+
+        Raises OwnershipLost where the broker cannot be reached in time.
+        """
+        try:
+            async with asyncio.timeout(self._commit_timeout):
+                await self._producer.start()
+        except (TimeoutError, KafkaError, OSError) as failure:
+            raise OwnershipLost(f"cannot start under {self.transactional_id}: {failure!r}") from failure
+
+    async def ready(self) -> None:
+        """Wait until a transaction may begin. What gathers meanwhile goes with it."""
+        gap = _SMALLEST_GAP - (self._loop.time() - self._ended_at)
+        if gap > 0:
+            await asyncio.sleep(gap)
+
+    async def commit(
+        self, records: Iterable[OutRecord], offsets: Mapping[TopicPartition, int], group: str
+    ) -> None:
+        """Write the records and the group's offsets (the next to read) in one transaction.
+
+        Raises Fenced or CommitUnknown.
+        """
+        await self.ready()
+        try:
+            async with asyncio.timeout(self._commit_timeout):
+                await self._producer.begin_transaction()
+                sent = await self._send(records)
+                if offsets:
+                    await self._producer.send_offsets_to_transaction(dict(offsets), group)
+                # aiokafka would commit what is left when a batch failed: every batch must have arrived.
+                await asyncio.gather(*sent)
+                await self._producer.commit_transaction()
+        except _FENCES as fenced:
+            raise Fenced(f"{self.transactional_id} belongs to another writer: {fenced!r}") from fenced
+        except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
+            # aiokafka answers a call in the wrong state of its transaction with an assertion.
+            raise CommitUnknown(f"a commit of {self.transactional_id} failed: {failure!r}") from failure
+        self._ended_at = self._loop.time()
+
+    async def _send(self, records: Iterable[OutRecord]) -> list[Awaitable[object]]:
+        """Hand the records over in batches, and return what to await for each batch's arrival."""
+        batches: dict[tuple[str, int], Any] = {}
+        sent: list[Awaitable[object]] = []
+        for record in records:
+            place = (record.topic, record.partition)
+            batch = batches.get(place)
+            if batch is not None and _append(batch, record):
+                continue
+            if batch is not None:
+                sent.append(await self._producer.send_batch(batch, record.topic, partition=record.partition))
+            batch = batches[place] = self._producer.create_batch()
+            _append(batch, record)  # the first record fits whatever its size
+        for (topic, partition), batch in batches.items():
+            sent.append(await self._producer.send_batch(batch, topic, partition=partition))
+        return sent
+
+    async def stop(self) -> None:
+        """Close after the last commit was answered."""
+        await self._producer.stop()
+
+    async def abandon(self) -> None:
+        """Close without finishing anything: the next writer under this id settles what is open."""
+        producer = self._producer
+        producer._closed = True  # aiokafka has no public way to close without waiting for what is under way
+        sender = producer._sender.sender_task
+        if sender is not None:
+            # First of all: it must not repeat a request that was not answered.
+            sender.cancel()
+        with contextlib.suppress(TimeoutError, KafkaError, OSError):
+            async with asyncio.timeout(1.0):
+                await producer.client.close()
+
+
+def _append(batch: Any, record: OutRecord) -> bool:
+    """Whether the record still fitted."""
+    appended = batch.append(
+        timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=record.headers
+    )
+    return appended is not None

@@ -1,0 +1,26 @@
+"""`sagahook-runner`: routes webhooks to sagas and carries the sagas through."""
+
+from __future__ import annotations
+
+import sys
+
+from sagahook.runtime.logging import configure_logging
+from sagahook.runtime.service import run_service
+from sagahook.saga import AppError, DefinitionError, load_app
+from sagahook_runner.settings import RunnerSettings
+from sagahook_runner.wiring import Runner
+
+
+def main() -> None:
+    settings = RunnerSettings()
+    configure_logging("saga-runner", settings.log_level, settings.instance)
+    try:
+        app = load_app(settings.app)
+    except (AppError, DefinitionError) as wrong:
+        sys.exit(f"sagahook-runner: {wrong}")
+    runner = Runner(settings, app)
+    run_service(settings, runner.app, runner.run)
+
+
+if __name__ == "__main__":
+    main()

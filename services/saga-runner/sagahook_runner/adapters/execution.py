@@ -1,0 +1,235 @@
+"""Runs attempts outside the owners' loops, in a bounded pool, and brings their outcomes back.
+
+The executor belongs to the process, not to an owner: an attempt goes on while its partition changes hands. Its
+outcome then waits until it is known whether the partition came back or belongs to another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from random import random
+from typing import NamedTuple
+
+from orjson import JSONEncodeError, dumps
+
+from sagahook.saga.errors import PermanentError
+from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptLost, AttemptSucceeded
+from sagahook_schemas.base import JsonValue
+from sagahook_schemas.identity import Phase
+from sagahook_schemas.topics import CONTEXT_LIMIT
+
+ERROR_LIMIT = 2_000
+"""Characters of an error's text that the log keeps."""
+
+_DRAIN_SECONDS = 10.0
+
+
+class AttemptKey(NamedTuple):
+    """Which attempt."""
+
+    saga_id: str
+    run: int
+    step: str
+    phase: Phase
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to run. call: the bound action, given its arguments. timeout: seconds."""
+
+    key: AttemptKey
+    partition: int
+    call: Callable[[], Awaitable[JsonValue] | JsonValue]
+    is_async: bool
+    timeout: float
+
+
+class Outcome(NamedTuple):
+    saga_id: str
+    command: Attempt
+
+
+@dataclass(slots=True)
+class _Mailbox:
+    """Outcomes of one partition's attempts. wake None: nobody owns it here at the moment, outcomes wait."""
+
+    waiting: deque[Outcome] = field(default_factory=deque)
+    wake: Callable[[], None] | None = None
+    elsewhere: bool = False
+
+
+class Executor:
+    """forward: sends the outcome of an attempt whose saga another process owns now."""
+
+    def __init__(self, *, max_running: int, threads: int, forward: Callable[[Outcome], None]) -> None:
+        self._max_running = max_running
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="action")
+        self._forward = forward
+        self._queue: deque[Job] = deque()
+        self._running: dict[AttemptKey, tuple[int, asyncio.Task[None]]] = {}
+        self._mailboxes: dict[int, _Mailbox] = {}
+        self._draining = False
+
+    def attach(self, partition: int, wake: Callable[[], None]) -> None:
+        """An owner of the partition works here: `wake` is called when an outcome waits for it."""
+        mailbox = self._mailbox(partition)
+        mailbox.wake, mailbox.elsewhere = wake, False
+        if mailbox.waiting:
+            wake()
+
+    def detach(self, partition: int) -> None:
+        """The owner stopped; whether another one here follows is not known yet."""
+        self._mailbox(partition).wake = None
+
+    def moved(self, partition: int) -> None:
+        """Another process owns the partition: what waits and what still comes is forwarded to it."""
+        mailbox = self._mailbox(partition)
+        mailbox.wake, mailbox.elsewhere = None, True
+        while mailbox.waiting:
+            self._forward(mailbox.waiting.popleft())
+
+    def collect(self, partition: int) -> Outcome | None:
+        waiting = self._mailbox(partition).waiting
+        return waiting.popleft() if waiting else None
+
+    def give_back(self, partition: int, outcomes: Iterable[Outcome]) -> None:
+        """Outcomes that were collected, but whose transaction may have been lost."""
+        self._mailbox(partition).waiting.extendleft(reversed(list(outcomes)))
+
+    def has_outcomes(self, partition: int) -> bool:
+        return bool(self._mailbox(partition).waiting)
+
+    def in_flight(self, partition: int) -> set[AttemptKey]:
+        """Every attempt of the partition whose outcome will still come from here."""
+        keys = {key for key, (where, _) in self._running.items() if where == partition}
+        keys |= {job.key for job in self._queue if job.partition == partition}
+        for saga_id, command in self._mailbox(partition).waiting:
+            keys.add(AttemptKey(saga_id, command.run, command.step, command.phase, command.attempt))
+        return keys
+
+    @property
+    def load(self) -> int:
+        """Attempts that run or wait to run."""
+        return len(self._running) + len(self._queue)
+
+    @property
+    def is_full(self) -> bool:
+        return self.load >= 2 * self._max_running
+
+    def submit(self, job: Job) -> None:
+        if self._draining:
+            return  # its owner lets go next, and the one after it finds the attempt never begun
+        if len(self._running) >= self._max_running:
+            self._queue.append(job)
+        else:
+            self._begin(job)
+
+    async def drain(self) -> None:
+        """Begin nothing more; give what runs a while to end, then cancel it (`stopped`, in the log)."""
+        self._draining = True
+        running = [task for _, task in self._running.values()]
+        if running:
+            _, late = await asyncio.wait(running, timeout=_DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        self._queue.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _mailbox(self, partition: int) -> _Mailbox:
+        mailbox = self._mailboxes.get(partition)
+        if mailbox is None:
+            mailbox = self._mailboxes[partition] = _Mailbox()
+        return mailbox
+
+    def _begin(self, job: Job) -> None:
+        task = asyncio.create_task(self._run(job))
+        self._running[job.key] = (job.partition, task)
+
+    async def _run(self, job: Job) -> None:
+        command = await self._attempt(job)
+        del self._running[job.key]
+        while self._queue and not self._draining and len(self._running) < self._max_running:
+            self._begin(self._queue.popleft())
+        outcome = Outcome(job.key.saga_id, command)
+        mailbox = self._mailbox(job.partition)
+        if mailbox.elsewhere:
+            self._forward(outcome)
+            return
+        mailbox.waiting.append(outcome)
+        if mailbox.wake is not None:
+            mailbox.wake()
+
+    async def _attempt(self, job: Job) -> Attempt:
+        """Never raises: whatever the action does is an outcome."""
+        _, run, step, phase, attempt = job.key
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        unknown, retryable = False, True
+        try:
+            async with asyncio.timeout(job.timeout):
+                if job.is_async:
+                    result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
+                else:
+                    result = await loop.run_in_executor(self._threads, job.call)
+            problem = _unfit(result)
+            if problem is None:
+                duration = _milliseconds(loop.time() - began)
+                return AttemptSucceeded(run, step, phase, attempt, result, duration)
+            # The effect was applied all the same, so its step is compensated.
+            error, unknown, retryable = problem, True, False
+        except asyncio.CancelledError:
+            return AttemptLost(run, step, phase, attempt, "stopped")
+        except TimeoutError as late:
+            error, unknown = f"TimeoutError: {late or f'no answer within {job.timeout:g} s'}", True
+        except OSError as broken:
+            # A connection that broke says nothing about what was done at its other end.
+            error, unknown = _describe(broken), True
+        except PermanentError as refused:
+            error, retryable = _describe(refused), False
+        except (Exception, SystemExit) as raised:
+            error = _describe(raised)
+        duration = _milliseconds(loop.time() - began)
+        return AttemptFailed(
+            run,
+            step,
+            phase,
+            attempt,
+            error[:ERROR_LIMIT],
+            retryable,
+            unknown,
+            duration,
+            random(),
+        )
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    return iscoroutinefunction(function)
+
+
+def _unfit(result: JsonValue) -> str | None:
+    """Why the result cannot be kept, or None."""
+    if result is None:
+        return None
+    try:
+        size = len(dumps(result))
+    except JSONEncodeError as invalid:
+        return f"result_not_json: {invalid}"
+    if size > CONTEXT_LIMIT:
+        return f"result_too_large: {size} bytes of JSON, the limit is {CONTEXT_LIMIT}"
+    return None
+
+
+def _describe(raised: BaseException) -> str:
+    return f"{type(raised).__name__}: {raised}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,85 @@
+"""Brings the outcomes of attempts that ran here to the sagas' present owners, as commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from sagahook.runtime.clock import Clock
+from sagahook.runtime.logging import get_logger
+from sagahook.runtime.settings import ServiceSettings
+from sagahook_runner.adapters.execution import Outcome
+from sagahook_runner.adapters.records import complete_step, complete_step_headers
+from sagahook_schemas.identity import partition_of
+from sagahook_schemas.topics import SAGA_COMMANDS
+
+log = get_logger(__name__)
+
+_RETRY_SECONDS = 0.2
+
+
+class LateOutcomes:
+    """A queue in front of one idempotent producer.
+
+    An outcome that never arrives costs a repeated attempt under the same idempotency key, not the saga.
+    """
+
+    def __init__(self, settings: ServiceSettings, clock: Clock, partitions: int) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._partitions = partitions
+        self._waiting: deque[Outcome] = deque()
+        self._arrived = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def forward(self, outcome: Outcome) -> None:
+        self._waiting.append(outcome)
+        self._arrived.set()
+        self._empty.clear()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka, enable_idempotence=True, acks="all", retry_backoff_ms=20
+        )
+        await self._arrived.wait()
+        await producer.start()
+        try:
+            while True:
+                await self._arrived.wait()
+                while self._waiting:
+                    await self._send(producer, self._waiting[0])
+                    self._waiting.popleft()
+                self._arrived.clear()
+                self._empty.set()
+        finally:
+            await producer.stop()
+
+    async def flush(self) -> None:
+        """Wait until nothing is left to send."""
+        await self._empty.wait()
+
+    async def _send(self, producer: AIOKafkaProducer, outcome: Outcome) -> None:
+        command = complete_step(outcome.command)
+        if command is None:
+            return
+        envelope = complete_step_headers(outcome.saga_id, self._clock.now(), command)
+        while True:
+            try:
+                await producer.send_and_wait(
+                    self._settings.topic(SAGA_COMMANDS),
+                    key=outcome.saga_id.encode(),
+                    value=command.to_json(),
+                    headers=envelope.to_headers(),
+                    partition=partition_of(outcome.saga_id, self._partitions),
+                )
+            except KafkaError as away:
+                log.warning("late_outcome.waiting", saga_id=outcome.saga_id, error=str(away))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                log.info("late_outcome.forwarded", saga_id=outcome.saga_id, step=command.step)
+                return

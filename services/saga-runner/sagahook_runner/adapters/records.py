@@ -1,0 +1,222 @@
+"""How the runner's events, snapshots and commands look as Kafka records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiokafka import ConsumerRecord
+
+from sagahook.runtime.settings import ServiceSettings
+from sagahook.runtime.transactions import OutRecord
+from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptSucceeded
+from sagahook_runner.domain.shard import Entry
+from sagahook_runner.domain.state import SagaState
+from sagahook_schemas.commands import CompleteStep, StartSaga
+from sagahook_schemas.envelope import Envelope, rfc3339
+from sagahook_schemas.identity import saga_event_id
+from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE
+from sagahook_schemas.webhooks import WebhookRouted
+
+SOURCE = "/sagahook/saga-runner"
+OWNER_KEY = b"owner"
+"""The owner's own record in `saga.state`. No saga id looks like this."""
+
+_SPEC = ("ce_specversion", b"1.0")
+_SOURCE = ("ce_source", SOURCE.encode())
+_JSON = ("content-type", b"application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What all records of one transaction share."""
+
+    now: datetime
+    epoch: int = 0
+
+    @property
+    def milliseconds(self) -> int:
+        return int(self.now.timestamp() * 1000)
+
+
+class EventRecords:
+    """Makes the records of one partition's transactions. One instance a transaction: the parts that its records
+    share are made once."""
+
+    def __init__(self, settings: ServiceSettings, partition: int, stamp: Stamp) -> None:
+        self._events = settings.topic(SAGA_EVENTS)
+        self._state = settings.topic(SAGA_STATE)
+        self._partition = partition
+        self._stamp = stamp
+        self._milliseconds = stamp.milliseconds
+        self._time = ("ce_time", rfc3339(stamp.now).encode())
+        self._epoch = ("ce_epoch", b"%d" % stamp.epoch)
+
+    def event(self, entry: Entry) -> OutRecord:
+        # Written out, and not through Envelope.to_headers, because this runs for every event of every saga.
+        saga_id = entry.saga_id.encode()
+        headers = [
+            _SPEC,
+            ("ce_id", saga_event_id(entry.saga_id, entry.run, entry.sequence).encode()),
+            _SOURCE,
+            ("ce_type", entry.event.ce_type.encode()),
+            self._time,
+            _JSON,
+            ("ce_subject", entry.name.encode()),
+            ("ce_correlationid", entry.correlation_id.encode()),
+            ("ce_sagaid", saga_id),
+            ("ce_sagarun", b"%d" % entry.run),
+            ("ce_sequence", b"%d" % entry.sequence),
+            self._epoch,
+        ]
+        return self._record(self._events, saga_id, entry.event.to_json(), headers)
+
+    def snapshot(self, state: SagaState) -> OutRecord:
+        return self._record(self._state, state.saga_id.encode(), state.to_json(), [])
+
+    def owner(self, event: OwnerAcquired | OwnerReleased, record: bytes) -> tuple[OutRecord, OutRecord]:
+        """The event in the log, and the owner's own record beside the snapshots."""
+        envelope = Envelope(
+            id=f"owner/{self._partition}/{self._stamp.epoch}/{event.ce_type}/{self._milliseconds}",
+            source=SOURCE,
+            type=event.ce_type,
+            time=self._stamp.now,
+            subject=f"partition {self._partition}",
+            epoch=self._stamp.epoch,
+        )
+        key = f"owner/{self._partition}".encode()
+        return (
+            self._record(self._events, key, event.to_json(), envelope.to_headers()),
+            self._record(self._state, OWNER_KEY, record, []),
+        )
+
+    def _record(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> OutRecord:
+        return OutRecord(topic, self._partition, key, value, headers, self._milliseconds)
+
+
+def start_command(
+    topic: str, partition: int, saga_id: str, request: StartSaga, stamp: Stamp, traceparent: str
+) -> OutRecord:
+    envelope = Envelope(
+        id=f"{request.event_id}/start/{saga_id}",
+        source=SOURCE,
+        type=request.ce_type,
+        time=stamp.now,
+        subject=request.name,
+        correlation_id=request.correlation_id,
+        causation_id=request.event_id,
+        saga_id=saga_id,
+        traceparent=traceparent,
+    )
+    return OutRecord(
+        topic, partition, saga_id.encode(), request.to_json(), envelope.to_headers(), stamp.milliseconds
+    )
+
+
+def routed_record(
+    topic: str, partition: int, received: Envelope, routed: WebhookRouted, stamp: Stamp
+) -> OutRecord:
+    envelope = Envelope(
+        id=f"{received.id}/routed",
+        source=SOURCE,
+        type=routed.ce_type,
+        time=stamp.now,
+        subject=received.id,
+        correlation_id=received.correlation_id,
+        causation_id=received.id,
+        traceparent=received.traceparent,
+    )
+    return OutRecord(
+        topic, partition, received.id.encode(), routed.to_json(), envelope.to_headers(), stamp.milliseconds
+    )
+
+
+def complete_step_headers(saga_id: str, now: datetime, command: CompleteStep) -> Envelope:
+    return Envelope(
+        id=f"{saga_id}/{command.run}/{command.step}/{command.phase}/{command.attempt}/outcome",
+        source=SOURCE,
+        type=command.ce_type,
+        time=now,
+        saga_id=saga_id,
+        run=command.run,
+    )
+
+
+def complete_step(attempt: Attempt) -> CompleteStep | None:
+    """The outcome as a command to the saga's present owner; None where there is none to tell."""
+    match attempt:
+        case AttemptSucceeded():
+            return CompleteStep(
+                run=attempt.run,
+                step=attempt.step,
+                phase=attempt.phase,
+                attempt=attempt.attempt,
+                result=attempt.result,
+                duration_ms=attempt.duration_ms,
+            )
+        case AttemptFailed():
+            return CompleteStep(
+                run=attempt.run,
+                step=attempt.step,
+                phase=attempt.phase,
+                attempt=attempt.attempt,
+                error=attempt.error,
+                retryable=attempt.retryable,
+                unknown=attempt.unknown,
+                duration_ms=attempt.duration_ms,
+            )
+        case _:
+            return None
+
+
+def attempt_of(command: CompleteStep, dice: float) -> Attempt:
+    """The reverse of `complete_step`. dice: for a retry's jitter."""
+    if command.error is None:
+        return AttemptSucceeded(
+            command.run,
+            command.step,
+            command.phase,
+            command.attempt,
+            command.result,
+            command.duration_ms,
+        )
+    return AttemptFailed(
+        command.run,
+        command.step,
+        command.phase,
+        command.attempt,
+        command.error,
+        command.retryable,
+        command.unknown,
+        command.duration_ms,
+        dice,
+    )
+
+
+def dead_letter(
+    topic: str, record: ConsumerRecord, partition: int, reason: str, milliseconds: int
+) -> OutRecord:
+    """The record as it was, and beside it where it stood and why it was refused."""
+    headers = [
+        *record.headers,
+        ("dlqreason", reason.encode()),
+        ("dlqtopic", record.topic.encode()),
+        ("dlqpartition", b"%d" % record.partition),
+        ("dlqoffset", b"%d" % record.offset),
+    ]
+    return OutRecord(topic, partition, record.key or b"", record.value, headers, milliseconds)
+
+
+__all__ = [
+    "OWNER_KEY",
+    "SAGA_COMMANDS",
+    "EventRecords",
+    "Stamp",
+    "attempt_of",
+    "complete_step",
+    "complete_step_headers",
+    "dead_letter",
+    "routed_record",
+    "start_command",
+]

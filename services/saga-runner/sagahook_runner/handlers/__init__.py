@@ -1,0 +1,1 @@
+"""What the runner does with what it reads: routing webhooks, owning sagas."""

@@ -1,0 +1,173 @@
+"""The composition root of saga-runner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi import FastAPI
+
+from sagahook.runtime.clock import Clock, SystemClock
+from sagahook.runtime.health import Health, Status, health_app
+from sagahook.runtime.ids import new_event_id
+from sagahook.runtime.logging import get_logger
+from sagahook.runtime.partitions import PartitionedConsumer, StartOffset
+from sagahook.runtime.topics import await_partition_count
+from sagahook.runtime.transactions import TransactionalWriter
+from sagahook.saga import SagaApp
+from sagahook_runner.adapters.deploy import publish_definitions
+from sagahook_runner.adapters.execution import Executor
+from sagahook_runner.adapters.late_outcomes import LateOutcomes
+from sagahook_runner.adapters.triggers import Triggers
+from sagahook_runner.handlers.owner import PartitionOwner
+from sagahook_runner.handlers.router import PartitionRouter
+from sagahook_runner.settings import RunnerSettings
+from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED
+
+log = get_logger(__name__)
+
+
+class OwnersHost:
+    """Makes the partition owners of this process, around the executor that they share."""
+
+    def __init__(
+        self, settings: RunnerSettings, app: SagaApp, executor: Executor, late: LateOutcomes, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._app = app
+        self._executor = executor
+        self._late = late
+        self._clock = clock
+        self._process_id = new_event_id()
+
+    def worker(self, partition: int, start_offset: StartOffset) -> PartitionOwner:
+        return PartitionOwner(
+            partition,
+            settings=self._settings,
+            app=self._app,
+            executor=self._executor,
+            writer=TransactionalWriter(self._settings.kafka, self._settings.owner_id(partition)),
+            start_offset=start_offset,
+            clock=self._clock,
+            process_id=self._process_id,
+        )
+
+    def moved(self, partition: int) -> None:
+        self._executor.moved(partition)
+
+    async def drain(self) -> None:
+        await self._executor.drain()
+
+
+class RoutersHost:
+    """Makes the partition routers of this process."""
+
+    def __init__(self, settings: RunnerSettings, triggers: Triggers, clock: Clock) -> None:
+        self._settings = settings
+        self._triggers = triggers
+        self._clock = clock
+
+    def worker(self, partition: int, start_offset: StartOffset) -> PartitionRouter:
+        return PartitionRouter(
+            partition,
+            settings=self._settings,
+            triggers=self._triggers,
+            writer=TransactionalWriter(self._settings.kafka, self._settings.router_id(partition)),
+            start_offset=start_offset,
+            clock=self._clock,
+        )
+
+    def moved(self, partition: int) -> None:
+        """A router leaves nothing behind."""
+
+    async def drain(self) -> None:
+        """A router's transaction is never long."""
+
+
+class Runner:
+    """saga-runner as one object: `run` until told to stop, `app` for its HTTP face."""
+
+    def __init__(self, settings: RunnerSettings, app: SagaApp, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._sagas = app
+        self._clock = clock or SystemClock()
+        self.health = Health()
+        self.app: FastAPI = health_app(self.health)
+        self._consumers: tuple[PartitionedConsumer, ...] = ()
+        self.health.add("partitions", self._partitions_status)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        settings = self._settings
+        partitions = await await_partition_count(settings.kafka, settings.topic_prefix, stopping)
+        if partitions is None:
+            return
+        settings = settings.model_copy(update={"partitions": partitions})
+        await publish_definitions(settings, self._sagas.definitions(), self._clock)
+        late = LateOutcomes(settings, self._clock, partitions)
+        executor = Executor(max_running=settings.max_running, threads=settings.threads, forward=late.forward)
+        handler_threads = ThreadPoolExecutor(partitions + 4, thread_name_prefix="trigger")
+        triggers = Triggers(self._sagas, timeout=settings.route_timeout, threads=handler_threads)
+        owners = self._consumer(
+            settings,
+            settings.owners_group,
+            SAGA_COMMANDS.name(settings.topic_prefix),
+            OwnersHost(settings, self._sagas, executor, late, self._clock),
+        )
+        routers = self._consumer(
+            settings,
+            settings.router_group,
+            WEBHOOKS_RECEIVED.name(settings.topic_prefix),
+            RoutersHost(settings, triggers, self._clock),
+        )
+        self._consumers = (owners, routers)
+        forwarding = asyncio.create_task(late.run(), name="late-outcomes")
+        try:
+            await _all_or_none(
+                stopping,
+                lambda: owners.run(stopping, self._tick),
+                lambda: routers.run(stopping, self.health.tick),
+            )
+            await asyncio.wait_for(late.flush(), 5)
+        finally:
+            self.health.ready = False
+            forwarding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await forwarding
+            handler_threads.shutdown(wait=False, cancel_futures=True)
+
+    def _consumer(
+        self, settings: RunnerSettings, group: str, topic: str, host: OwnersHost | RoutersHost
+    ) -> PartitionedConsumer:
+        return PartitionedConsumer(
+            bootstrap=settings.kafka,
+            group=group,
+            topic=topic,
+            host=host,
+            session_timeout=settings.session_timeout,
+            heartbeat=settings.heartbeat,
+        )
+
+    def _tick(self) -> None:
+        self.health.tick()
+        self.health.ready = all(consumer.is_settled for consumer in self._consumers)
+
+    async def _partitions_status(self) -> Status:
+        return "healthy" if self.health.ready else "degraded"
+
+
+async def _all_or_none(stopping: asyncio.Event, *parts: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the parts; when one ends, by itself or by failing, the others stop in order too."""
+
+    async def run(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await part()
+        finally:
+            stopping.set()
+
+    results = await asyncio.gather(*(run(part) for part in parts), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
