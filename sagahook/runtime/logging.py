@@ -44,6 +44,8 @@ def configure_logging(service: str, level: LogLevel, instance: str = "") -> None
     # aiokafka logs every reconnect attempt at ERROR and every rebalance at INFO; the shell says both once.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     logging.getLogger("aiokafka.conn").setLevel(logging.CRITICAL)
+    # A partition's first record in a transaction is often refused once and repeated within milliseconds.
+    logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
     structlog.contextvars.bind_contextvars(service=service, **({"instance": instance} if instance else {}))
 
 

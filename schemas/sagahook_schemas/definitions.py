@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from typing import ClassVar
 
 from pydantic import Field
@@ -82,6 +83,15 @@ class SagaDefinition(Contract):
     def hash(self) -> str:
         """Identifies what runs: the same for every deployment of the same definition."""
         return sha256(self.model_copy(update={"deployed_at": None}).to_json()).hexdigest()[:16]
+
+    @cached_property
+    def by_name(self) -> dict[str, StepDefinition]:
+        return {step.name: step for step in self.steps}
+
+    @cached_property
+    def following(self) -> dict[str, str]:
+        """From each step but the last to the one after it."""
+        return {step.name: after.name for step, after in pairwise(self.steps)}
 
     @property
     def key(self) -> str:

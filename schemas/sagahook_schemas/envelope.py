@@ -75,25 +75,27 @@ class Envelope:
     @classmethod
     def from_headers(cls, headers: Iterable[Header]) -> Envelope:
         """Raises InvalidEnvelope where a required attribute is absent or malformed."""
-        found: dict[str, str] = {}
+        found = dict(headers)
         try:
-            for name, value in headers:
-                found[name] = value.decode()
-            known = {attribute: found.pop(header) for header, attribute in _TEXT.items() if header in found}
             return cls(
-                id=found.pop("ce_id"),
-                source=found.pop("ce_source"),
-                type=found.pop("ce_type"),
-                time=parse_rfc3339(found.pop("ce_time")),
-                run=int(found.pop("ce_sagarun", 0)),
-                sequence=int(found.pop("ce_sequence", 0)),
-                epoch=int(found.pop("ce_epoch", 0)),
+                id=found["ce_id"].decode(),
+                source=found["ce_source"].decode(),
+                type=found["ce_type"].decode(),
+                time=parse_rfc3339(found["ce_time"].decode()),
+                subject=found.get("ce_subject", b"").decode(),
+                correlation_id=found.get("ce_correlationid", b"").decode(),
+                causation_id=found.get("ce_causationid", b"").decode(),
+                saga_id=found.get("ce_sagaid", b"").decode(),
+                run=int(found.get("ce_sagarun", 0)),
+                sequence=int(found.get("ce_sequence", 0)),
+                epoch=int(found.get("ce_epoch", 0)),
+                traceparent=found.get("traceparent", b"").decode(),
+                content_type=found.get("content-type", b"application/json").decode(),
                 extensions=tuple(
-                    (name[3:], value)
+                    (name[3:], value.decode())
                     for name, value in found.items()
-                    if name.startswith("ce_") and name != "ce_specversion"
+                    if name not in _KNOWN and name.startswith("ce_")
                 ),
-                **known,
             )
         except KeyError as missing:
             raise InvalidEnvelope(f"the header {missing.args[0]} is missing") from None
@@ -105,14 +107,22 @@ class Envelope:
         return next((value for key, value in self.extensions if key == name), "")
 
 
-_TEXT = {
-    "ce_subject": "subject",
-    "ce_correlationid": "correlation_id",
-    "ce_causationid": "causation_id",
-    "ce_sagaid": "saga_id",
-    "traceparent": "traceparent",
-    "content-type": "content_type",
-}
+_KNOWN = frozenset(
+    {
+        "ce_specversion",
+        "ce_id",
+        "ce_source",
+        "ce_type",
+        "ce_time",
+        "ce_subject",
+        "ce_correlationid",
+        "ce_causationid",
+        "ce_sagaid",
+        "ce_sagarun",
+        "ce_sequence",
+        "ce_epoch",
+    }
+)
 
 
 def rfc3339(time: datetime) -> str:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from random import random
 from typing import NamedTuple
@@ -210,6 +211,7 @@ class Executor:
         )
 
 
+@lru_cache(maxsize=1024)
 def is_async(function: Callable[..., object]) -> bool:
     return iscoroutinefunction(function)
 

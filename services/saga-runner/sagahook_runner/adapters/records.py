@@ -12,11 +12,13 @@ from sagahook.runtime.transactions import OutRecord
 from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptSucceeded
 from sagahook_runner.domain.shard import Entry
 from sagahook_runner.domain.state import SagaState
+from sagahook_schemas.base import Contract
+from sagahook_schemas.codec import Undecodable, decode_data
 from sagahook_schemas.commands import CompleteStep, StartSaga
-from sagahook_schemas.envelope import Envelope, rfc3339
-from sagahook_schemas.identity import saga_event_id
+from sagahook_schemas.envelope import Envelope, Header, rfc3339
+from sagahook_schemas.identity import partition_of, saga_event_id
 from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased
-from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE, WEBHOOKS_ROUTED
 from sagahook_schemas.webhooks import WebhookRouted
 
 SOURCE = "/sagahook/saga-runner"
@@ -95,41 +97,56 @@ class EventRecords:
         return OutRecord(topic, self._partition, key, value, headers, self._milliseconds)
 
 
-def start_command(
-    topic: str, partition: int, saga_id: str, request: StartSaga, stamp: Stamp, traceparent: str
-) -> OutRecord:
-    envelope = Envelope(
-        id=f"{request.event_id}/start/{saga_id}",
-        source=SOURCE,
-        type=request.ce_type,
-        time=stamp.now,
-        subject=request.name,
-        correlation_id=request.correlation_id,
-        causation_id=request.event_id,
-        saga_id=saga_id,
-        traceparent=traceparent,
-    )
-    return OutRecord(
-        topic, partition, saga_id.encode(), request.to_json(), envelope.to_headers(), stamp.milliseconds
-    )
+class RouteRecords:
+    """Makes the records of one router transaction. One instance a transaction, as above."""
+
+    def __init__(self, settings: ServiceSettings, partition: int, partitions: int, stamp: Stamp) -> None:
+        self._commands = settings.topic(SAGA_COMMANDS)
+        self._routed = settings.topic(WEBHOOKS_ROUTED)
+        self._partition = partition
+        self._partitions = partitions
+        self._milliseconds = stamp.milliseconds
+        self._time = ("ce_time", rfc3339(stamp.now).encode())
+
+    def start(self, received: Envelope, saga_id: str, request: StartSaga) -> OutRecord:
+        key = saga_id.encode()
+        headers = [
+            *self._headers(received, f"{received.id}/start/{saga_id}", request.ce_type, request.name),
+            ("ce_sagaid", key),
+        ]
+        where = partition_of(saga_id, self._partitions)
+        return OutRecord(self._commands, where, key, request.to_json(), headers, self._milliseconds)
+
+    def routed(self, received: Envelope, routed: WebhookRouted) -> OutRecord:
+        headers = self._headers(received, f"{received.id}/routed", routed.ce_type, received.id)
+        key = received.id.encode()
+        return OutRecord(self._routed, self._partition, key, routed.to_json(), headers, self._milliseconds)
+
+    def _headers(self, received: Envelope, record_id: str, ce_type: str, subject: str) -> list[Header]:
+        headers = [
+            _SPEC,
+            ("ce_id", record_id.encode()),
+            _SOURCE,
+            ("ce_type", ce_type.encode()),
+            self._time,
+            _JSON,
+            ("ce_subject", subject.encode()),
+            ("ce_correlationid", received.correlation_id.encode()),
+            ("ce_causationid", received.id.encode()),
+        ]
+        if received.traceparent:
+            headers.append(("traceparent", received.traceparent.encode()))
+        return headers
 
 
-def routed_record(
-    topic: str, partition: int, received: Envelope, routed: WebhookRouted, stamp: Stamp
-) -> OutRecord:
-    envelope = Envelope(
-        id=f"{received.id}/routed",
-        source=SOURCE,
-        type=routed.ce_type,
-        time=stamp.now,
-        subject=received.id,
-        correlation_id=received.correlation_id,
-        causation_id=received.id,
-        traceparent=received.traceparent,
-    )
-    return OutRecord(
-        topic, partition, received.id.encode(), routed.to_json(), envelope.to_headers(), stamp.milliseconds
-    )
+def read_command(record: ConsumerRecord) -> tuple[str, Contract]:
+    """The saga and what is asked of it; the rest of the envelope is not needed here. Raises Undecodable."""
+    headers = dict(record.headers)
+    try:
+        saga_id, ce_type = headers["ce_sagaid"].decode(), headers["ce_type"].decode()
+    except (KeyError, ValueError) as invalid:
+        raise Undecodable(f"the headers are no command's: {invalid!r}") from None
+    return saga_id, decode_data(ce_type, record.value)
 
 
 def complete_step_headers(saga_id: str, now: datetime, command: CompleteStep) -> Envelope:
@@ -206,17 +223,3 @@ def dead_letter(
         ("dlqoffset", b"%d" % record.offset),
     ]
     return OutRecord(topic, partition, record.key or b"", record.value, headers, milliseconds)
-
-
-__all__ = [
-    "OWNER_KEY",
-    "SAGA_COMMANDS",
-    "EventRecords",
-    "Stamp",
-    "attempt_of",
-    "complete_step",
-    "complete_step_headers",
-    "dead_letter",
-    "routed_record",
-    "start_command",
-]

@@ -117,7 +117,7 @@ def _succeeded(
     if command.phase == "compensation":
         left = tuple(step for step in state.to_undo if step != command.step)
         return (completed, _undo_next(state, definition, left, state.failed_step, state.error, now))
-    following = _step_after(definition, command.step)
+    following = definition.following.get(command.step)
     if following is None:
         return (completed, SagaCompleted(name=state.name))
     return (completed, _schedule(state, definition, following, "action", 1, now))
@@ -249,12 +249,6 @@ def _to_undo(state: SagaState, definition: SagaDefinition, uncertain: str | None
     return tuple(step for step in reversed(candidates) if step in undoable)
 
 
-def _step_after(definition: SagaDefinition, name: str) -> str | None:
-    names = [step.name for step in definition.steps]
-    following = names.index(name) + 1
-    return names[following] if following < len(names) else None
-
-
 def attempt_timeout(definition: SagaDefinition, step: str, phase: Phase) -> float:
     """Seconds."""
     return _terms(definition, step, phase)[0]
@@ -265,7 +259,7 @@ def _policy(definition: SagaDefinition, step: str, phase: Phase) -> Retry:
 
 
 def _terms(definition: SagaDefinition, name: str, phase: Phase) -> tuple[float, Retry]:
-    step = next(step for step in definition.steps if step.name == name)
+    step = definition.by_name[name]
     if phase == "action":
         return step.timeout, step.retry
     if step.compensation is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -35,7 +34,7 @@ def evolve(state: SagaState, event: Contract) -> SagaState:
         reason = (
             f"the event {event.ce_type} cannot follow in state {state.status} at sequence {state.sequence}"
         )
-        return replace(state, sequence=state.sequence + 1, status="SUSPENDED", current=None, reason=reason)
+        return state.then(status="SUSPENDED", current=None, reason=reason)
     return after
 
 
@@ -46,9 +45,7 @@ def fold(state: SagaState, events: tuple[Contract, ...]) -> SagaState:
 def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
     if state.status != "NEW":
         return None
-    return replace(
-        state,
-        sequence=state.sequence + 1,
+    return state.then(
         status="EXECUTING",
         name=event.name,
         version=event.version,
@@ -63,7 +60,7 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
 def _joined(state: SagaState, event: SagaJoined) -> SagaState | None:
     if state.status == "NEW":
         return None
-    return replace(state, sequence=state.sequence + 1)
+    return state.then()
 
 
 def _scheduled(state: SagaState, event: StepScheduled) -> SagaState | None:
@@ -74,9 +71,7 @@ def _scheduled(state: SagaState, event: StepScheduled) -> SagaState | None:
     if event.attempt == 1:
         if state.current is not None:
             return None
-        return replace(
-            state, sequence=state.sequence + 1, current=running, failures=0, losses=0, uncertain=False
-        )
+        return state.then(current=running, failures=0, losses=0, uncertain=False)
     waiting = state.current
     if not isinstance(waiting, Waiting) or (waiting.step, waiting.phase, waiting.attempt) != (
         event.step,
@@ -84,22 +79,18 @@ def _scheduled(state: SagaState, event: StepScheduled) -> SagaState | None:
         event.attempt,
     ):
         return None
-    return replace(state, sequence=state.sequence + 1, current=running)
+    return state.then(current=running)
 
 
 def _completed(state: SagaState, event: StepCompleted) -> SagaState | None:
     if not _is_running(state, event):
         return None
     if event.phase == "compensation":
-        return replace(
-            state,
-            sequence=state.sequence + 1,
+        return state.then(
             current=None,
             to_undo=tuple(step for step in state.to_undo if step != event.step),
         )
-    return replace(
-        state,
-        sequence=state.sequence + 1,
+    return state.then(
         current=None,
         results={**state.results, event.step: event.result},
     )
@@ -108,9 +99,7 @@ def _completed(state: SagaState, event: StepCompleted) -> SagaState | None:
 def _failed(state: SagaState, event: StepFailed) -> SagaState | None:
     if not _is_running(state, event):
         return None
-    return replace(
-        state,
-        sequence=state.sequence + 1,
+    return state.then(
         current=None,
         failures=state.failures + 1,
         uncertain=state.uncertain or event.outcome == "unknown",
@@ -120,9 +109,7 @@ def _failed(state: SagaState, event: StepFailed) -> SagaState | None:
 def _lost(state: SagaState, event: StepAttemptLost) -> SagaState | None:
     if not _is_running(state, event):
         return None
-    return replace(
-        state,
-        sequence=state.sequence + 1,
+    return state.then(
         current=None,
         losses=state.losses + (event.reason == "crash"),
         uncertain=state.uncertain or event.reason != "never_begun",
@@ -133,15 +120,13 @@ def _retry_scheduled(state: SagaState, event: StepRetryScheduled) -> SagaState |
     if state.current is not None or not _phase_fits(state, event.phase):
         return None
     waiting = Waiting(event.step, event.phase, event.attempt, event.due_at)
-    return replace(state, sequence=state.sequence + 1, current=waiting)
+    return state.then(current=waiting)
 
 
 def _compensating(state: SagaState, event: SagaCompensating) -> SagaState | None:
     if state.status != "EXECUTING" or state.current is not None:
         return None
-    return replace(
-        state,
-        sequence=state.sequence + 1,
+    return state.then(
         status="COMPENSATING",
         failed_step=event.failed_step,
         error=event.error,
@@ -153,26 +138,26 @@ def _saga_completed(state: SagaState, event: SagaCompleted) -> SagaState | None:
     if state.status != "EXECUTING" or state.current is not None:
         return None
     # What only a running saga needs is dropped: a finished one is remembered for its identity alone.
-    return replace(state, sequence=state.sequence + 1, status="COMPLETED", context={}, results={})
+    return state.then(status="COMPLETED", context={}, results={})
 
 
 def _rolled_back(state: SagaState, event: SagaRolledBack) -> SagaState | None:
     if state.status != "COMPENSATING" or state.current is not None or state.to_undo:
         return None
-    return replace(state, sequence=state.sequence + 1, status="ROLLED_BACK", context={}, results={})
+    return state.then(status="ROLLED_BACK", context={}, results={})
 
 
 def _saga_failed(state: SagaState, event: SagaFailed) -> SagaState | None:
     """Context and results stay: the operator who resolves the rest needs them."""
     if state.status != "COMPENSATING" or state.current is not None or state.to_undo != event.unresolved:
         return None
-    return replace(state, sequence=state.sequence + 1, status="FAILED")
+    return state.then(status="FAILED")
 
 
 def _suspended(state: SagaState, event: SagaSuspended) -> SagaState | None:
     if state.status in FINAL or state.status == "NEW":
         return None
-    return replace(state, sequence=state.sequence + 1, status="SUSPENDED", current=None, reason=event.reason)
+    return state.then(status="SUSPENDED", current=None, reason=event.reason)
 
 
 def _is_running(state: SagaState, event: StepCompleted | StepFailed | StepAttemptLost) -> bool:

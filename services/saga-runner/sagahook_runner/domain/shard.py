@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
+from typing import NamedTuple
 
 from sagahook_runner.domain.commands import AttemptLost, Command, RetryDue, Start
 from sagahook_runner.domain.decide import compatible, decide
@@ -20,8 +20,7 @@ Definitions = dict[tuple[str, int], SagaDefinition]
 """What is deployed here, by saga name and version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event of one saga's log. sequence: from 1, contiguous within the run."""
 
     saga_id: str

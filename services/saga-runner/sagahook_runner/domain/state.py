@@ -37,7 +37,7 @@ class Waiting:
     due_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SagaState:
     """The newest run of one saga.
 
@@ -67,6 +67,13 @@ class SagaState:
     failed_step: str | None = None
     error: str | None = None
     reason: str | None = None
+
+    def then(self, **changes: Any) -> SagaState:
+        """The state one event later. (`dataclasses.replace` takes five times as long, and this runs for every
+        event of every saga.)"""
+        after = object.__new__(SagaState)
+        after.__dict__.update(self.__dict__, sequence=self.sequence + 1, **changes)
+        return after
 
     def to_json(self) -> bytes:
         """The snapshot in `saga.state`."""

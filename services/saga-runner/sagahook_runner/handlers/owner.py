@@ -25,7 +25,7 @@ from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook.saga import SagaApp, StepContext
 from sagahook_runner.adapters.execution import AttemptKey, Executor, Job, Outcome, is_async
-from sagahook_runner.adapters.records import EventRecords, Stamp, attempt_of, dead_letter
+from sagahook_runner.adapters.records import EventRecords, Stamp, attempt_of, dead_letter, read_command
 from sagahook_runner.adapters.restore import OwnerRecord, restore
 from sagahook_runner.domain.commands import (
     AttemptFailed,
@@ -39,9 +39,8 @@ from sagahook_runner.domain.decide import attempt_timeout
 from sagahook_runner.domain.shard import Entry, Shard
 from sagahook_runner.domain.state import Running
 from sagahook_runner.settings import RunnerSettings
-from sagahook_schemas.codec import Undecodable, decode
+from sagahook_schemas.codec import Undecodable
 from sagahook_schemas.commands import CompleteStep, StartSaga
-from sagahook_schemas.envelope import InvalidEnvelope
 from sagahook_schemas.identity import idempotency_key, partition_of
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
 from sagahook_schemas.steps import StepScheduled
@@ -267,17 +266,17 @@ class PartitionOwner:
         """A command from the topic. One that cannot be read or does not belong here is a dead letter."""
         batch.next_offset = record.offset + 1
         try:
-            envelope, command = decode(record.headers, record.value)
-            if partition_of(envelope.saga_id, self._settings.partitions) != self._partition:
-                raise Undecodable(f"the saga {envelope.saga_id!r} does not live in this partition")
+            saga_id, command = read_command(record)
+            if partition_of(saga_id, self._settings.partitions) != self._partition:
+                raise Undecodable(f"the saga {saga_id!r} does not live in this partition")
             match command:
                 case StartSaga():
-                    self._apply(batch, envelope.saga_id, Start(command))
+                    self._apply(batch, saga_id, Start(command))
                 case CompleteStep():
-                    self._apply(batch, envelope.saga_id, attempt_of(command, random()))
+                    self._apply(batch, saga_id, attempt_of(command, random()))
                 case _:
-                    raise Undecodable(f"{envelope.type} is no command")
-        except (InvalidEnvelope, Undecodable) as refused:
+                    raise Undecodable(f"{command.ce_type} is no command")
+        except Undecodable as refused:
             log.warning(
                 "command.refused", partition=self._partition, offset=record.offset, reason=str(refused)
             )

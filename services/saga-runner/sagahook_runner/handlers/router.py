@@ -13,12 +13,11 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
-from sagahook_runner.adapters.records import Stamp, dead_letter, routed_record, start_command
-from sagahook_runner.adapters.triggers import Route, Triggers, Webhook
+from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
+from sagahook_runner.adapters.triggers import Triggers, Webhook
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
-from sagahook_schemas.identity import partition_of
-from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
+from sagahook_schemas.topics import WEBHOOKS_RECEIVED
 
 log = get_logger(__name__)
 
@@ -116,8 +115,11 @@ class PartitionRouter:
                 log.warning("webhook.refused", offset=record.offset, reason=str(refused))
                 topic = self._settings.topic(WEBHOOKS_RECEIVED.dead_letters)
                 out.append(dead_letter(topic, record, self._partition, str(refused), stamp.milliseconds))
+        encoder = RouteRecords(self._settings, self._partition, self._settings.partitions, stamp)
         for route in await self._triggers.evaluate(webhooks):
-            out.extend(self._records(route, stamp))
+            received = route.webhook.envelope
+            out.extend(encoder.start(received, saga_id, request) for saga_id, request in route.starts)
+            out.append(encoder.routed(received, route.routed))
         await self._writer.commit(out, {self._source: records[-1].offset + 1}, self._settings.router_group)
         for _ in records:
             self._inbox.popleft()
@@ -131,17 +133,3 @@ class PartitionRouter:
                 break
             batch.append(record)
         return batch
-
-    def _records(self, route: Route, stamp: Stamp) -> list[OutRecord]:
-        commands, partitions = self._settings.topic(SAGA_COMMANDS), self._settings.partitions
-        received = route.webhook.envelope
-        return [
-            start_command(
-                commands, partition_of(saga, partitions), saga, request, stamp, received.traceparent
-            )
-            for saga, request in route.starts
-        ] + [
-            routed_record(
-                self._settings.topic(WEBHOOKS_ROUTED), self._partition, received, route.routed, stamp
-            )
-        ]
