@@ -21,7 +21,8 @@ _API_VERSIONS = struct.pack(
 )  # size, api key, its version, correlation id, client id
 
 # One broker, so one replica of everything. The internal topics are small because each of their partitions
-# costs files and start-up time; the session time-out may be low because tests wait for it to pass.
+# costs files and start-up time; the group session time-out may be low because tests wait for it to pass. The
+# controller refuses a broker that was killed until the session of its earlier life has timed out (9 s by default).
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -41,6 +42,8 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 message.max.bytes={max_message_bytes}

@@ -16,7 +16,7 @@ _ATTEMPTS = 3
 def free_port() -> int:
     """A port that nobody listens on now; another program may still be quicker to bind it."""
     for _ in range(200):
-        port = random.randint(FIRST, LAST)  # noqa: S311  # no secret: any free port will do
+        port = random.randint(FIRST, LAST)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

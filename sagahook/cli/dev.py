@@ -1,0 +1,160 @@
+"""`sagahook dev`: the stack on this machine."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from sagahook.embedded.stack import Stack
+
+Result = TypeVar("Result")
+
+app = typer.Typer(help="Kafka, PostgreSQL and all services on this machine.", invoke_without_command=True)
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Keep the data in this directory between runs.", file_okay=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout; everything else on stderr.")]
+
+
+@app.callback()
+def dev(
+    context: typer.Context,
+    *,
+    module: Annotated[
+        str,
+        typer.Option("--app", help="The module with the sagas, or a path to a .py file.", metavar="MODULE"),
+    ] = "sagahook_orders.app",
+    data: Data = None,
+    port: Annotated[
+        int | None, typer.Option(help="Of the HTTP API. (default: 8080, or a free one if that is taken)")
+    ] = None,
+    runners: Annotated[int, typer.Option(min=1, help="How many saga-runner processes.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic; fixed when --data is made.")] = 4,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting for the services; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart the services when the app changes.")
+    ] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="Do not show the services' logs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the stack, and run it until Ctrl-C or SIGTERM."""
+    if context.invoked_subcommand:
+        return
+    from sagahook.embedded.stack import Stack, StackOptions
+
+    options = StackOptions(
+        app=module,
+        data=data,
+        port=port,
+        runners=runners,
+        partitions=partitions,
+        env=dict(_setting(text) for text in env or []),
+    )
+    asyncio.run(serve(Stack(options, say=_say), reload=reload, headless=headless, as_json=as_json))
+
+
+@app.command()
+def pids(
+    data: Data = None,
+    pid: Annotated[int | None, typer.Option(help="Of the `sagahook dev` process.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What runs now: the addresses, keys and process ids of a running stack."""
+    from sagahook.embedded.registry import find_stack
+
+    description = find_stack(data, pid)
+    if as_json:
+        typer.echo(json.dumps(description))
+    else:
+        for kind, numbers in description["pids"].items():
+            typer.echo(f"{kind:<12} {' '.join(map(str, numbers)) or '(between two lives)'}")
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--env")
+    return key, value
+
+
+async def serve(stack: "Stack", *, reload: bool, headless: bool, as_json: bool) -> None:
+    """Starts the stack, says so on stdout, and runs it until a signal. Raises StackError when it cannot."""
+    stopping = _stop_on_signal()
+    try:
+        ready = await _unless(stopping, stack.start())
+        if ready:
+            typer.echo(json.dumps(ready) if as_json else _welcome(ready, stack))
+            company = [] if headless else [_show_logs(stack)]
+            company += [stack.reload_on_change()] if reload else []
+            await _unless(stopping, asyncio.gather(stopping.wait(), *company))
+        if stopping.is_set():
+            _say("stopping; a second Ctrl-C does not wait")
+    finally:
+        await stack.stop()
+
+
+def _stop_on_signal() -> asyncio.Event:
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP. The second ends this process, and the kernel its children."""
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(130)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    return stopping
+
+
+async def _unless(stopping: asyncio.Event, work: Awaitable[Result]) -> Result | None:
+    """What the work returns or raises; None, and the work is cancelled, once `stopping` is set."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait({task})
+    return None
+
+
+async def _show_logs(stack: "Stack") -> None:
+    from sagahook.embedded.logtail import follow
+
+    logs = {name: log for name, log in stack.logs.items() if name not in ("kafka", "postgres")}
+    await follow(logs, lambda line: typer.echo(line, err=True), colour=sys.stderr.isatty())
+
+
+def _welcome(ready: dict[str, Any], stack: "Stack") -> str:
+    api, keys = ready["api"], ready["keys"]
+    return f"""
+sagahook is ready at {api}
+
+  curl -X POST {api}/webhooks/order_created -H 'Content-Type: application/json' \\
+       -d '{{"order_id": "o-1", "items": [{{"sku": "book", "quantity": 1}}], "total_cents": 1500}}'
+
+  API keys    reader    {keys["reader"]}
+              operator  {keys["operator"]}
+              admin     {keys["admin"]}
+  Kafka       {ready["kafka"]}
+  PostgreSQL  {ready["postgres"]}
+  Logs        {stack.data / "logs"}
+  Stop        Ctrl-C
+"""
+
+
+def _say(line: str) -> None:
+    typer.echo(f"sagahook: {line}", err=True)

@@ -1,0 +1,31 @@
+"""The `sagahook` command. Each sub-command has a file of its own, and imports what it needs when it runs."""
+
+import sys
+
+import typer
+
+from sagahook.cli import dev
+
+app = typer.Typer(
+    name="sagahook",
+    help="Webhooks in, sagas through, webhooks out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(dev.app, name="dev")
+
+
+def main() -> None:
+    """The console script. An error that a person can act on is one message and exit code 1."""
+    from sagahook.embedded.errors import StackError
+
+    try:
+        app()
+    except StackError as error:
+        sys.stderr.write(f"sagahook: {error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

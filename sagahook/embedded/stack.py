@@ -1,0 +1,280 @@
+"""The whole system on one machine: Kafka, PostgreSQL, and the services as processes of their own."""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from sagahook.embedded import registry
+from sagahook.embedded.errors import StackError
+from sagahook.embedded.kafka import EmbeddedKafka
+from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.embedded.ports import free_port
+from sagahook.embedded.postgres import EmbeddedPostgres
+from sagahook.embedded.process import Child, Command, last_lines
+from sagahook.embedded.services import MIGRATIONS, RELOADED_KINDS, ROLES, Deployment, service_specs
+from sagahook.embedded.supervisor import ServiceProcess, ServiceSpec, Supervisor
+from sagahook.runtime.topics import TopicsMismatch, ensure_topics
+
+USUAL_PORT = 8080
+_READY_SECONDS = 60
+_DEATHS_BEFORE_READY = 3
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What a user of `sagahook dev` can choose. `port` None: 8080 if it is free, else another."""
+
+    app: str = "sagahook_orders.app"
+    data: Path | None = None
+    port: int | None = None
+    runners: int = 1
+    partitions: int = 4
+    prefix: str = "sagahook"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stack:
+    """Starts everything, keeps it running, and in the end leaves nothing behind.
+
+    `services` and `migrations` say which processes make it up; `say` gets lines for people.
+    """
+
+    def __init__(
+        self,
+        options: StackOptions,
+        *,
+        say: Callable[[str], None],
+        services: Callable[[Deployment], list[ServiceSpec]] = service_specs,
+        migrations: Iterable[tuple[str, ...]] = MIGRATIONS,
+    ) -> None:
+        self._options = options
+        self._say = say
+        self._services = services
+        self._migrations = migrations
+        self._supervisor = Supervisor(say=say, changed=self._describe)
+        self._deployment: Deployment | None = None
+        self._ready = False
+        self.data = _data_directory(options.data)
+        self._lock = registry.DataLock(self.data)
+
+    @property
+    def logs(self) -> dict[str, Path]:
+        """The log of each process by name. Kafka's and PostgreSQL's are among them."""
+        return {name: self._log(name) for name in self._supervisor.names()}
+
+    async def start(self) -> dict[str, Any]:
+        """Returns the ready line (docs/embedded.md) once every service can work.
+
+        Raises StackError with what went wrong and what to do. Either way stop() must follow.
+        """
+        self._claim()
+        port = _public_port(self._options.port)
+        kafka, postgres, _ = await _together(self._start_kafka(), self._start_postgres(), self._check_app())
+        self._deployment = Deployment(
+            kafka=kafka.bootstrap,
+            postgres=postgres.url,
+            api_port=port,
+            keys=_keys(self.data),
+            app=self._options.app,
+            prefix=self._options.prefix,
+            runners=self._options.runners,
+            env=self._options.env,
+        )
+        await _together(
+            self._make_topics(kafka.bootstrap),
+            *(self._migrate(argv, self._deployment) for argv in self._migrations),
+        )
+        await self._start_services(self._services(self._deployment))
+        self._ready = True
+        self._describe()
+        return self.description()
+
+    async def stop(self) -> None:
+        """Services finish what they have accepted; then Kafka and PostgreSQL end."""
+        self._ready = False
+        parts = ("kafka", "postgres")
+        try:
+            await self._supervisor.stop(name for name in self._supervisor.names() if name not in parts)
+            await self._supervisor.stop(self._supervisor.names())
+        finally:
+            self._disclaim()
+
+    def description(self) -> dict[str, Any]:
+        """The ready line with the pids of this moment. Only after start()."""
+        deployment = self._started()
+        return {
+            "ready": True,
+            "api": f"http://127.0.0.1:{deployment.api_port}",
+            "kafka": deployment.kafka,
+            "postgres": deployment.postgres,
+            "keys": dict(deployment.keys),
+            "pids": self._supervisor.pids(),
+        }
+
+    async def reload_on_change(self) -> None:
+        """Restarts the processes that hold the app's code when it changes, until it is cancelled."""
+        from watchfiles import PythonFilter, awatch
+
+        async for _ in awatch(await self._check_app(), watch_filter=PythonFilter()):
+            try:
+                await self._check_app()
+            except StackError as error:
+                self._say(f"The app has changed, and is not used yet: {error}")
+                continue
+            self._say("The app has changed: restarting the services that run it")
+            await self._supervisor.restart(self._supervisor.names(RELOADED_KINDS))
+
+    def _claim(self) -> None:
+        registry.running_stacks()  # removes what crashed ones left
+        self._lock.acquire()
+        registry.register(registry.RunningStack(os.getpid(), self.data, self._options.data is None))
+
+    def _disclaim(self) -> None:
+        if self._lock.is_ours:  # else this stack was refused, and the directory is another's
+            registry.unregister(os.getpid())
+            registry.remove_description(self.data)
+            self._lock.release()
+        if self._options.data is None:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    async def _start_kafka(self) -> EmbeddedKafka:
+        kafka = EmbeddedKafka(self.data / "kafka", await prepare_kafka(), log=self._log("kafka"))
+        started = time.monotonic()
+        await self._supervisor.start("kafka", "kafka", kafka)
+        self._say(f"Kafka is up after {time.monotonic() - started:.1f} s ({kafka.bootstrap})")
+        return kafka
+
+    async def _start_postgres(self) -> EmbeddedPostgres:
+        postgres = EmbeddedPostgres(self.data / "postgres", log=self._log("postgres"))
+        started = time.monotonic()
+        await self._supervisor.start("postgres", "postgres", postgres)
+        self._say(f"PostgreSQL is up after {time.monotonic() - started:.1f} s")
+        return postgres
+
+    async def _check_app(self) -> Path:
+        """Returns the directory of the app's code. Raises StackError when it cannot be run."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sagahook.embedded.app_check", self._options.app),
+            env={**os.environ, **self._options.env},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        directory, complaint = await process.communicate()
+        if process.returncode != 0:
+            raise StackError(f"--app {self._options.app}: {complaint.decode().strip()}")
+        return Path(directory.decode())
+
+    async def _make_topics(self, bootstrap: str) -> None:
+        options = self._options
+        try:
+            await ensure_topics(bootstrap, options.prefix, options.partitions, replication_factor=1)
+        except TopicsMismatch as error:
+            raise StackError(f"The topics in {self.data} do not fit --partitions: {error}") from error
+
+    async def _migrate(self, argv: tuple[str, ...], deployment: Deployment) -> None:
+        log = self._log("migrations")
+        child = await Child.spawn(Command(argv, log, env={**os.environ, **deployment.common_env()}))
+        try:
+            if await child.wait() != 0:
+                raise StackError(f"`{' '.join(argv[1:])}` failed. The end of {log}:\n{last_lines(log)}")
+        finally:
+            await child.stop(grace=1)
+
+    async def _start_services(self, specs: list[ServiceSpec]) -> None:
+        started = time.monotonic()
+        for spec in specs:
+            process = ServiceProcess(spec, self._log(spec.name))
+            await self._supervisor.start(spec.name, spec.kind, process)
+        async with aiohttp.ClientSession() as http:
+            await _together(*(self._until_ready(spec, http) for spec in specs))
+        self._say(f"{len(specs)} services are up after {time.monotonic() - started:.1f} s")
+
+    async def _until_ready(self, spec: ServiceSpec, http: aiohttp.ClientSession) -> None:
+        if spec.ready_url is None:
+            return
+        deadline = time.monotonic() + _READY_SECONDS
+        while (answer := await _get(http, spec.ready_url)) != "200":
+            deaths = self._supervisor.deaths(spec.name)
+            if deaths >= _DEATHS_BEFORE_READY or time.monotonic() > deadline:
+                trouble = f"ended {deaths} times" if deaths else f"is not ready ({spec.ready_url}: {answer})"
+                log = self._log(spec.name)
+                raise StackError(
+                    f"{spec.name} {trouble} while starting. The end of {log}:\n{last_lines(log)}"
+                )
+            await asyncio.sleep(0.05)
+
+    def _describe(self) -> None:
+        if self._ready:
+            registry.write_description(self.data, self.description())
+
+    def _started(self) -> Deployment:
+        if self._deployment is None:
+            raise StackError("The stack has not started yet.")
+        return self._deployment
+
+    def _log(self, name: str) -> Path:
+        return self.data / "logs" / f"{name}.log"
+
+
+def _data_directory(chosen: Path | None) -> Path:
+    if chosen is None:
+        return Path(tempfile.mkdtemp(prefix="sagahook-"))
+    chosen.mkdir(parents=True, exist_ok=True)
+    return chosen.resolve()
+
+
+def _public_port(chosen: int | None) -> int:
+    """The chosen port, which must be free; else the usual one, or any other if that is taken."""
+    port = chosen or USUAL_PORT
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return port
+    except OSError as error:
+        if chosen is None:
+            return free_port()
+        raise StackError(
+            f"Port {chosen} on 127.0.0.1 cannot be used ({error.strerror}): choose another with --port."
+        ) from error
+
+
+def _keys(data: Path) -> dict[str, str]:
+    """One API key a role, made once for a data directory."""
+    path = data / "keys.json"
+    if not path.exists():
+        new = data / "keys.json.new"
+        new.touch(mode=0o600)
+        new.write_text(json.dumps({role: f"{role}-{secrets.token_urlsafe(24)}" for role in ROLES}))
+        new.replace(path)
+    keys: dict[str, str] = json.loads(path.read_text())
+    return keys
+
+
+async def _get(http: aiohttp.ClientSession, url: str) -> str:
+    """The status code, or why there is none."""
+    try:
+        async with http.get(url, timeout=aiohttp.ClientTimeout(5)) as response:
+            return str(response.status)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+
+
+async def _together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Runs all of it at once; when one fails the others are cancelled, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
