@@ -1,0 +1,57 @@
+"""API keys: who may call what (api.md §8). Only hashes are configured; a key itself is seen once, in a request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import StringConstraints
+from starlette.exceptions import HTTPException
+
+from sagahook.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+Role = Literal["reader", "operator", "admin"]
+KeyHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+KeyHashes = dict[Role, KeyHash]
+"""The SHA-256 of each role's key, in hex; as JSON in `SAGAHOOK_API_KEYS`."""
+
+_RANKS: tuple[Role, ...] = ("reader", "operator", "admin")
+"""Each may do what those before it may."""
+
+
+def may(hashes: Mapping[Role, str], presented: str, needed: Role) -> bool:
+    """Whether the key is one of the role, or of a higher one. It takes as long whichever key it is."""
+    digest = sha256(presented.encode()).hexdigest()
+    matches = [
+        compare_digest(digest, hashes[role]) for role in _RANKS[_RANKS.index(needed) :] if role in hashes
+    ]
+    return any(matches)
+
+
+def requires(hashes: Mapping[Role, str], needed: Role) -> Callable[..., Awaitable[None]]:
+    """A FastAPI dependency: the caller's `Authorization: Bearer KEY` is of the role, or a higher one.
+
+    A key that is unknown and one that is not enough get the same answer.
+    """
+    bearer = HTTPBearer(auto_error=False, description=f"A key of the role {needed}, or of a higher one")
+
+    async def check(
+        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+    ) -> None:
+        if given is None:
+            raise HTTPException(
+                401,
+                f"An API key is needed: send Authorization: Bearer KEY, with a key of the role {needed}",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if not may(hashes, given.credentials, needed):
+            log.warning("api_key.refused", method=request.method, path=request.url.path, needed=needed)
+            raise HTTPException(403, f"This API key may not do that: a key of the role {needed} is needed")
+
+    return check
