@@ -29,6 +29,8 @@ async def open_pool(settings: DatabaseSettings) -> asyncpg.Pool:
         max_size=settings.database_pool,
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
+        # The queries are short: compiling one costs more than running it.
+        server_settings={"jit": "off"},
         init=_read_json,
     )
 

@@ -249,9 +249,16 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
             async with asyncio.timeout(_LETTING_GO_SECONDS):
                 if slot.worker is not None:
                     await slot.worker.let_go()
-        except (TimeoutError, OwnershipLost) as lost:
-            # Nothing is lost: the next owner finds the attempts unfinished and says so in the log.
-            log.warning("partition.not_released", partition=slot.partition.partition, error=str(lost))
+        except Exception as lost:
+            # Whatever it was, the partition moves. Nothing is lost: the next owner finds the attempts unfinished
+            # and says so in the log.
+            expected = isinstance(lost, TimeoutError | OwnershipLost)
+            log.warning(
+                "partition.not_released",
+                partition=slot.partition.partition,
+                error=repr(lost),
+                exc_info=not expected,
+            )
             self._end(slot)
             self._slots.pop(slot.partition, None)
 

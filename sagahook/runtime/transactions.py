@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -127,21 +127,27 @@ class TransactionalWriter:
             raise CommitUnknown(f"a commit of {self.transactional_id} failed: {failure!r}") from failure
         self._ended_at = self._loop.time()
 
-    async def _send(self, records: Iterable[OutRecord]) -> list[Awaitable[object]]:
+    async def _send(self, records: Iterable[OutRecord]) -> list[asyncio.Future[object]]:
         """Hand the records over in batches, and return what to await for each batch's arrival."""
         batches: dict[tuple[str, int], Any] = {}
-        sent: list[Awaitable[object]] = []
+        sent: list[asyncio.Future[object]] = []
+
+        async def send(batch: Any, topic: str, partition: int) -> None:
+            arrival = await self._producer.send_batch(batch, topic, partition=partition)
+            arrival.add_done_callback(_seen)
+            sent.append(arrival)
+
         for record in records:
             place = (record.topic, record.partition)
             batch = batches.get(place)
             if batch is not None and _append(batch, record):
                 continue
             if batch is not None:
-                sent.append(await self._producer.send_batch(batch, record.topic, partition=record.partition))
+                await send(batch, *place)
             batch = batches[place] = self._producer.create_batch()
             _append(batch, record)  # the first record fits whatever its size
         for (topic, partition), batch in batches.items():
-            sent.append(await self._producer.send_batch(batch, topic, partition=partition))
+            await send(batch, topic, partition)
         return sent
 
     async def stop(self) -> None:
@@ -156,9 +162,18 @@ class TransactionalWriter:
         if sender is not None:
             # First of all: it must not repeat a request that was not answered.
             sender.cancel()
+        ending = producer._txn_manager._transaction_waiter
+        if ending is not None:
+            ending.add_done_callback(_seen)
         with contextlib.suppress(TimeoutError, KafkaError, OSError):
             async with asyncio.timeout(1.0):
                 await producer.client.close()
+
+
+def _seen(future: asyncio.Future[object]) -> None:
+    """Its failure was reported by the commit: asyncio need not warn that nobody looked."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _append(batch: Any, record: OutRecord) -> bool:

@@ -35,7 +35,7 @@ class OwnerRecord:
                 "epoch": self.epoch,
                 "instance": self.instance,
                 "released": self.released,
-                "in_flight": sorted(self.in_flight),
+                "in_flight": [list(key) for key in sorted(self.in_flight)],
             }
         )
 

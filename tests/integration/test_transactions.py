@@ -1,0 +1,169 @@
+"""`TransactionalWriter` on a real broker: nothing of a fenced or ambiguous transaction ever shows in another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.protocol.transaction import EndTxnRequest
+
+from sagahook.runtime.topics import ensure_topics
+from sagahook.runtime.transactions import CommitUnknown, Fenced, OutRecord, TransactionalWriter
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS
+
+
+@pytest_asyncio.fixture
+async def topic(kafka_bootstrap: str, topic_prefix: str) -> str:
+    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
+    return SAGA_EVENTS.name(topic_prefix)
+
+
+MakeWriter = Callable[..., Awaitable[TransactionalWriter]]
+
+
+@pytest_asyncio.fixture
+async def make_writer(kafka_bootstrap: str, topic_prefix: str) -> AsyncIterator[MakeWriter]:
+    made: list[TransactionalWriter] = []
+
+    async def make(commit_timeout: float = 8.0) -> TransactionalWriter:
+        writer = TransactionalWriter(kafka_bootstrap, f"{topic_prefix}-writer", commit_timeout=commit_timeout)
+        made.append(writer)
+        await writer.start()
+        return writer
+
+    yield make
+    for writer in made:
+        await writer.abandon()
+
+
+def record(topic: str, value: str) -> OutRecord:
+    return OutRecord(topic, 0, b"key", value.encode(), [], 0)
+
+
+async def committed(bootstrap: str, topic: str) -> list[str]:
+    """Every committed record of the topic's partition 0."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
+    await consumer.start()
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        await consumer.seek_to_beginning()
+        end = (await consumer.end_offsets([partition]))[partition]
+        values: list[str] = []
+        while await consumer.position(partition) < end:
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                values += [found.value.decode() for found in records]
+        return values
+    finally:
+        await consumer.stop()
+
+
+def hold_commits(writer: TransactionalWriter, *, before: asyncio.Event) -> list[Any]:
+    """The network takes its time: each EndTxn is sent only after `before`; the list fills with their answers."""
+    client = writer._producer.client
+    send = client.send
+    answers: list[Any] = []
+
+    async def late(node: int, request: Any, **options: Any) -> Any:
+        if not isinstance(request, EndTxnRequest):
+            return await send(node, request, **options)
+
+        async def deliver() -> Any:
+            await before.wait()
+            answers.append(await send(node, request, **options))
+            return answers[-1]
+
+        return await asyncio.shield(asyncio.ensure_future(deliver()))
+
+    client.send = late
+    return answers
+
+
+async def test_records_and_offsets_of_one_call_show_together(
+    kafka_bootstrap: str, topic: str, topic_prefix: str, make_writer: MakeWriter
+) -> None:
+    writer = await make_writer()
+    source = TopicPartition(SAGA_COMMANDS.name(topic_prefix), 0)
+    await writer.commit([record(topic, "a"), record(topic, "b")], {source: 7}, f"{topic_prefix}-group")
+    assert await committed(kafka_bootstrap, topic) == ["a", "b"]
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap, group_id=f"{topic_prefix}-group")
+    await consumer.start()
+    assert await consumer.committed(source) == 7
+    await consumer.stop()
+
+
+async def test_a_transaction_larger_than_one_batch_is_still_one_transaction(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    writer = await make_writer()
+    values = [f"{number:04}" + "x" * 100_000 for number in range(30)]
+    await writer.commit([record(topic, value) for value in values], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == values
+
+
+async def test_a_writer_whose_id_was_taken_over_is_fenced_at_its_first_send(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    stalled = await make_writer()
+    await stalled.commit([record(topic, "before")], {}, "group")
+    rightful = await make_writer()
+    with pytest.raises(Fenced):
+        await stalled.commit([record(topic, "zombie")], {}, "group")
+    await rightful.commit([record(topic, "after")], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["before", "after"]
+
+
+async def test_what_a_dead_writer_left_open_is_aborted_by_the_next_one(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    dead = await make_writer()
+    await dead._producer.begin_transaction()
+    await asyncio.gather(*await dead._send([record(topic, "half done")]))
+    rightful = await make_writer()
+    await rightful.commit([record(topic, "whole")], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["whole"]
+
+
+async def test_a_commit_that_arrives_after_its_time_out_ends_no_later_transaction(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    release = asyncio.Event()
+    slow = await make_writer(commit_timeout=1.0)
+    answers = hold_commits(slow, before=release)
+    with pytest.raises(CommitUnknown):
+        await slow.commit([record(topic, "slow")], {}, "group")
+    rightful = await make_writer()
+    await rightful._producer.begin_transaction()
+    await asyncio.gather(*await rightful._send([record(topic, "not yet committed")]))
+    release.set()
+    async with asyncio.timeout(10):
+        while not answers:
+            await asyncio.sleep(0.01)
+    assert answers[0].error_code != 0, "the broker must refuse the late commit by its epoch"
+    assert await committed(kafka_bootstrap, topic) == []
+    await rightful._producer.commit_transaction()
+    assert await committed(kafka_bootstrap, topic) == ["not yet committed"]
+
+
+async def test_a_commit_whose_answer_is_late_counts_once_and_the_next_writer_sees_it(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    slow = await make_writer(commit_timeout=1.0)
+    client, send = slow._producer.client, slow._producer.client.send
+
+    async def answer_late(node: int, request: Any, **options: Any) -> Any:
+        answer = await send(node, request, **options)
+        if isinstance(request, EndTxnRequest):
+            await asyncio.sleep(60)
+        return answer
+
+    client.send = answer_late
+    with pytest.raises(CommitUnknown):
+        await slow.commit([record(topic, "landed")], {}, "group")
+    await slow.abandon()
+    rightful = await make_writer()
+    assert await committed(kafka_bootstrap, topic) == ["landed"]
+    await rightful.commit([record(topic, "next")], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["landed", "next"]
