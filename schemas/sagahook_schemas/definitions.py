@@ -6,11 +6,17 @@ from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from sagahook_schemas.base import AwareDatetime, Contract
+
+Seconds = Annotated[float, Field(gt=0, le=365 * 86_400)]
+"""At most a year: a date can be reckoned with it, and infinity, which JSON cannot hold, is refused."""
+
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""As it stands in `/webhooks/{source}` and in every identity made from it."""
 
 
 class Retry(Contract):
@@ -22,21 +28,23 @@ class Retry(Contract):
     """
 
     max: int = Field(default=3, ge=0)
-    initial: float = Field(default=1.0, ge=0)
-    factor: float = Field(default=2.0, ge=1)
-    cap: float = Field(default=300.0, gt=0)
+    initial: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    factor: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    cap: Seconds = 300.0
     jitter: float = Field(default=0.1, ge=0, le=1)
     non_retryable: tuple[str, ...] = ()
 
     def delay(self, failures: int, dice: float) -> timedelta | None:
-        """How long to wait after the given number of failures; None when the retries are used up.
+        """How long to wait after the given number of failures, from 1; None when the retries are used up.
 
         dice: uniform in [0, 1).
         """
         if failures > self.max:
             return None
-        # The exponent is bounded because a float overflows long after the cap was reached.
-        base = min(self.cap, self.initial * self.factor ** min(failures - 1, 64))
+        try:
+            base = min(self.cap, self.initial * self.factor ** (failures - 1))
+        except OverflowError:  # the power is beyond a float, and so beyond the cap
+            base = self.cap if self.initial else 0.0
         return timedelta(seconds=base * (1 + self.jitter * (2 * dice - 1)))
 
 
@@ -44,7 +52,7 @@ class TriggerDefinition(Contract):
     """Which webhooks start the saga. `event` None: any event of the source. `idempotency_key`: a dotted path
     into the body, whose value must be present; None: every webhook starts a saga of its own."""
 
-    source: str
+    source: SourceName
     event: str | None = None
     idempotency_key: str | None = None
 
@@ -53,17 +61,17 @@ class TriggerDefinition(Contract):
 
 
 class CompensationDefinition(Contract):
-    """timeout: seconds for each attempt."""
+    """timeout: for each attempt."""
 
-    timeout: float
+    timeout: Seconds
     retry: Retry
 
 
 class StepDefinition(Contract):
-    """timeout: seconds for each attempt. `compensation` None: nothing to undo."""
+    """timeout: for each attempt. `compensation` None: nothing to undo."""
 
     name: str
-    timeout: float
+    timeout: Seconds
     retry: Retry
     compensation: CompensationDefinition | None = None
 

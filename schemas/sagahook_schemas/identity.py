@@ -26,7 +26,8 @@ def saga_id(source: str, saga_name: str, idempotency_value: str) -> str:
 
     Two sagas on one event never share an id, because the name is part of it. Where a trigger names no
     idempotency key the value is the webhook's own `event_id`, so that every POST is a saga of its own.
-    The parts are joined by a character that JSON cannot hold unescaped, so that no two triples collide.
+    No two triples collide, because the names of sources and sagas cannot hold the character between the parts;
+    the value, which is a sender's, may: it comes last.
     """
     return str(uuid5(_SAGAS, f"{source}\x1f{saga_name}\x1f{idempotency_value}"))
 

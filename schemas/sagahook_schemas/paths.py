@@ -16,6 +16,9 @@ class _Missing(Enum):
 
 MISSING: Final = _Missing.MISSING
 
+_EXACT = 2.0**53
+"""Below it a float holds every integer."""
+
 
 def lookup(body: JsonValue, path: str) -> JsonValue | _Missing:
     """The value at `order.id`, or MISSING where it is absent or null. Only objects are entered."""
@@ -30,10 +33,17 @@ def lookup(body: JsonValue, path: str) -> JsonValue | _Missing:
 def identity_value(value: JsonValue) -> str | None:
     """What a field's value contributes to an identity: a string itself, any other scalar its JSON text.
 
-    So `1` and `"1"` are the same identity: senders are seldom strict about it. An object or a list has none.
+    So `1` and `"1"` are the same identity: senders are seldom strict about it. None for what cannot identify: an
+    object, a list, null, and a float whose last digits may have been lost when it was read (orjson makes a float
+    of an integer beyond 64 bits), so that two different ids would be taken for one.
     """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict | list) or value is None:
-        return None
-    return dumps(value).decode()
+    match value:
+        case str():
+            return value
+        case bool():
+            return dumps(value).decode()
+        case int():
+            return str(value)
+        case float() if abs(value) < _EXACT:
+            return dumps(value).decode()
+    return None
