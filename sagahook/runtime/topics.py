@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -13,6 +14,9 @@ from sagahook.runtime.logging import get_logger
 from sagahook_schemas.topics import ALL_TOPICS, SAGA_EVENTS, Topic
 
 log = get_logger(__name__)
+
+VISIBLE_SECONDS = 30.0
+"""How long a topic that was just made may take to be in the broker's metadata."""
 
 
 class TopicsMismatch(Exception):
@@ -24,46 +28,35 @@ class TopicsMissing(TopicsMismatch):
 
 
 async def ensure_topics(
-    bootstrap: str,
-    prefix: str,
-    partitions: int,
-    *,
-    replication_factor: int | None = None,
-    topics: Iterable[Topic] = ALL_TOPICS,
-) -> None:
-    """Make the topics that are missing. `replication_factor` None: 3, or as many as there are brokers.
+    bootstrap: str, prefix: str, partitions: int, *, replication_factor: int | None = None
+) -> tuple[str, ...]:
+    """Make the topics that are missing, and return their names. `replication_factor` None: 3, or as many as
+    there are brokers.
 
-    Raises TopicsMismatch where a topic exists with another number of partitions: which saga lives where
-    depends on that number.
+    Raises TopicsMismatch, and makes nothing, where a topic exists with another number of partitions: which
+    saga lives where depends on that number.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        brokers = len((await admin.describe_cluster())["brokers"])
-        response = await admin.create_topics(
-            [
-                NewTopic(
-                    name=topic.name(prefix),
-                    num_partitions=partitions,
-                    replication_factor=replication_factor or min(3, brokers),
-                    topic_configs=topic.config(),
-                )
-                for topic in topics
-            ]
-        )
-        for name, code, *message in response.topic_errors:
-            error = for_code(code)
-            if code and error is not TopicAlreadyExistsError:
-                raise TopicsMismatch(f"Kafka refused to make the topic {name}: {error.__name__} {message}")
-        await _await_visible(admin, {topic.name(prefix) for topic in topics})
-    finally:
-        await admin.close()
-    found = await partition_count(bootstrap, prefix)
-    if found != partitions:
-        raise TopicsMismatch(
-            f"the topics of prefix {prefix!r} have {found} partitions, not {partitions}: keep {found}, "
-            "or choose another topic prefix"
-        )
+    async with _admin(bootstrap) as admin:
+        there = await _described(admin, prefix)
+        _check_partitions(there, prefix, partitions)
+        missing = [topic for topic in ALL_TOPICS if topic.name(prefix) not in there]
+        if missing:
+            copies = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
+            response = await admin.create_topics(
+                [
+                    NewTopic(topic.name(prefix), partitions, copies, topic_configs=_config(topic, copies))
+                    for topic in missing
+                ]
+            )
+            for name, code, *message in response.topic_errors:
+                error = for_code(code)
+                # Another process may make the same topics at this moment.
+                if code and error is not TopicAlreadyExistsError:
+                    raise TopicsMismatch(
+                        f"Kafka refused to make the topic {name}: {error.__name__} {' '.join(map(str, message))}"
+                    )
+        _check_partitions(await _await_visible(admin, prefix), prefix, partitions)
+    return tuple(topic.name(prefix) for topic in missing)
 
 
 async def partition_count(bootstrap: str, prefix: str) -> int:
@@ -71,20 +64,15 @@ async def partition_count(bootstrap: str, prefix: str) -> int:
 
     Raises TopicsMismatch where topics are missing or do not agree.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        names = [topic.name(prefix) for topic in ALL_TOPICS]
-        described = await admin.describe_topics(names)
-    finally:
-        await admin.close()
-    counts = {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
-    missing = sorted(set(names) - counts.keys())
+    async with _admin(bootstrap) as admin:
+        there = await _described(admin, prefix)
+    missing = [name for topic in ALL_TOPICS if (name := topic.name(prefix)) not in there]
     if missing:
         raise TopicsMissing(
             f"the topics {', '.join(missing)} do not exist: run `sagahook topics create --kafka {bootstrap} "
             f"--prefix {prefix}`"
         )
+    counts = {name: len(topic["partitions"]) for name, topic in there.items()}
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
         raise TopicsMismatch(
@@ -105,14 +93,49 @@ async def await_partition_count(bootstrap: str, prefix: str, stopping: asyncio.E
     return None
 
 
-async def _await_visible(admin: AIOKafkaAdminClient, names: set[str], timeout: float = 30.0) -> None:
+@contextlib.asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _described(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, Mapping[str, Any]]:
+    """Our topics that exist, by name. It asks for all topics, because to ask for one by name makes it on a
+    broker with auto-creation."""
+    names = {topic.name(prefix) for topic in ALL_TOPICS}
+    return {
+        topic["topic"]: topic
+        for topic in await admin.describe_topics()
+        if topic["topic"] in names and not topic["error_code"]
+    }
+
+
+def _check_partitions(there: Mapping[str, Mapping[str, Any]], prefix: str, partitions: int) -> None:
+    for name, topic in there.items():
+        found = len(topic["partitions"])
+        if found != partitions:
+            raise TopicsMismatch(
+                f"the topic {name} has {found} partitions, not {partitions}: keep {found}, or choose another "
+                f"topic prefix than {prefix!r}"
+            )
+
+
+def _config(topic: Topic, copies: int) -> dict[str, str]:
+    """With three copies or more, `acks=all` means that two brokers have the record: one may then be lost."""
+    return topic.config() | {"min.insync.replicas": "2" if copies >= 3 else "1"}
+
+
+async def _await_visible(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, Mapping[str, Any]]:
     """A topic that was just made is not in every broker's metadata at once."""
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(VISIBLE_SECONDS):
         while True:
-            described = await admin.describe_topics(sorted(names))
-            if all(
-                not entry["error_code"] and all(partition["leader"] >= 0 for partition in entry["partitions"])
-                for entry in described
+            there = await _described(admin, prefix)
+            if len(there) == len(ALL_TOPICS) and all(
+                partition["leader"] >= 0 for topic in there.values() for partition in topic["partitions"]
             ):
-                return
+                return there
             await asyncio.sleep(0.05)

@@ -108,8 +108,8 @@ SAGA_EVENTS = Topic(
     "saga.events",
     key="saga_id",
     writers=("saga-runner",),
-    readers=("tracker", "notifier", "anyone"),
-    holds="the saga log: the source of truth",
+    readers=("saga-runner", "tracker", "notifier"),
+    holds="the saga log: the source of truth; any other system may read it too (read_committed)",
 )
 SAGA_STATE = Topic(
     "saga.state",
@@ -139,7 +139,9 @@ TOPICS: tuple[Topic, ...] = (
     NOTIFICATIONS,
 )
 DEAD_LETTER_TOPICS: tuple[Topic, ...] = tuple(
+    # Only its own writer reads saga.state, and skips nothing.
     topic.dead_letters
-    for topic in (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_COMMANDS, SAGA_EVENTS, NOTIFICATIONS)
+    for topic in TOPICS
+    if topic is not SAGA_STATE
 )
 ALL_TOPICS: tuple[Topic, ...] = TOPICS + DEAD_LETTER_TOPICS
