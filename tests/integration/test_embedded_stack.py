@@ -7,20 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from sagahook.embedded.ports import free_port
 from sagahook_schemas.topics import SAGA_EVENTS
+from tests.processes import is_gone, until
 
 STANDIN = Path(__file__).with_name("embedded_standin.py")
 APP = """
@@ -98,19 +98,6 @@ async def stacks(tmp_path: Path) -> AsyncIterator[Stacks]:
     stacks = Stacks(tmp_path)
     yield stacks
     await stacks.end_all()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110  # other processes do it: there is no event to await
-            await asyncio.sleep(0.05)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 async def topics(bootstrap: str) -> list[str]:
