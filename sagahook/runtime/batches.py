@@ -119,6 +119,11 @@ class BatchConsumer:
         """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
         return "healthy" if self._waits_for is None else "degraded"
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether it has joined the group and knows where to read on, be it with no partition at all."""
+        return self._next is not None
+
     def partitions(self) -> frozenset[TopicPartition]:
         """Those that this member reads at the moment."""
         return frozenset(self._next or ())

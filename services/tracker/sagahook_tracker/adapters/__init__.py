@@ -1,0 +1,1 @@
+"""The views in PostgreSQL, and the end of the log in Kafka."""

@@ -1,0 +1,58 @@
+"""`python -m sagahook_tracker project | api | migrate`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sagahook.runtime.logging import configure_logging
+from sagahook_tracker.settings import TrackerSettings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="sagahook-tracker", description="What became of each webhook?")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("project", help="make the views from the log, until stopped")
+    commands.add_parser("api", help="serve the status API alone")
+    commands.add_parser("migrate", help="bring the schema up to date, and exit")
+    command = parser.parse_args().command
+    try:
+        settings = TrackerSettings()
+    except ValidationError as invalid:
+        sys.exit(f"sagahook-tracker: the environment is not complete: {invalid}")
+    configure_logging("tracker", settings.log_level, settings.instance)
+    {"project": _project, "api": _api, "migrate": _migrate}[command](settings)
+
+
+def _project(settings: TrackerSettings) -> None:
+    from sagahook.runtime.service import run_service
+    from sagahook_tracker.wiring import Projector
+
+    projector = Projector(settings)
+    run_service(settings, projector.app, projector.run)
+
+
+def _api(settings: TrackerSettings) -> None:
+    from sagahook.runtime.service import run_service
+    from sagahook_tracker.wiring import build_app
+
+    async def until_stopped(stopping: asyncio.Event) -> None:
+        await stopping.wait()
+
+    run_service(settings, build_app(settings), until_stopped)
+
+
+def _migrate(settings: TrackerSettings) -> None:
+    # The tools of migration take a while to load, and no other command needs them.
+    from sagahook.runtime.migrations import migrate
+
+    url = settings.database_url.get_secret_value()
+    asyncio.run(migrate(url, "tracker", Path(__file__).with_name("migrations")))
+
+
+if __name__ == "__main__":
+    main()

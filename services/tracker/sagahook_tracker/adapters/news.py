@@ -1,0 +1,138 @@
+"""Wakes whoever waits for the views to change: one connection that listens, however many wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import asyncpg
+from aiokafka import TopicPartition
+from orjson import dumps, loads
+
+from sagahook.runtime.batches import Batches, Unavailable
+from sagahook.runtime.database import CONNECT_SECONDS, NotMigrated, reaching_database
+from sagahook.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+CHANNEL = "sagahook_tracker"
+PAYLOAD_LIMIT = 7_000
+"""Bytes of a notification; PostgreSQL takes less than 8,000."""
+
+_OFFSETS_LIMIT = 3_000
+"""Bytes of a notification's offsets, so that correlation ids find room beside them."""
+
+_KEEP_ALIVE = 5.0
+"""Seconds between two signs of life: a connection that died in silence is noticed by then."""
+
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
+"""Seconds between tries to connect: doubled each time, up to the second."""
+
+LoadOffsets = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
+
+
+def offsets_payload(batches: Batches) -> str:
+    """The next offsets as JSON; null where they are too many to tell, so that listeners look them up."""
+    offsets: dict[str, dict[str, int]] = defaultdict(dict)
+    for partition, batch in batches.items():
+        offsets[partition.topic][str(partition.partition)] = batch.next_offset
+    payload = dumps(offsets).decode()
+    return payload if len(payload) <= _OFFSETS_LIMIT else "null"
+
+
+class News:
+    """load_offsets: every offset that the views stand for. Raises Unavailable or NotMigrated."""
+
+    def __init__(self, database_url: str, load_offsets: LoadOffsets) -> None:
+        self._database_url = database_url
+        self._load_offsets = load_offsets
+        self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._offsets: dict[TopicPartition, int] = {}
+        self._moved = asyncio.Event()
+        self._refresh = asyncio.Event()
+        self.listening = False
+
+    @contextmanager
+    def following(self, correlation_id: str) -> Iterator[asyncio.Event]:
+        """Set whenever what is known under the correlation id may have become final. To miss nothing, begin
+        before the first look, and clear it before each further one."""
+        changed = asyncio.Event()
+        self._followers[correlation_id].add(changed)
+        try:
+            yield changed
+        finally:
+            self._followers[correlation_id].discard(changed)
+            if not self._followers[correlation_id]:
+                del self._followers[correlation_id]
+
+    async def reaches(self, ends: Mapping[TopicPartition, int], seconds: float) -> bool:
+        """Whether the views stand for the log up to `ends`, waiting for it if need be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.lag(ends):
+                    await self._moved.wait()
+        return not self.lag(ends)
+
+    def lag(self, ends: Mapping[TopicPartition, int]) -> int:
+        """Offsets between the views and `ends`."""
+        return sum(max(0, end - self._offsets.get(partition, 0)) for partition, end in ends.items())
+
+    async def run(self) -> None:
+        """Listens until cancelled, and connects again whenever the connection is lost."""
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                with reaching_database():
+                    await self._listen()
+            except (Unavailable, NotMigrated) as away:
+                if self.listening or delay == _FIRST_DELAY:
+                    log.warning("news.waiting", reason=str(away))
+                delay = _FIRST_DELAY if self.listening else min(2 * delay, _LONGEST_DELAY)
+                self.listening = False
+                await asyncio.sleep(delay)
+
+    async def _listen(self) -> None:
+        """Returns never: a connection that is lost raises."""
+        connection = await asyncpg.connect(self._database_url, timeout=CONNECT_SECONDS)
+        try:
+            await connection.add_listener(CHANNEL, self._hear)
+            connection.add_termination_listener(lambda _: self._refresh.set())
+            while True:
+                self._refresh.clear()
+                self._catch_up(await self._load_offsets())
+                self.listening = True
+                while not self._refresh.is_set():
+                    await connection.execute("SELECT", timeout=CONNECT_SECONDS)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._refresh.wait(), _KEEP_ALIVE)
+        finally:
+            connection.terminate()
+
+    def _catch_up(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """After a gap anything may have changed; the offsets may even have gone back, to a backup's."""
+        self._offsets = dict(offsets)
+        self._wake_movers()
+        self._wake(*self._followers)
+
+    def _hear(self, _connection: Any, _process_id: int, _channel: str, payload: str) -> None:
+        news = loads(payload)
+        if news["offsets"] is None:
+            self._refresh.set()
+            return
+        for topic, offsets in news["offsets"].items():
+            for partition, offset in offsets.items():
+                self._offsets[TopicPartition(topic, int(partition))] = offset
+        self._wake_movers()
+        self._wake(*(self._followers if news["ids"] is None else news["ids"]))
+
+    def _wake_movers(self) -> None:
+        self._moved.set()
+        self._moved.clear()
+
+    def _wake(self, *correlation_ids: str) -> None:
+        for correlation_id in correlation_ids:
+            for changed in self._followers.get(correlation_id, ()):
+                changed.set()

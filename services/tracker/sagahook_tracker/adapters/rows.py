@@ -1,0 +1,99 @@
+"""Between the domain's values and PostgreSQL's: columns for a batch, values for a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orjson import dumps, loads
+
+from sagahook_tracker.domain.changes import Link, Route, Webhook
+from sagahook_tracker.domain.runs import Run, Step
+
+Columns = dict[str, list[Any]]
+"""By the name of the query's parameter; one element for each row."""
+
+
+def text(value: str) -> str:
+    """PostgreSQL's text holds every character but this one, which a webhook may well send."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def maybe_text(value: str | None) -> str | None:
+    return None if value is None else text(value)
+
+
+def as_json(value: Any) -> str:
+    return dumps(value).decode()
+
+
+def webhook_columns(webhooks: Iterable[Webhook]) -> Columns:
+    rows = list(webhooks)
+    return {
+        "event_ids": [text(row.event_id) for row in rows],
+        "numbers": [row.number for row in rows],
+        "sources": [text(row.source) for row in rows],
+        "correlation_ids": [text(row.correlation_id) for row in rows],
+        "event_types": [text(row.event_type) for row in rows],
+        "received_at": [row.received_at for row in rows],
+    }
+
+
+def route_columns(routes: Iterable[Route]) -> Columns:
+    rows = list(routes)
+    return {
+        "event_ids": [text(row.event_id) for row in rows],
+        "outcomes": [row.outcome for row in rows],
+        "reasons": [maybe_text(row.reason) for row in rows],
+        "sagas": [as_json([saga.model_dump() for saga in row.sagas]) for row in rows],
+        "errors": [as_json([error.model_dump() for error in row.errors]) for row in rows],
+        "routed_at": [row.routed_at for row in rows],
+    }
+
+
+def link_columns(links: Iterable[Link]) -> Columns:
+    rows = list(links)
+    return {
+        "event_ids": [text(row.event_id) for row in rows],
+        "saga_ids": [text(row.saga_id) for row in rows],
+        "runs": [row.run for row in rows],
+        "correlation_ids": [text(row.correlation_id) for row in rows],
+        "linked_at": [row.linked_at for row in rows],
+    }
+
+
+def run_columns(runs: Iterable[Run]) -> Columns:
+    rows = list(runs)
+    return {
+        "saga_ids": [text(row.saga_id) for row in rows],
+        "runs": [row.run for row in rows],
+        "numbers": [row.number for row in rows],
+        "sequences": [row.sequence for row in rows],
+        "names": [text(row.name) for row in rows],
+        "versions": [row.version for row in rows],
+        "states": [row.state for row in rows],
+        "user_ids": [maybe_text(row.user_id) for row in rows],
+        "contexts": [None if row.context is None else as_json(row.context) for row in rows],
+        "total_steps": [row.total_steps for row in rows],
+        "steps": [as_json(row.steps) for row in rows],
+        "completed_steps": [as_json(row.completed_steps) for row in rows],
+        "failed_steps": [maybe_text(row.failed_step) for row in rows],
+        "errors": [maybe_text(row.error) for row in rows],
+        "reasons": [maybe_text(row.reason) for row in rows],
+        "started_at": [row.started_at for row in rows],
+        "updated_at": [row.updated_at for row in rows],
+        "finished_at": [row.finished_at for row in rows],
+    }
+
+
+def run_of(row: Mapping[str, Any]) -> Run:
+    fields = dict(row)
+    fields["steps"] = steps_of(fields["steps"])
+    fields["completed_steps"] = tuple(loads(fields["completed_steps"]))
+    if fields.get("context") is not None:
+        fields["context"] = loads(fields["context"])
+    return Run(**fields)
+
+
+def steps_of(column: str) -> tuple[Step, ...]:
+    return tuple(Step(**step) for step in loads(column))

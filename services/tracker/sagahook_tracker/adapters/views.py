@@ -1,0 +1,82 @@
+"""Reads the views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import asyncpg
+from aiokafka import TopicPartition
+from orjson import loads
+
+from sagahook.runtime.database import reaching_database
+from sagahook_tracker.adapters.rows import run_of, steps_of
+from sagahook_tracker.domain.runs import Run
+from sagahook_tracker.domain.status import EventView, SagaView
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """correlation_ids: under which the run was asked for, the first 100."""
+
+    run: Run
+    correlation_ids: tuple[str, ...]
+
+
+class Views:
+    """Every method raises Unavailable while PostgreSQL is away, and NotMigrated where it has no tables."""
+
+    def __init__(self, pool: asyncpg.Pool, queries: Any, topics: Iterable[str]) -> None:
+        self._pool = pool
+        self._queries = queries
+        self._topics = list(topics)
+
+    async def offsets(self) -> dict[TopicPartition, int]:
+        """What the views stand for: the next offset of each partition."""
+        rows = await self._rows(self._queries.load_offsets, topics=self._topics)
+        return {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    async def events(self, source: str, correlation_id: str) -> list[EventView]:
+        """The webhooks of the correlation id; none where it is unknown."""
+        rows = await self._rows(self._queries.webhook_status, source=source, correlation_id=correlation_id)
+        return [_event(list(group)) for _, group in groupby(rows, key=lambda row: row["event_id"])]
+
+    async def newest_run(self, saga_id: str) -> RunView | None:
+        rows = await self._rows(self._queries.saga_status, saga_id=saga_id)
+        for row in rows:
+            fields = dict(row)
+            correlation_ids = tuple(fields.pop("correlation_ids"))
+            return RunView(run_of(fields), correlation_ids)
+        return None
+
+    async def _rows(self, query: Any, **parameters: Any) -> list[Mapping[str, Any]]:
+        with reaching_database():
+            async with self._pool.acquire() as connection:
+                return [row async for row in query(connection, **parameters)]
+
+
+def _event(rows: list[Mapping[str, Any]]) -> EventView:
+    """From one row for each run of the event, the newest run of a saga last."""
+    first = rows[0]
+    sagas = {
+        asked["saga_id"]: SagaView(asked["saga_id"], asked["name"]) for asked in loads(first["sagas"] or "[]")
+    }
+    for row in rows:
+        if row["saga_id"] is not None:
+            sagas[row["saga_id"]] = SagaView(
+                saga_id=row["saga_id"],
+                name=row["name"],
+                run=row["run"],
+                state=row["state"],
+                error=row["suspended_because"] or row["error"],
+                steps=steps_of(row["steps"]),
+            )
+    return EventView(
+        event_id=first["event_id"],
+        outcome=first["outcome"],
+        reason=first["reason"],
+        sagas=tuple(sagas.values()),
+        lost_routes=len(loads(first["errors"] or "[]")),
+    )

@@ -1,0 +1,74 @@
+"""What became of it? Answers that are never older than the question."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sagahook_schemas.identity import partition_of
+from sagahook_tracker.adapters.log_end import LogEnd
+from sagahook_tracker.adapters.news import News
+from sagahook_tracker.adapters.views import RunView, Views
+from sagahook_tracker.domain.status import Answer, answer
+
+CATCH_UP = 2.0
+"""Seconds that a question may wait for the views to stand for the log as it was when the question came."""
+
+
+class Behind(Exception):
+    """Ask again soon: the views do not yet stand for the whole log, so that nobody can say it is not there."""
+
+
+class Answers:
+    """Every method raises Unavailable while PostgreSQL or Kafka is away."""
+
+    def __init__(
+        self, views: Views, news: News, log_end: LogEnd, *, webhooks_topic: str, sagas_topic: str
+    ) -> None:
+        self._views = views
+        self._news = news
+        self._log_end = log_end
+        self._webhooks_topic = webhooks_topic
+        self._sagas_topic = sagas_topic
+
+    async def webhook(self, source: str, correlation_id: str, wait: float) -> Answer | None:
+        """As soon as it is final, or after `wait` seconds; None where there is no such webhook.
+        Raises Behind."""
+        with self._news.following(correlation_id) as changed:
+            found = await self._look(source, correlation_id)
+            if found is None:
+                await self._catch_up(self._webhooks_topic)
+                found = await self._look(source, correlation_id)
+            try:
+                async with asyncio.timeout(wait):
+                    while found is not None and not found.final:
+                        await changed.wait()
+                        changed.clear()
+                        found = await self._look(source, correlation_id)
+            except TimeoutError:
+                pass
+            return found
+
+    async def saga(self, saga_id: str) -> RunView | None:
+        """The newest run; None where there is no such saga. Raises Behind."""
+        found = await self._views.newest_run(saga_id)
+        if found is None:
+            await self._catch_up(self._sagas_topic, saga_id)
+            found = await self._views.newest_run(saga_id)
+        return found
+
+    async def _look(self, source: str, correlation_id: str) -> Answer | None:
+        events = await self._views.events(source, correlation_id)
+        return answer(events) if events else None
+
+    async def _catch_up(self, topic: str, key: str | None = None) -> None:
+        """Until the views stand for the topic's log (the key's partition of it) as it is now."""
+        ends = {
+            partition: end
+            for partition, end in (await self._log_end.now()).items()
+            if partition.topic == topic
+        }
+        if key is not None:
+            mine = partition_of(key, len(ends))
+            ends = {partition: end for partition, end in ends.items() if partition.partition == mine}
+        if not await self._news.reaches(ends, CATCH_UP):
+            raise Behind(f"the views are {self._news.lag(ends)} records behind the log")

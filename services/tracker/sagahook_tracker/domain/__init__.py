@@ -1,0 +1,1 @@
+"""What the views say, folded from the log: pure."""

@@ -1,0 +1,27 @@
+"""The tracker's own metrics, by their names in api.md §7. They count what this process projected."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+from sagahook_tracker.domain.changes import Changes
+
+TASKS = Counter("workflow_tasks_total", "Sagas that became final", ["task_type", "state"])
+TASK_DURATION = Histogram(
+    "workflow_task_duration_seconds",
+    "From a saga's start to its final state",
+    ["task_type"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+)
+TASK_RETRIES = Counter("workflow_task_retries_total", "Further attempts of steps", ["task_type"])
+DEAD_LETTERS = Counter("tracker_dead_letters_total", "Records that could not be projected", ["topic"])
+
+
+def count(changes: Changes) -> None:
+    for key in changes.ended:
+        run = changes.runs[key]
+        TASKS.labels(run.name, run.state).inc()
+        if run.started_at is not None and run.finished_at is not None:
+            TASK_DURATION.labels(run.name).observe((run.finished_at - run.started_at).total_seconds())
+    for name, retries in changes.retries.items():
+        TASK_RETRIES.labels(name).inc(retries)

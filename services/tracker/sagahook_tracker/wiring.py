@@ -1,0 +1,139 @@
+"""The composition root of the tracker: its projector, and its status API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import asyncpg
+from fastapi import FastAPI
+
+from sagahook.runtime.batches import BatchConsumer, Batches, Unavailable
+from sagahook.runtime.database import open_pool
+from sagahook.runtime.dead_letters import KafkaDeadLetters
+from sagahook.runtime.health import Health, Status, health_app, health_routes
+from sagahook.runtime.http_errors import install_error_handlers
+from sagahook.runtime.keys import requires
+from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
+from sagahook.runtime.topics import await_partition_count
+from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED
+from sagahook_tracker.adapters.log_end import LogEnd
+from sagahook_tracker.adapters.news import News
+from sagahook_tracker.adapters.projection import Projection
+from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.views import Views
+from sagahook_tracker.answers import Answers
+from sagahook_tracker.api import status_routes
+from sagahook_tracker.handlers import project
+from sagahook_tracker.settings import TrackerSettings
+
+MAX_RECORDS = 2_000
+"""Of one transaction: what is projected while it runs is not visible yet."""
+
+
+class Projector:
+    """`run` until told to stop; `app` is its HTTP face."""
+
+    def __init__(self, settings: TrackerSettings) -> None:
+        self._settings = settings
+        self.health = Health()
+        self.app: FastAPI = health_app(self.health)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Raises OffsetOutOfRange, TopicsMismatch or NotMigrated, for an operator."""
+        settings = self._settings
+        if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
+            return
+        pool = await open_pool(settings)
+        _watch_connections(pool)
+        projection = Projection(pool, load_queries())
+        dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
+
+        async def handle(batches: Batches) -> None:
+            await project(batches, projection, dead_letters)
+
+        def tick() -> None:
+            self.health.tick()
+            self.health.ready = self.health.ready or consumer.is_reading
+
+        consumer = BatchConsumer(
+            bootstrap=settings.kafka,
+            group=settings.group,
+            topics=settings.topics,
+            load_offsets=projection.load_offsets,
+            handle=handle,
+            on_tick=tick,
+            max_records=MAX_RECORDS,
+            session_timeout=settings.session_timeout,
+        )
+        self.health.add("projection", consumer.check)
+        for topic in settings.topics:
+            watch_queue(topic, partial(consumer.lag, topic))
+        try:
+            await consumer.run(stopping)
+        finally:
+            self.health.ready = False
+            await dead_letters.close()
+            await pool.close()
+
+
+def build_app(settings: TrackerSettings) -> FastAPI:
+    """The status API, with `/health` and `/metrics`. Its lifespan opens and closes everything; it starts, and
+    answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health."""
+    health = Health()
+    opened: list[Answers] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with _open_answers(settings, health) as answers:
+            opened.append(answers)
+            health.ready = True
+            yield
+            health.ready = False
+            opened.clear()
+
+    app = FastAPI(title="sagahook status", lifespan=lifespan)
+    app.state.health = health
+    install_error_handlers(app)
+    app.include_router(health_routes(health))
+    guard = requires(settings.api_keys, "reader") if settings.status_auth else None
+    app.include_router(status_routes(lambda: opened[0], guard))
+    return app
+
+
+@asynccontextmanager
+async def _open_answers(settings: TrackerSettings, health: Health) -> AsyncIterator[Answers]:
+    pool = await open_pool(settings)
+    _watch_connections(pool)
+    views = Views(pool, load_queries(), settings.topics)
+    news = News(settings.database_url.get_secret_value(), views.offsets)
+    asked_about = [settings.topic(WEBHOOKS_RECEIVED), settings.topic(SAGA_EVENTS)]
+    log_end = LogEnd(settings.kafka, settings.topic_prefix, asked_about)
+
+    async def postgresql() -> Status:
+        return "healthy" if news.listening else "degraded"
+
+    health.add("postgresql", postgresql)
+    listening = asyncio.create_task(news.run(), name="news")
+    warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
+    try:
+        yield Answers(views, news, log_end, webhooks_topic=asked_about[0], sagas_topic=asked_about[1])
+    finally:
+        for task in (listening, warming):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await log_end.close()
+        await pool.close()
+
+
+async def _warm(log_end: LogEnd) -> None:
+    """The first connection takes a while: not at the expense of the first caller."""
+    with suppress(Unavailable):
+        await log_end.now()
+
+
+def _watch_connections(pool: asyncpg.Pool) -> None:
+    DATABASE_CONNECTIONS.labels("tracker").set_function(lambda: pool.get_size() - pool.get_idle_size())
