@@ -81,7 +81,7 @@ class TransactionalWriter:
             max_request_size=2 * MAX_BATCH_BYTES,
             # The default of 100 ms turns the broker's passing NOT_ENOUGH_REPLICAS, with which it answers a
             # partition's first record in a transaction, into a stall.
-            retry_backoff_ms=5,
+            retry_backoff_ms=2,
         )
         self._loop = asyncio.get_running_loop()
         self._ended_at = 0.0

@@ -18,6 +18,7 @@ from sagahook.runtime.partitions import PartitionedConsumer, StartOffset
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
+from sagahook_runner import metrics
 from sagahook_runner.adapters.deploy import publish_definitions
 from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.late_outcomes import LateOutcomes
@@ -108,6 +109,7 @@ class Runner:
         await publish_definitions(settings, self._sagas.definitions(), self._clock)
         late = LateOutcomes(settings, self._clock, partitions)
         executor = Executor(max_running=settings.max_running, threads=settings.threads, forward=late.forward)
+        metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
         handler_threads = ThreadPoolExecutor(partitions + 4, thread_name_prefix="trigger")
         triggers = Triggers(self._sagas, timeout=settings.route_timeout, threads=handler_threads)
         owners = self._consumer(
@@ -123,6 +125,7 @@ class Runner:
             RoutersHost(settings, triggers, self._clock),
         )
         self._consumers = (owners, routers)
+        metrics.PARTITIONS_OWNED.set_function(lambda: len(owners.owned))
         forwarding = asyncio.create_task(late.run(), name="late-outcomes")
         try:
             await _all_or_none(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook.saga import SagaApp, StepContext
+from sagahook_runner import metrics
 from sagahook_runner.adapters.execution import AttemptKey, Executor, Job, Outcome, is_async
 from sagahook_runner.adapters.records import EventRecords, Stamp, attempt_of, dead_letter, read_command
 from sagahook_runner.adapters.restore import OwnerRecord, restore
@@ -43,7 +44,7 @@ from sagahook_schemas.codec import Undecodable
 from sagahook_schemas.commands import CompleteStep, StartSaga
 from sagahook_schemas.identity import idempotency_key, partition_of
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
-from sagahook_schemas.steps import StepScheduled
+from sagahook_schemas.steps import StepRetryScheduled, StepScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_STATE
 
 log = get_logger(__name__)
@@ -71,6 +72,7 @@ class _Batch:
     size: int = 0
     touched: set[str] = field(default_factory=set)
     scheduled: list[Entry] = field(default_factory=list)
+    counted: Counter[tuple[str, str]] = field(default_factory=Counter)
     next_offset: int | None = None
 
     @property
@@ -293,6 +295,7 @@ class PartitionOwner:
     def _apply(self, batch: _Batch, saga_id: str, command: Command) -> None:
         for entry in self._shard.apply(saga_id, command, batch.now):
             batch.add(batch.encoder.event(entry))
+            batch.counted[entry.event.ce_type, entry.name] += 1
             batch.touched.add(saga_id)
             if isinstance(entry.event, StepScheduled):
                 batch.scheduled.append(entry)
@@ -325,7 +328,12 @@ class PartitionOwner:
         for saga_id in batch.touched:
             batch.add(batch.encoder.snapshot(self._shard.state(saga_id)))
         offsets = {} if batch.next_offset is None else {self._commands: batch.next_offset}
-        await self._writer.commit(batch.records, offsets, self._settings.owners_group)
+        with metrics.COMMITS.time():
+            await self._writer.commit(batch.records, offsets, self._settings.owners_group)
+        for (kind, saga), count in batch.counted.items():
+            metrics.EVENTS_WRITTEN.labels(kind).inc(count)
+            if kind == StepRetryScheduled.ce_type:
+                metrics.RETRIES.labels(saga).inc(count)
         for entry in batch.scheduled:
             self._executor.submit(self._job(entry.saga_id))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import islice
 
@@ -13,6 +13,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
+from sagahook_runner import metrics
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.triggers import Triggers, Webhook
 from sagahook_runner.settings import RunnerSettings
@@ -115,14 +116,18 @@ class PartitionRouter:
                 log.warning("webhook.refused", offset=record.offset, reason=str(refused))
                 topic = self._settings.topic(WEBHOOKS_RECEIVED.dead_letters)
                 out.append(dead_letter(topic, record, self._partition, str(refused), stamp.milliseconds))
+        outcomes: Counter[str] = Counter()
         encoder = RouteRecords(self._settings, self._partition, self._settings.partitions, stamp)
         for route in await self._triggers.evaluate(webhooks):
             received = route.webhook.envelope
             out.extend(encoder.start(received, saga_id, request) for saga_id, request in route.starts)
             out.append(encoder.routed(received, route.routed))
+            outcomes[route.routed.outcome] += 1
         await self._writer.commit(out, {self._source: records[-1].offset + 1}, self._settings.router_group)
         for _ in records:
             self._inbox.popleft()
+        for outcome, count in outcomes.items():
+            metrics.WEBHOOKS_ROUTED.labels(outcome).inc(count)
 
     def _next_batch(self) -> list[ConsumerRecord]:
         size = 0
