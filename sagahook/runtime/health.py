@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, Response
@@ -16,7 +16,20 @@ from sagahook_schemas.envelope import rfc3339
 Status = Literal["healthy", "degraded", "unhealthy"]
 Check = Callable[[], Awaitable[Status]]
 
-_SEVERITY: dict[Status, int] = {"healthy": 0, "degraded": 1, "unhealthy": 2}
+SEVERITY: dict[Status, int] = {"healthy": 0, "degraded": 1, "unhealthy": 2}
+
+
+class Healthy(Protocol):
+    """What the probes ask; a process that holds several services answers for all of them."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    def is_live(self) -> bool: ...
+
+    async def report(self) -> dict[str, Any]:
+        """`{status, timestamp, checks: {name: status}, uptime in seconds}` (api.md §7)."""
+        ...
 
 
 class Health:
@@ -47,7 +60,7 @@ class Health:
         checks: dict[str, Status] = {name: await check() for name, check in self._checks.items()}
         if not self.is_live():
             checks["loop"] = "unhealthy"
-        worst = max(checks.values(), key=_SEVERITY.__getitem__, default="healthy")
+        worst = max(checks.values(), key=SEVERITY.__getitem__, default="healthy")
         return {
             "status": worst,
             "timestamp": rfc3339(datetime.now(UTC)),
@@ -56,7 +69,7 @@ class Health:
         }
 
 
-def health_routes(health: Health) -> APIRouter:
+def health_routes(health: Healthy) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/health")

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
@@ -39,7 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run_service(settings: ServiceSettings, app: FastAPI, main: Main) -> None:
+def run_service(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
     """Serve `app` and run `main` until SIGTERM or SIGINT, then let both finish.
 
     A failure of either ends the process: its supervisor starts a new one.
@@ -47,7 +47,7 @@ def run_service(settings: ServiceSettings, app: FastAPI, main: Main) -> None:
     uvloop.run(_run(settings, app, main))
 
 
-async def _run(settings: ServiceSettings, app: FastAPI, main: Main) -> None:
+async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
