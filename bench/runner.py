@@ -156,6 +156,6 @@ async def _reader(bootstrap: str, prefix: str) -> AsyncIterator[AIOKafkaConsumer
 
 
 def _cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as stat:  # noqa: ASYNC230  # a file of the kernel's, never slow
+    with open(f"/proc/{pid}/stat") as stat:  # a file of the kernel's, never slow
         fields = stat.read().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -42,13 +42,22 @@ class LateOutcomes:
         self._empty.clear()
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send until cancelled, whatever happens to the broker."""
+        while True:
+            await self._arrived.wait()
+            try:
+                await self._send_all()
+            except (KafkaError, OSError) as away:
+                log.warning("late_outcomes.waiting", count=len(self._waiting), error=str(away))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _send_all(self) -> None:
+        """Send what waits and what comes; returns never, raises where the broker is away."""
         producer = AIOKafkaProducer(
             bootstrap_servers=self._settings.kafka, enable_idempotence=True, acks="all", retry_backoff_ms=20
         )
-        await self._arrived.wait()
-        await producer.start()
         try:
+            await producer.start()
             while True:
                 await self._arrived.wait()
                 while self._waiting:
@@ -67,19 +76,11 @@ class LateOutcomes:
         command = complete_step(outcome.command)
         if command is None:
             return
-        envelope = complete_step_headers(outcome.saga_id, self._clock.now(), command)
-        while True:
-            try:
-                await producer.send_and_wait(
-                    self._settings.topic(SAGA_COMMANDS),
-                    key=outcome.saga_id.encode(),
-                    value=command.to_json(),
-                    headers=envelope.to_headers(),
-                    partition=partition_of(outcome.saga_id, self._partitions),
-                )
-            except KafkaError as away:
-                log.warning("late_outcome.waiting", saga_id=outcome.saga_id, error=str(away))
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                log.info("late_outcome.forwarded", saga_id=outcome.saga_id, step=command.step)
-                return
+        await producer.send_and_wait(
+            self._settings.topic(SAGA_COMMANDS),
+            key=outcome.saga_id.encode(),
+            value=command.to_json(),
+            headers=complete_step_headers(outcome.saga_id, self._clock.now(), command).to_headers(),
+            partition=partition_of(outcome.saga_id, self._partitions),
+        )
+        log.info("late_outcome.forwarded", saga_id=outcome.saga_id, step=command.step)
