@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -21,6 +21,10 @@ PayloadFormat = Literal["standard", "task"]
 TASK_TYPES = ("task_started", "task_progress", "task_completed", "task_failed")
 DEFAULT_TYPES = ("task_started", "task_completed", "task_failed")
 FINAL_TYPES = ("task_completed", "task_failed")
+
+LOOK_BACK = timedelta(minutes=5)
+"""An endpoint hears of what happened since it was registered, not of the log's whole past; and of so much before,
+because the services of a new deployment start in any order and their clocks differ."""
 
 
 def fine_type(ce_type: str) -> str:
@@ -40,19 +44,23 @@ _OUR_HEADERS = frozenset(
 )
 
 
+class InvalidUrl(ValueError):
+    """A person must correct the endpoint: nothing can be sent to it."""
+
+
 def check_url(url: str) -> str:
-    """The same URL. Raises ValueError where nothing could be sent to it."""
+    """The same URL. Raises InvalidUrl."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as invalid:
-        raise ValueError(f"is no URL: {invalid}") from None
+        raise InvalidUrl(f"the URL is malformed: {invalid}") from None
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise ValueError("must be an http or https URL with a host")
+        raise InvalidUrl("the URL must be http or https, with a host")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must not carry a user name or password: use a header for credentials")
+        raise InvalidUrl("the URL must not carry a user name or password: use a header for credentials")
     if any(not "!" <= character <= "~" for character in url):
-        raise ValueError("must be written in printable ASCII without spaces")
+        raise InvalidUrl("the URL must be printable ASCII without spaces")
     return url
 
 
@@ -109,19 +117,19 @@ class EndpointConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """An endpoint as events are matched with it. It hears of what happened from `since` on."""
+    """An endpoint as events are matched with it. sources: None for every one."""
 
     endpoint_id: str
     event_types: tuple[str, ...]
-    since: datetime
+    registered_at: datetime
     sources: tuple[str, ...] | None = None
     payload_format: PayloadFormat = "standard"
 
     def type_for(self, types: Iterable[str], source: str, at: datetime) -> str | None:
         """The first of an event's names that this endpoint asked for; None: it wants none of them."""
-        if at < self.since or (self.sources is not None and source not in self.sources):
+        if at < self.registered_at - LOOK_BACK or (self.sources is not None and source not in self.sources):
             return None
-        for name in types:
-            if name in self.event_types or f"{name.partition('.')[0]}.*" in self.event_types:
-                return name
-        return None
+        return next(filter(self.asked_for, types), None)
+
+    def asked_for(self, event_type: str) -> bool:
+        return event_type in self.event_types or f"{event_type.partition('.')[0]}.*" in self.event_types

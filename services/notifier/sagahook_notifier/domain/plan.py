@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.domain.endpoints import (
     FINAL_TYPES,
+    InvalidUrl,
     PayloadFormat,
     Subscriber,
     check_url,
@@ -18,6 +19,7 @@ from sagahook_notifier.domain.payloads import render
 from sagahook_notifier.domain.sagas import FINAL, SagaView, evolve
 from sagahook_schemas import sagas, steps
 from sagahook_schemas.base import Contract
+from sagahook_schemas.codec import CONTRACTS
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import delivery_id, notify_endpoint_id
 
@@ -81,6 +83,29 @@ class Plan:
     endpoints: dict[str, NotifyEndpoint] = field(default_factory=dict)
     subscriptions: list[Subscription] = field(default_factory=list)
     deliveries: list[NewDelivery] = field(default_factory=list)
+
+
+_FOLDED = frozenset(
+    contract.ce_type
+    for contract in (
+        sagas.SagaStarted,
+        sagas.SagaJoined,
+        sagas.SagaCompensating,
+        sagas.SagaCompleted,
+        sagas.SagaRolledBack,
+        sagas.SagaFailed,
+        sagas.SagaSuspended,
+        steps.StepCompleted,
+    )
+)
+
+
+def is_of_interest(ce_type: str, subscribers: Iterable[Subscriber]) -> bool:
+    """Whether an event changes what is remembered of its saga, or somebody may want to hear of it. An unknown
+    type is: it must not be passed over in silence."""
+    if ce_type in _FOLDED or ce_type not in CONTRACTS:
+        return True
+    return any(subscriber.asked_for(fine_type(ce_type)) for subscriber in subscribers)
 
 
 def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:
@@ -195,6 +220,6 @@ def _notify_endpoint(event: Contract, sources: Sources) -> NotifyEndpoint | None
         return None
     try:
         check_url(event.notify_url)
-    except ValueError:
+    except InvalidUrl:
         return None
     return NotifyEndpoint(notify_endpoint_id(event.source, event.notify_url), event.notify_url, event.source)

@@ -33,22 +33,9 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX endpoints_heard ON notifier.endpoints (id) WHERE origin <> 'notify_url'",
-    # A saga's newest run, folded from its log.
-    """
-    CREATE TABLE notifier.sagas (
-        saga_id         text   PRIMARY KEY,
-        run             int    NOT NULL,
-        sequence        int    NOT NULL,
-        name            text   NOT NULL,
-        source          text   NOT NULL,
-        correlation_ids text[] NOT NULL,
-        state           text   NOT NULL,
-        total_steps     int    NOT NULL,
-        completed_steps int    NOT NULL,
-        results         jsonb,
-        error           text
-    )
-    """,
+    # What is remembered of a saga's newest run, as JSON: only the notifier's own code reads it. Not jsonb,
+    # which refuses some strings that a step's result may hold.
+    "CREATE TABLE notifier.sagas (saga_id text PRIMARY KEY, view text NOT NULL)",
     # The endpoints that wait for one saga's end; run and sequence are those of the event that asked.
     """
     CREATE TABLE notifier.subscriptions (
@@ -79,11 +66,36 @@ STATEMENTS = (
         created_at     timestamptz NOT NULL,
         finished_at    timestamptz
     )
+    WITH (autovacuum_vacuum_scale_factor = 0.02)
     """,
     # Each endpoint's queue, so that a long one costs the others nothing.
     """
     CREATE INDEX deliveries_queue ON notifier.deliveries (endpoint_id, claimable_at)
         WHERE status = 'pending'
+    """,
+    # The first of each queue, found by hopping through that index.
+    """
+    CREATE VIEW notifier.queue_heads AS
+    WITH RECURSIVE heads AS (
+        (
+            SELECT endpoint_id, claimable_at
+            FROM notifier.deliveries
+            WHERE status = 'pending'
+            ORDER BY endpoint_id, claimable_at
+            LIMIT 1
+        )
+        UNION ALL
+        SELECT next.endpoint_id, next.claimable_at
+        FROM heads
+        CROSS JOIN LATERAL (
+            SELECT endpoint_id, claimable_at
+            FROM notifier.deliveries
+            WHERE status = 'pending' AND endpoint_id > heads.endpoint_id
+            ORDER BY endpoint_id, claimable_at
+            LIMIT 1
+        ) AS next
+    )
+    SELECT endpoint_id, claimable_at FROM heads
     """,
     "CREATE INDEX deliveries_newest ON notifier.deliveries (endpoint_id, created_at DESC, id)",
     """
@@ -107,6 +119,7 @@ STATEMENTS = (
         headers jsonb NOT NULL,
         value   text  NOT NULL
     )
+    WITH (autovacuum_vacuum_scale_factor = 0.02)
     """,
 )
 

@@ -1,0 +1,73 @@
+"""Writes to the topic `notifications`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from sagahook.runtime.batches import Unavailable
+from sagahook_notifier.adapters.store import Message
+from sagahook_schemas.identity import partition_of
+
+_STOP_SECONDS = 2.0
+
+
+class Announcer:
+    """Use as an async context manager. It connects when it has something to say."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> Announcer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._disconnect()
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Returns once Kafka has all of them durably, in their order for each key. A broker that goes away
+        meanwhile is waited for, without duplicates. Raises Unavailable where they may have to be sent anew."""
+        try:
+            producer = await self._connected()
+            partitions = len(await producer.partitions_for(self._topic))
+            sent = [
+                await producer.send(
+                    self._topic,
+                    key=message.key.encode(),
+                    value=message.value.encode(),
+                    headers=[(name, value.encode()) for name, value in message.headers],
+                    partition=partition_of(message.key, partitions),
+                )
+                for message in messages
+            ]
+            await asyncio.gather(*sent)
+        except KafkaError as away:
+            # A producer whose batch failed may not go on: its sequence numbers have a gap.
+            await self._disconnect()
+            raise Unavailable(f"{self._topic} took no messages: {away!r}") from away
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True, retry_backoff_ms=50
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _disconnect(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # It would wait for ever for a broker that is away; what was not sent is still in the outbox.
+            with suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(producer.stop(), _STOP_SECONDS)

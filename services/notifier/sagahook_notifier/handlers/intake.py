@@ -1,0 +1,66 @@
+"""From the saga log to deliveries: load → plan → keep, with the offsets in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiokafka import ConsumerRecord
+
+from sagahook.runtime.batches import Batches
+from sagahook.runtime.clock import Clock
+from sagahook.runtime.dead_letters import DeadLetters
+from sagahook.runtime.sources import Sources
+from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.domain.endpoints import Subscriber
+from sagahook_notifier.domain.plan import Event, is_of_interest, plan
+from sagahook_notifier.metrics import PLANNED
+from sagahook_schemas.codec import Undecodable, decode
+from sagahook_schemas.envelope import InvalidEnvelope
+
+
+class Intake:
+    """on_planned: called once new deliveries are committed."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sources: Sources,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        on_planned: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._sources = sources
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._on_planned = on_planned
+
+    async def handle(self, batches: Batches) -> None:
+        """Keeps what the batches ask for and their offsets, or nothing. Raises Unavailable or OffsetsMoved."""
+        subscribers = await self._store.subscribers()
+        events = [
+            event
+            for batch in batches.values()
+            for record in batch.records
+            if (event := await self._read(record, subscribers)) is not None
+        ]
+        known = await self._store.known({envelope.saga_id for envelope, _ in events}, subscribers)
+        made = plan(events, known, self._sources)
+        await self._store.keep(made, batches, self._clock.now())
+        if made.deliveries:
+            PLANNED.inc(len(made.deliveries))
+            self._on_planned()
+
+    async def _read(self, record: ConsumerRecord, subscribers: Sequence[Subscriber]) -> Event | None:
+        """None: the record concerns no saga or no one, or it cannot be read and lies in the dead letters."""
+        names = dict(record.headers)
+        ce_type = names.get("ce_type", b"").decode(errors="replace")
+        if ce_type and not is_of_interest(ce_type, subscribers):
+            return None
+        try:
+            envelope, event = decode(record.headers, record.value)
+        except (InvalidEnvelope, Undecodable) as unreadable:
+            await self._dead_letters.put(record, str(unreadable))
+            return None
+        return (envelope, event) if envelope.saga_id else None

@@ -1,0 +1,57 @@
+"""From the outbox to Kafka: at least once, in order. While Kafka is away it grows, and deliveries go on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from sagahook_notifier.adapters.announcer import Announcer
+from sagahook_notifier.adapters.store import OutboxQueue, Store
+from sagahook_notifier.handlers.dependency import Dependency
+from sagahook_notifier.metrics import PUBLISHED
+
+_AT_ONCE = 500
+"""Messages that are sent before the first of them is taken out of the outbox."""
+
+_REST_SECONDS = 1.0
+"""Between two looks for what other processes put there, or for a publisher that is gone."""
+
+
+class Outbox:
+    """Several processes may run one: a single one publishes at a time, which keeps the order."""
+
+    def __init__(
+        self, *, store: Store, announcer: Announcer, database: Dependency, kafka: Dependency
+    ) -> None:
+        self._store = store
+        self._announcer = announcer
+        self._database = database
+        self._kafka = kafka
+        self._look = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something to publish."""
+        self._look.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._database.reach(self._publish_while_alone)
+            await asyncio.sleep(_REST_SECONDS)
+
+    async def _publish_while_alone(self) -> None:
+        async with self._store.outbox() as queue:
+            while queue is not None:
+                self._look.clear()
+                if await self._publish(queue) < _AT_ONCE:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._look.wait(), _REST_SECONDS)
+
+    async def _publish(self, queue: OutboxQueue) -> int:
+        """How many messages there were."""
+        messages = await queue.first(_AT_ONCE)
+        if messages:
+            await self._kafka.reach(lambda: self._announcer.publish(messages))
+            await queue.remove(messages)
+            PUBLISHED.inc(len(messages))
+        return len(messages)

@@ -1,0 +1,167 @@
+"""The composition root of the notifier."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+
+import asyncpg
+from aiokafka import TopicPartition
+from fastapi import FastAPI
+
+from sagahook.runtime.batches import BatchConsumer, Unavailable
+from sagahook.runtime.clock import Clock, SystemClock
+from sagahook.runtime.database import open_pool
+from sagahook.runtime.dead_letters import KafkaDeadLetters
+from sagahook.runtime.health import Health, Status, health_app, health_routes
+from sagahook.runtime.http_errors import install_error_handlers
+from sagahook.runtime.metrics import watch_queue
+from sagahook_notifier.adapters.announcer import Announcer
+from sagahook_notifier.adapters.sender import open_sender
+from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.api import routes
+from sagahook_notifier.handlers.dependency import Dependency
+from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
+from sagahook_notifier.handlers.intake import Intake
+from sagahook_notifier.handlers.outbox import Outbox
+from sagahook_notifier.settings import NotifierSettings
+from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
+
+_CHECK_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
+
+
+class Notifier:
+    """Intake, dispatch and outbox as one object: `run` until told to stop, `app` for probes and metrics."""
+
+    def __init__(self, settings: NotifierSettings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._database = Dependency("PostgreSQL")
+        self.health = Health()
+        self.health.add("postgres", self._database.check)
+        self.app: FastAPI = health_app(self.health)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Raises an ExceptionGroup of what an operator must act on: NotMigrated, OffsetOutOfRange."""
+        working = asyncio.create_task(self._work(stopping), name="notifier")
+        told = asyncio.create_task(stopping.wait())
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        self.health.ready = False
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        if not working.cancelled():
+            working.result()
+
+    async def _work(self, stopping: asyncio.Event) -> None:
+        settings, clock, database = self._settings, self._clock, self._database
+        async with AsyncExitStack() as opened:
+            pool = await open_pool(settings)
+            opened.push_async_callback(_close, pool)
+            store = Store(pool)
+            dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
+            opened.push_async_callback(dead_letters.close)
+            announcer = await opened.enter_async_context(
+                Announcer(settings.kafka, settings.topic(NOTIFICATIONS))
+            )
+            sender = await opened.enter_async_context(
+                open_sender(
+                    sources=settings.sources,
+                    clock=clock,
+                    timeout=settings.notify_timeout,
+                    connect_timeout=settings.notify_connect_timeout,
+                    allow_private=settings.notify_allow_private,
+                )
+            )
+            outbox = Outbox(store=store, announcer=announcer, database=database, kafka=Dependency("Kafka"))
+            dispatcher = Dispatcher(
+                store=store,
+                sender=sender,
+                clock=clock,
+                dice=random.SystemRandom().random,
+                limits=Limits(
+                    lease=timedelta(seconds=settings.notify_lease),
+                    concurrency=settings.notify_concurrency,
+                    per_endpoint=settings.notify_endpoint_concurrency,
+                    drain=timedelta(seconds=settings.notify_drain),
+                ),
+                database=database,
+                on_recorded=outbox.wake,
+            )
+            intake = Intake(
+                store=store,
+                sources=settings.sources,
+                dead_letters=dead_letters,
+                clock=clock,
+                on_planned=dispatcher.wake,
+            )
+            consumer = self._consumer(store, intake)
+            await database.reach(lambda: store.put_endpoints(settings.endpoints, clock.now()))
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(consumer.run(stopping), name="intake")
+                parts.create_task(dispatcher.run(), name="dispatch")
+                parts.create_task(outbox.run(), name="outbox")
+
+    def _consumer(self, store: Store, intake: Intake) -> BatchConsumer:
+        topic = self._settings.topic(SAGA_EVENTS)
+
+        async def load_offsets(partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+            offsets = await store.load_offsets(partitions)
+            self.health.ready = True
+            return offsets
+
+        consumer = BatchConsumer(
+            bootstrap=self._settings.kafka,
+            group=self._settings.group,
+            topics=[topic],
+            load_offsets=load_offsets,
+            handle=intake.handle,
+            on_tick=self.health.tick,
+            session_timeout=self._settings.session_timeout,
+        )
+        self.health.add("intake", consumer.check)
+        watch_queue(topic, lambda: consumer.lag(topic))
+        return consumer
+
+
+def build_app(settings: NotifierSettings) -> FastAPI:
+    """The notifier's HTTP face: what people ask of it. It needs no Kafka, and starts without the database."""
+    health = Health()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        pool = await open_pool(settings)
+        store = app.state.store = Store(pool)
+        health.add("postgres", lambda: _answers(store))
+        health.ready = True
+        try:
+            yield
+        finally:
+            health.ready = False
+            await _close(pool)
+
+    app = FastAPI(title="sagahook notifier", lifespan=lifespan)
+    app.state.health = health
+    app.include_router(health_routes(health))
+    app.include_router(routes(settings.api_keys))
+    install_error_handlers(app)
+    return app
+
+
+async def _answers(store: Store) -> Status:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await store.ping()
+    except (Unavailable, TimeoutError):
+        return "degraded"
+    return "healthy"
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+    pool.terminate()

@@ -1,0 +1,334 @@
+"""From the log's events to deliveries: what is said, to whom, and never twice."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from orjson import loads
+from pydantic import SecretStr
+
+from sagahook.runtime.sources import Source
+from sagahook_notifier.domain.endpoints import LOOK_BACK, Subscriber
+from sagahook_notifier.domain.plan import Event, Known, NewDelivery, Plan, is_of_interest, plan
+from sagahook_notifier.domain.sagas import RESULTS_LIMIT
+from sagahook_schemas import sagas, steps
+from sagahook_schemas.base import Contract
+from sagahook_schemas.envelope import Envelope
+from sagahook_schemas.identity import delivery_id, notify_endpoint_id, saga_event_id
+
+SAGA = "saga-1"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+URL = "https://caller.example/done"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SOURCES = {"orders": Source(secret=SecretStr(SECRET), allow_notify_url=True)}
+
+
+def started(notify_url: str | None = None) -> sagas.SagaStarted:
+    return sagas.SagaStarted(
+        name="order",
+        version=1,
+        definition_hash="h",
+        source="orders",
+        event_id="e-1",
+        correlation_id="c-1",
+        context={},
+        total_steps=2,
+        notify_url=notify_url,
+    )
+
+
+def joined(state: str, correlation_id: str = "c-2", notify_url: str | None = URL) -> sagas.SagaJoined:
+    return sagas.SagaJoined(
+        name="order",
+        source="orders",
+        event_id="e-2",
+        correlation_id=correlation_id,
+        state=state,
+        notify_url=notify_url,
+    )
+
+
+def done(step: str, result: Any = None) -> steps.StepCompleted:
+    return steps.StepCompleted(step=step, phase="action", attempt=1, result=result)
+
+
+COMPLETED = sagas.SagaCompleted(name="order")
+ROLLED_BACK = sagas.SagaRolledBack(name="order", failed_step="charge", error="Declined: 999 is too much")
+FAILED = sagas.SagaFailed(name="order", failed_step="charge", error="Declined", unresolved=("reserve",))
+STARTED = started()
+
+
+def log(*events: Contract, run: int = 1, first: int = 1) -> list[Event]:
+    """The events of one run, numbered from `first`."""
+    return [
+        (
+            Envelope(
+                id=saga_event_id(SAGA, run, sequence),
+                source="/sagahook/saga-runner",
+                type=event.ce_type,
+                time=NOON,
+                subject="order",
+                correlation_id=getattr(event, "correlation_id", "c-1"),
+                saga_id=SAGA,
+                run=run,
+                sequence=sequence,
+            ),
+            event,
+        )
+        for sequence, event in enumerate(events, first)
+    ]
+
+
+def endpoint(*types: str, **options: Any) -> Subscriber:
+    return Subscriber("crm", types or ("task_started", "task_completed", "task_failed"), NOON, **options)
+
+
+def made(events: list[Event], *subscribers: Subscriber, after: Plan | None = None) -> Plan:
+    """What is planned; `after`: what was planned of earlier events, and stored."""
+    known = Known(
+        views=after.views if after else {},
+        subscriptions=after.subscriptions if after else [],
+        subscribers=subscribers,
+    )
+    return plan(events, known, SOURCES)
+
+
+def body(delivery: NewDelivery) -> dict[str, Any]:
+    return dict(loads(delivery.body))
+
+
+def types(planned: Plan) -> list[str]:
+    return [delivery.event_type for delivery in planned.deliveries]
+
+
+def test_an_endpoint_hears_of_a_sagas_start_and_end() -> None:
+    planned = made(log(STARTED, done("reserve", {"id": 7}), done("charge"), COMPLETED), endpoint())
+
+    assert types(planned) == ["task_started", "task_completed"]
+    assert body(planned.deliveries[0]) == {
+        "type": "task_started",
+        "timestamp": "2026-03-01T12:00:00.000Z",
+        "data": {
+            "task_id": SAGA,
+            "status": "started",
+            "message": "order started",
+            "progress": 0.0,
+            "correlation_id": "c-1",
+            "correlation_ids": ["c-1"],
+            "name": "order",
+            "source": "orders",
+            "run": 1,
+            "event_id": "saga-1/1/1",
+        },
+    }
+    assert body(planned.deliveries[1])["data"] | {"event_id": ""} == {
+        "task_id": SAGA,
+        "status": "completed",
+        "message": "order completed",
+        "progress": 1.0,
+        "result": {"reserve": {"id": 7}},
+        "correlation_id": "c-1",
+        "correlation_ids": ["c-1"],
+        "name": "order",
+        "source": "orders",
+        "run": 1,
+        "event_id": "",
+    }
+
+
+@pytest.mark.parametrize("end", [ROLLED_BACK, FAILED])
+def test_a_failed_saga_is_told_with_its_error(end: sagas.SagaRolledBack | sagas.SagaFailed) -> None:
+    planned = made(log(STARTED, end), endpoint("task_failed"))
+
+    (delivery,) = planned.deliveries
+    data = body(delivery)["data"]
+    assert data["status"] == "failed"
+    assert data["error"] == end.error
+    assert end.error in data["message"]
+
+
+def test_the_task_format_has_the_documented_shape() -> None:
+    planned = made(log(STARTED, COMPLETED), endpoint("task_completed", payload_format="task"))
+
+    told = body(planned.deliveries[0])
+    assert told.keys() == {"event_type", "timestamp", "data"}
+    assert told["event_type"] == "task_completed"
+    assert told["data"].keys() == {"task_id", "status", "message", "progress", "result", "metadata"}
+    assert told["data"]["metadata"]["correlation_id"] == "c-1"
+
+
+def test_the_finer_events_carry_what_happened() -> None:
+    planned = made(log(STARTED, done("reserve", 7)), endpoint("step.completed"))
+
+    (delivery,) = planned.deliveries
+    assert body(delivery)["type"] == "step.completed"
+    assert body(delivery)["data"]["event"] == {
+        "step": "reserve",
+        "phase": "action",
+        "attempt": 1,
+        "result": 7,
+        "duration_ms": 0,
+    }
+
+
+def test_a_callers_notify_url_is_told_to_no_other_endpoint() -> None:
+    planned = made(log(started(notify_url=URL)), endpoint("saga.*"))
+
+    assert URL.encode() not in planned.deliveries[0].body
+
+
+def test_an_endpoint_hears_of_one_event_once_by_its_coarsest_name() -> None:
+    planned = made(log(STARTED, COMPLETED), endpoint("saga.*", "task_completed"))
+
+    assert types(planned) == ["saga.started", "task_completed"]
+
+
+def test_progress_is_told_when_a_mark_is_crossed() -> None:
+    begun = STARTED.model_copy(update={"total_steps": 10})
+    events = log(begun, *(done(f"step-{number}") for number in range(10)), COMPLETED)
+
+    planned = made(events, endpoint("task_progress"))
+
+    assert [body(delivery)["data"]["progress"] for delivery in planned.deliveries] == [0.3, 0.5, 0.8]
+
+
+def test_an_endpoint_hears_only_of_its_sources() -> None:
+    assert types(made(log(STARTED), endpoint(sources=("stripe",)))) == []
+    assert types(made(log(STARTED), endpoint(sources=("stripe", "orders")))) == ["task_started"]
+
+
+def test_a_new_endpoint_does_not_hear_the_logs_whole_past() -> None:
+    late = Subscriber("crm", ("task_started",), registered_at=NOON + LOOK_BACK + timedelta(seconds=1))
+    just_in_time = Subscriber("crm", ("task_started",), registered_at=NOON + LOOK_BACK)
+
+    assert types(made(log(STARTED), late)) == []
+    assert types(made(log(STARTED), just_in_time)) == ["task_started"]
+
+
+def test_events_that_were_read_before_are_passed_over() -> None:
+    events = log(STARTED, COMPLETED)
+    first = made(events, endpoint())
+
+    again = made(events, endpoint(), after=first)
+
+    assert again == Plan()
+
+
+def test_a_reading_in_pieces_plans_the_same_deliveries() -> None:
+    events = log(STARTED, done("reserve", 1), done("charge", 2), COMPLETED)
+    at_once = made(events, endpoint())
+
+    first = made(events[:2], endpoint())
+    second = made(events[2:], endpoint(), after=first)
+
+    assert first.deliveries + second.deliveries == at_once.deliveries
+
+
+def test_a_further_run_is_told_afresh() -> None:
+    first = made(log(STARTED, done("reserve"), ROLLED_BACK), endpoint())
+
+    second = made(log(STARTED, COMPLETED, run=2), endpoint(), after=first)
+
+    assert types(second) == ["task_started", "task_completed"]
+    assert "error" not in body(second.deliveries[1])["data"]
+    assert {d.delivery_id for d in first.deliveries}.isdisjoint(d.delivery_id for d in second.deliveries)
+
+
+def test_a_notify_url_hears_of_the_end_alone() -> None:
+    planned = made(log(started(notify_url=URL), done("reserve"), COMPLETED))
+
+    (delivery,) = planned.deliveries
+    hook = notify_endpoint_id("orders", URL)
+    assert delivery.event_type == "task_completed"
+    assert delivery.endpoint_id == hook
+    assert delivery.delivery_id == delivery_id(saga_event_id(SAGA, 1, 3), hook)
+    assert planned.endpoints[hook].url == URL
+
+
+def test_a_notify_url_that_joins_a_running_saga_hears_of_its_end_under_its_own_correlation_id() -> None:
+    planned = made(log(STARTED, joined("EXECUTING"), ROLLED_BACK))
+
+    (delivery,) = planned.deliveries
+    assert delivery.event_type == "task_failed"
+    assert body(delivery)["data"]["correlation_id"] == "c-2"
+    assert body(delivery)["data"]["correlation_ids"] == ["c-1", "c-2"]
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "expected"),
+    [
+        (COMPLETED, "COMPLETED", "task_completed"),
+        (ROLLED_BACK, "ROLLED_BACK", "task_failed"),
+        (FAILED, "FAILED", "task_failed"),
+    ],
+)
+def test_a_notify_url_that_joins_a_finished_saga_hears_at_once(
+    end: Contract, state: str, expected: str
+) -> None:
+    before = made(log(STARTED, done("reserve", 7), end))
+
+    planned = made(log(joined(state), first=4), after=before)
+
+    (delivery,) = planned.deliveries
+    assert delivery.event_type == expected
+    assert body(delivery)["type"] == expected
+    assert body(delivery)["data"]["correlation_id"] == "c-2"
+
+
+def test_a_notify_url_named_twice_hears_once() -> None:
+    planned = made(log(started(notify_url=URL), joined("EXECUTING"), COMPLETED))
+
+    assert types(planned) == ["task_completed"]
+
+
+def test_a_replay_without_the_views_plans_no_delivery_that_was_not_planned_before() -> None:
+    events = log(STARTED, COMPLETED, joined("COMPLETED"))
+    first = made(events, endpoint())
+
+    again = plan(events, Known({}, first.subscriptions, [endpoint()]), SOURCES)
+
+    assert again.deliveries == first.deliveries
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {},
+        {"orders": Source(secret=SecretStr(SECRET), allow_notify_url=False)},
+        {"orders": Source(secret=None, allow_notify_url=True)},
+    ],
+)
+def test_a_notify_url_counts_only_where_the_source_allows_and_signs_it(sources: dict[str, Source]) -> None:
+    planned = plan(log(started(notify_url=URL), COMPLETED), Known({}, [], []), sources)
+
+    assert planned.deliveries == []
+    assert planned.endpoints == {}
+
+
+def test_a_notify_url_that_nothing_can_be_sent_to_is_left_out() -> None:
+    assert made(log(started(notify_url="gopher://caller.example"), COMPLETED)).deliveries == []
+
+
+def test_results_that_are_too_large_are_left_out_of_the_webhook() -> None:
+    planned = made(
+        log(STARTED, done("reserve", "x" * RESULTS_LIMIT), done("charge", 1), COMPLETED),
+        endpoint("task_completed"),
+    )
+
+    assert "result" not in body(planned.deliveries[0])["data"]
+
+
+def test_a_log_without_its_beginning_is_read_all_the_same() -> None:
+    planned = made(log(COMPLETED, first=5), endpoint("task_completed"))
+
+    assert body(planned.deliveries[0])["data"]["name"] == "order"
+
+
+def test_only_events_that_matter_are_decoded() -> None:
+    scheduled = steps.StepScheduled.ce_type
+
+    assert is_of_interest(sagas.SagaStarted.ce_type, [])
+    assert not is_of_interest(scheduled, [endpoint()])
+    assert is_of_interest(scheduled, [endpoint("step.*")])
+    assert not is_of_interest(sagas.OwnerAcquired.ce_type, [])
+    assert is_of_interest("sagahook.saga.started.v9", [])
