@@ -172,3 +172,19 @@ async def test_a_command_that_cannot_be_read_becomes_a_dead_letter_and_the_next_
     assert dict(letter.headers)["dlqreason"]
     await runners.publish([{"id": 1}])
     assert kinds(await runners.read_until_final(1))["saga.completed"] == 1
+
+
+async def test_a_runner_that_is_stopped_says_so_of_the_attempts_it_cancels(runners: RunnerHarness) -> None:
+    runners.settings["STEP_SECONDS"] = "18"
+    first = await runners.start_runner()
+    await runners.publish([{"id": 1}])
+    await runners.wait_for_effects(1)
+    first.send_signal(signal.SIGTERM)
+    assert await first.wait() == 0, runners.logs()[-2000:]
+    await runners.start_runner(STEP_SECONDS="0")
+    events = await runners.read_until_final(1)
+    lost = [event.data["reason"] for event in events if event.kind == "step.attempt_lost"]
+    # The attempt was cut off in the middle; the next one was written down, but the drain let nothing begin.
+    assert lost[0] == "stopped"
+    assert set(lost[1:]) <= {"never_begun"}
+    assert kinds(events)["saga.completed"] == 1

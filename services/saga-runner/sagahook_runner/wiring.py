@@ -31,6 +31,10 @@ from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED
 log = get_logger(__name__)
 
 
+_FLUSH_SECONDS = 5.0
+"""What is not told by then costs repeated attempts, once the next owners stop waiting for it."""
+
+
 class OwnersHost:
     """Makes the partition owners of this process, around the executor that they share."""
 
@@ -133,7 +137,8 @@ class Runner:
                 lambda: owners.run(stopping, self._tick),
                 lambda: routers.run(stopping, self.health.tick),
             )
-            await asyncio.wait_for(late.flush(), 5)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(late.flush(), _FLUSH_SECONDS)
         finally:
             self.health.ready = False
             forwarding.cancel()

@@ -101,7 +101,10 @@ class Executor:
 
     def give_back(self, partition: int, outcomes: Iterable[Outcome]) -> None:
         """Outcomes that were collected, but whose transaction may have been lost."""
-        self._mailbox(partition).waiting.extendleft(reversed(list(outcomes)))
+        mailbox = self._mailbox(partition)
+        mailbox.waiting.extendleft(reversed(list(outcomes)))
+        if mailbox.elsewhere:
+            self.moved(partition)
 
     def has_outcomes(self, partition: int) -> bool:
         return bool(self._mailbox(partition).waiting)
@@ -113,6 +116,11 @@ class Executor:
         for saga_id, command in self._mailbox(partition).waiting:
             keys.add(AttemptKey(saga_id, command.run, command.step, command.phase, command.attempt))
         return keys
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing begins any more: every outcome that will ever come from here has come, or soon has."""
+        return self._draining
 
     @property
     def load(self) -> int:

@@ -150,6 +150,9 @@ class PartitionOwner:
     async def let_go(self) -> None:
         self._may_write.clear()
         async with self._writing:
+            while self._executor.is_draining and self._executor.has_outcomes(self._partition):
+                # The last thing this process can say of its attempts. (Otherwise they go on, and are told later.)
+                await self._tell_outcomes()
             self._executor.detach(self._partition)
             in_flight = self._executor.in_flight(self._partition)
             released = OwnerReleased(
@@ -250,15 +253,25 @@ class PartitionOwner:
             await self._announce()
         await self._writer.ready()
         batch = self._begin()
-        while batch.is_open and (outcome := self._executor.collect(self._partition)) is not None:
-            self._collected.append(outcome)
-            self._apply(batch, outcome.saga_id, self._bounded(outcome))
+        self._collect(batch)
         while batch.is_open and (due := self._shard.pop_due(batch.now)) is not None:
             self._apply(batch, *due)
         while batch.is_open and self._inbox:
             self._take(batch, self._inbox.popleft())
         await self._write(batch)
         self._collected.clear()
+
+    async def _tell_outcomes(self) -> None:
+        await self._writer.ready()
+        batch = self._begin()
+        self._collect(batch)
+        await self._write(batch)
+        self._collected.clear()
+
+    def _collect(self, batch: _Batch) -> None:
+        while batch.is_open and (outcome := self._executor.collect(self._partition)) is not None:
+            self._collected.append(outcome)
+            self._apply(batch, outcome.saga_id, self._bounded(outcome))
 
     def _begin(self) -> _Batch:
         stamp = Stamp(self._now(), self._epoch)

@@ -1,0 +1,38 @@
+"""saga-runner while its broker goes away and comes back: no restart, nothing lost, nothing run twice."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+from sagahook.embedded.kafka import EmbeddedKafka
+from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.runtime.topics import ensure_topics
+from tests.runner_harness import PARTITIONS, RunnerHarness
+
+
+async def test_a_runner_outlives_its_broker(tmp_path: Path) -> None:
+    kafka = EmbeddedKafka(tmp_path / "kafka", await prepare_kafka())
+    await kafka.start()
+    runners = RunnerHarness(kafka.bootstrap, "outage", tmp_path, settings={"STEP_SECONDS": "0.4"})
+    try:
+        await ensure_topics(kafka.bootstrap, "outage", PARTITIONS)
+        runner = await runners.start_runner()
+        await runners.publish({"id": number} for number in range(20))
+        await runners.wait_for_effects(10)
+        await kafka.stop(grace=0)
+        await asyncio.sleep(4)  # the attempts end while nobody can be told, and the session passes
+        await kafka.start()
+        events = await runners.read_until_final(20)
+        assert runner.returncode is None, runners.logs()[-3000:]
+        assert Counter(event.kind for event in events)["saga.completed"] == 20
+        runs: dict[str, list[int]] = {}
+        for event in events:
+            if event.envelope.saga_id:
+                runs.setdefault(event.envelope.saga_id, []).append(event.envelope.sequence)
+        assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in runs.values())
+        began = Counter(line.rsplit(" ", 2)[0] for line in runners.effects() if line.endswith("began"))
+        repeated = [key for key, times in began.items() if times > 1]
+        assert repeated == [], "an attempt whose outcome the process still holds is not made again"
+    finally:
+        await runners.stop()
+        await kafka.stop()
