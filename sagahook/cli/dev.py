@@ -37,7 +37,9 @@ def dev(
         int | None, typer.Option(help="Of the HTTP API. (default: 8080, or a free one if that is taken)")
     ] = None,
     runners: Annotated[int, typer.Option(min=1, help="How many saga-runner processes.")] = 1,
-    partitions: Annotated[int, typer.Option(min=1, help="Of each topic; fixed when --data is made.")] = 4,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Of each topic; fixed when --data is made. (default: 4)")
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option(help="A setting for the services; may be repeated.", metavar="KEY=VALUE"),

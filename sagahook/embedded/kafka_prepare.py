@@ -7,9 +7,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
 from sagahook.embedded.downloads import KAFKA_VERSION, kafka_jars
 from sagahook.embedded.errors import StackError
 from sagahook.embedded.java import find_java
@@ -73,6 +70,9 @@ async def _make_archive(runtime: KafkaRuntime, scratch: Path) -> None:
 
 async def _exercise(bootstrap: str) -> None:
     """A little of what sagahook asks of a broker: topics, transactions, consumer groups."""
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="exercise")
     consumer = AIOKafkaConsumer(

@@ -10,10 +10,7 @@ from sagahook.embedded.ports import free_port
 from sagahook.embedded.supervisor import ServiceSpec
 
 ROLES = ("reader", "operator", "admin")
-MIGRATIONS = (
-    (sys.executable, "-m", "sagahook_tracker", "migrate"),
-    (sys.executable, "-m", "sagahook_notifier", "migrate"),
-)
+MIGRATE = (sys.executable, "-m", "sagahook.embedded.migrations")
 RELOADED_KINDS = ("api", "saga-runner")
 """The kinds of process that hold the app's code."""
 

@@ -1,6 +1,10 @@
-"""The whole system on one machine: Kafka, PostgreSQL, and the services as processes of their own."""
+"""The whole system on one machine: Kafka, PostgreSQL, and the services as processes of their own.
+
+Heavy imports wait until the servers, which take longer, are on their way.
+"""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -9,12 +13,10 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from sagahook.embedded import registry
 from sagahook.embedded.errors import StackError
@@ -23,24 +25,30 @@ from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.ports import free_port
 from sagahook.embedded.postgres import EmbeddedPostgres
 from sagahook.embedded.process import Child, Command, last_lines
-from sagahook.embedded.services import MIGRATIONS, RELOADED_KINDS, ROLES, Deployment, service_specs
+from sagahook.embedded.services import MIGRATE, RELOADED_KINDS, ROLES, Deployment, service_specs
 from sagahook.embedded.supervisor import ServiceProcess, ServiceSpec, Supervisor
-from sagahook.runtime.topics import TopicsMismatch, ensure_topics
+
+if TYPE_CHECKING:
+    import aiohttp
 
 USUAL_PORT = 8080
+PARTITIONS = 4
 _READY_SECONDS = 60
 _DEATHS_BEFORE_READY = 3
 
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What a user of `sagahook dev` can choose. `port` None: 8080 if it is free, else another."""
+    """What a user of `sagahook dev` can choose.
+
+    port None: 8080 if it is free, else another. partitions None: as many as the data was made with, at first 4.
+    """
 
     app: str = "sagahook_orders.app"
     data: Path | None = None
     port: int | None = None
     runners: int = 1
-    partitions: int = 4
+    partitions: int | None = None
     prefix: str = "sagahook"
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -48,7 +56,7 @@ class StackOptions:
 class Stack:
     """Starts everything, keeps it running, and in the end leaves nothing behind.
 
-    `services` and `migrations` say which processes make it up; `say` gets lines for people.
+    `services` are the processes that make it up, `migrate` runs once before them; `say` gets lines for people.
     """
 
     def __init__(
@@ -57,12 +65,12 @@ class Stack:
         *,
         say: Callable[[str], None],
         services: Callable[[Deployment], list[ServiceSpec]] = service_specs,
-        migrations: Iterable[tuple[str, ...]] = MIGRATIONS,
+        migrate: tuple[str, ...] = MIGRATE,
     ) -> None:
         self._options = options
         self._say = say
         self._services = services
-        self._migrations = migrations
+        self._migrate = migrate
         self._supervisor = Supervisor(say=say, changed=self._describe)
         self._deployment: Deployment | None = None
         self._ready = False
@@ -91,10 +99,6 @@ class Stack:
             prefix=self._options.prefix,
             runners=self._options.runners,
             env=self._options.env,
-        )
-        await _together(
-            self._make_topics(kafka.bootstrap),
-            *(self._migrate(argv, self._deployment) for argv in self._migrations),
         )
         await self._start_services(self._services(self._deployment))
         self._ready = True
@@ -150,17 +154,20 @@ class Stack:
             shutil.rmtree(self.data, ignore_errors=True)
 
     async def _start_kafka(self) -> EmbeddedKafka:
-        kafka = EmbeddedKafka(self.data / "kafka", await prepare_kafka(), log=self._log("kafka"))
+        runtime = await prepare_kafka()
         started = time.monotonic()
+        kafka = EmbeddedKafka(self.data / "kafka", runtime, log=self._log("kafka"))
         await self._supervisor.start("kafka", "kafka", kafka)
         self._say(f"Kafka is up after {time.monotonic() - started:.1f} s ({kafka.bootstrap})")
+        await self._make_topics(kafka.bootstrap)
         return kafka
 
     async def _start_postgres(self) -> EmbeddedPostgres:
-        postgres = EmbeddedPostgres(self.data / "postgres", log=self._log("postgres"))
         started = time.monotonic()
+        postgres = EmbeddedPostgres(self.data / "postgres", log=self._log("postgres"))
         await self._supervisor.start("postgres", "postgres", postgres)
         self._say(f"PostgreSQL is up after {time.monotonic() - started:.1f} s")
+        await self._run_migrations(postgres.url)
         return postgres
 
     async def _check_app(self) -> Path:
@@ -177,22 +184,31 @@ class Stack:
         return Path(directory.decode())
 
     async def _make_topics(self, bootstrap: str) -> None:
-        options = self._options
+        from sagahook.runtime.topics import TopicsMismatch, TopicsMissing, ensure_topics, partition_count
+
+        prefix, partitions = self._options.prefix, self._options.partitions
         try:
-            await ensure_topics(bootstrap, options.prefix, options.partitions, replication_factor=1)
+            if partitions is None:
+                with contextlib.suppress(TopicsMissing):
+                    partitions = await partition_count(bootstrap, prefix)
+            await ensure_topics(bootstrap, prefix, partitions or PARTITIONS)
         except TopicsMismatch as error:
             raise StackError(f"The topics in {self.data} do not fit --partitions: {error}") from error
 
-    async def _migrate(self, argv: tuple[str, ...], deployment: Deployment) -> None:
+    async def _run_migrations(self, database_url: str) -> None:
         log = self._log("migrations")
-        child = await Child.spawn(Command(argv, log, env={**os.environ, **deployment.common_env()}))
+        child = await Child.spawn(Command(self._migrate, log, {**os.environ, "DATABASE_URL": database_url}))
         try:
             if await child.wait() != 0:
-                raise StackError(f"`{' '.join(argv[1:])}` failed. The end of {log}:\n{last_lines(log)}")
+                raise StackError(
+                    f"The migrations of the database failed. The end of {log}:\n{last_lines(log)}"
+                )
         finally:
             await child.stop(grace=1)
 
     async def _start_services(self, specs: list[ServiceSpec]) -> None:
+        import aiohttp
+
         started = time.monotonic()
         for spec in specs:
             process = ServiceProcess(spec, self._log(spec.name))
@@ -201,7 +217,7 @@ class Stack:
             await _together(*(self._until_ready(spec, http) for spec in specs))
         self._say(f"{len(specs)} services are up after {time.monotonic() - started:.1f} s")
 
-    async def _until_ready(self, spec: ServiceSpec, http: aiohttp.ClientSession) -> None:
+    async def _until_ready(self, spec: ServiceSpec, http: "aiohttp.ClientSession") -> None:
         if spec.ready_url is None:
             return
         deadline = time.monotonic() + _READY_SECONDS
@@ -261,8 +277,10 @@ def _keys(data: Path) -> dict[str, str]:
     return keys
 
 
-async def _get(http: aiohttp.ClientSession, url: str) -> str:
+async def _get(http: "aiohttp.ClientSession", url: str) -> str:
     """The status code, or why there is none."""
+    import aiohttp
+
     try:
         async with http.get(url, timeout=aiohttp.ClientTimeout(5)) as response:
             return str(response.status)

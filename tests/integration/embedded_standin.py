@@ -53,7 +53,7 @@ def run_stack(app: str, data: Path | None, port: int) -> None:
     from sagahook.embedded.stack import Stack, StackOptions
 
     options = StackOptions(app=app, data=data, port=port, partitions=1)
-    stack = Stack(options, say=_say, services=standins, migrations=())
+    stack = Stack(options, say=_say, services=standins, migrate=(sys.executable, "-c", ""))
     try:
         asyncio.run(serve(stack, reload=False, headless=True, as_json=True))
     except StackError as error:

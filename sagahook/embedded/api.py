@@ -1,0 +1,29 @@
+"""`python -m sagahook.embedded.api`: the HTTP of ingest, tracker and notifier in one process."""
+
+from __future__ import annotations
+
+import sagahook_notifier.wiring
+import sagahook_tracker.wiring
+from sagahook.embedded.one_origin import OneOrigin
+from sagahook.runtime.logging import configure_logging
+from sagahook.runtime.service import run_service
+from sagahook_ingest.settings import IngestSettings
+from sagahook_ingest.wiring import Ingest
+from sagahook_notifier.settings import NotifierSettings
+from sagahook_tracker.settings import TrackerSettings
+
+
+def main() -> None:
+    settings = IngestSettings()
+    configure_logging("api", settings.log_level, settings.instance)
+    ingest = Ingest(settings)
+    origin = OneOrigin(
+        ingest=ingest.app,
+        tracker=sagahook_tracker.wiring.build_app(TrackerSettings()),
+        notifier=sagahook_notifier.wiring.build_app(NotifierSettings()),
+    )
+    run_service(settings, origin, ingest.run)
+
+
+if __name__ == "__main__":
+    main()
