@@ -12,7 +12,6 @@ from pydantic_settings import SettingsError
 from sagahook.runtime.batches import OffsetOutOfRange
 from sagahook.runtime.database import NotMigrated
 from sagahook.runtime.logging import configure_logging
-from sagahook.runtime.migrations import migrate
 from sagahook.runtime.service import run_service
 from sagahook_notifier.adapters.store import MIGRATIONS, SCHEMA
 from sagahook_notifier.settings import NotifierSettings
@@ -35,6 +34,9 @@ def main() -> None:
         sys.exit(f"sagahook-notifier: {malformed}: it must be JSON")
     configure_logging("notifier", settings.log_level, settings.instance)
     if command == "migrate":
+        # The tools of migration take longer to load than the rest together, and `run` has no use for them.
+        from sagahook.runtime.migrations import migrate
+
         asyncio.run(migrate(settings.database_url.get_secret_value(), SCHEMA, MIGRATIONS))
         return
     notifier = Notifier(settings)
