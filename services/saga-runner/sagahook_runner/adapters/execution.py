@@ -106,6 +106,13 @@ class Executor:
         if mailbox.elsewhere:
             self.moved(partition)
 
+    def collect_lost(self, partition: int) -> list[Outcome]:
+        """The attempts that a drain cancelled: no other process can tell of them."""
+        mailbox = self._mailbox(partition)
+        lost = [outcome for outcome in mailbox.waiting if isinstance(outcome.command, AttemptLost)]
+        mailbox.waiting = deque(outcome for outcome in mailbox.waiting if outcome not in lost)
+        return lost
+
     def has_outcomes(self, partition: int) -> bool:
         return bool(self._mailbox(partition).waiting)
 
@@ -119,7 +126,7 @@ class Executor:
 
     @property
     def is_draining(self) -> bool:
-        """Whether nothing begins any more: every outcome that will ever come from here has come, or soon has."""
+        """Whether the process is to stop and nothing begins any more."""
         return self._draining
 
     @property

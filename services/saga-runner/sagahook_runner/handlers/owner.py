@@ -141,18 +141,20 @@ class PartitionOwner:
         return offset
 
     async def run(self) -> None:
-        while True:
+        while not self._executor.is_draining:
             await self._wait_for_work()
             async with self._writing:
-                if self._may_write.is_set():
+                if self._may_write.is_set() and not self._executor.is_draining:
                     await self._turn()
+        # The process stops: what is decided now could not begin here any more. `let_go` says the rest.
+        await asyncio.Event().wait()
 
     async def let_go(self) -> None:
         self._may_write.clear()
         async with self._writing:
-            while self._executor.is_draining and self._executor.has_outcomes(self._partition):
-                # The last thing this process can say of its attempts. (Otherwise they go on, and are told later.)
-                await self._tell_outcomes()
+            await self._commit(
+                deque((lost.saga_id, lost.command) for lost in self._executor.collect_lost(self._partition))
+            )
             self._executor.detach(self._partition)
             in_flight = self._executor.in_flight(self._partition)
             released = OwnerReleased(
@@ -221,17 +223,17 @@ class PartitionOwner:
                 verdicts.append((state.saga_id, AttemptLost(*key[1:], "crash")))
         verdicts.extend((state.saga_id, Park(reason)) for state, reason in self._shard.unfit())
         if verdicts:
-            log.info("owner.recovered", partition=self._partition, attempts=len(verdicts))
-        while verdicts:
-            await self._commit(verdicts)
+            log.info("owner.recovered", partition=self._partition, verdicts=len(verdicts))
+        await self._commit(verdicts)
 
     async def _commit(self, commands: deque[tuple[str, Command]]) -> None:
-        """One transaction with as many of the commands as fit."""
-        await self._writer.ready()
-        batch = self._begin()
-        while commands and batch.is_open:
-            self._apply(batch, *commands.popleft())
-        await self._write(batch)
+        """Apply the commands, in as many transactions as they need."""
+        while commands:
+            await self._writer.ready()
+            batch = self._begin()
+            while commands and batch.is_open:
+                self._apply(batch, *commands.popleft())
+            await self._write(batch)
 
     # -- one transaction ------------------------------------------------------------------------------------
 
@@ -253,25 +255,15 @@ class PartitionOwner:
             await self._announce()
         await self._writer.ready()
         batch = self._begin()
-        self._collect(batch)
+        while batch.is_open and (outcome := self._executor.collect(self._partition)) is not None:
+            self._collected.append(outcome)
+            self._apply(batch, outcome.saga_id, self._bounded(outcome))
         while batch.is_open and (due := self._shard.pop_due(batch.now)) is not None:
             self._apply(batch, *due)
         while batch.is_open and self._inbox:
             self._take(batch, self._inbox.popleft())
         await self._write(batch)
         self._collected.clear()
-
-    async def _tell_outcomes(self) -> None:
-        await self._writer.ready()
-        batch = self._begin()
-        self._collect(batch)
-        await self._write(batch)
-        self._collected.clear()
-
-    def _collect(self, batch: _Batch) -> None:
-        while batch.is_open and (outcome := self._executor.collect(self._partition)) is not None:
-            self._collected.append(outcome)
-            self._apply(batch, outcome.saga_id, self._bounded(outcome))
 
     def _begin(self) -> _Batch:
         stamp = Stamp(self._now(), self._epoch)
