@@ -24,6 +24,8 @@ KeyHashes = dict[Role, KeyHash]
 _RANKS: tuple[Role, ...] = ("reader", "operator", "admin")
 """Each may do what those before it may."""
 
+_BEARER = HTTPBearer(auto_error=False, description="An API key")
+
 
 def may(hashes: Mapping[Role, str], presented: str, needed: Role) -> bool:
     """Whether the key is one of the role, or of a higher one. It takes as long whichever key it is."""
@@ -39,10 +41,9 @@ def requires(hashes: Mapping[Role, str], needed: Role) -> Callable[..., Awaitabl
 
     A key that is unknown and one that is not enough get the same answer.
     """
-    bearer = HTTPBearer(auto_error=False, description=f"A key of the role {needed}, or of a higher one")
 
     async def check(
-        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
     ) -> None:
         if given is None:
             raise HTTPException(
