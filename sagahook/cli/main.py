@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sagahook.cli import dev
+from sagahook.cli import dev, schemas, topics
 
 app = typer.Typer(
     name="sagahook",
@@ -14,6 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dev.app, name="dev")
+app.add_typer(schemas.app, name="schemas")
+app.add_typer(topics.app, name="topics")
 
 
 def main() -> None:
