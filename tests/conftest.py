@@ -9,10 +9,15 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
+
+# How long an example takes says nothing about it on a machine that does other things too.
+settings.register_profile("sagahook", deadline=None)
+settings.load_profile("sagahook")
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -26,6 +31,7 @@ async def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         container = KafkaContainer("confluentinc/cp-kafka:8.0.0").with_kraft()
         for name in ("TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "TRANSACTION_STATE_LOG_MIN_ISR"):
             container.with_env(f"KAFKA_{name}", "1")
+        container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
         container.with_env("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
         await asyncio.to_thread(container.start)
         yield container.get_bootstrap_server()
