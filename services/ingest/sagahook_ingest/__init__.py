@@ -1,0 +1,1 @@
+"""ingest: takes webhooks and answers 202 once Kafka holds them durably."""

@@ -1,0 +1,1 @@
+"""Kafka: publishing in groups, and the views that each replica follows."""

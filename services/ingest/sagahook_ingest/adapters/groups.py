@@ -1,0 +1,96 @@
+"""Webhooks that wait for their turn to be published, and which partition's turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field
+
+from sagahook_ingest.domain.webhook import Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a webhook lies in the log, durably. `offset` None: Kafka has it but could not say where."""
+
+    event_id: str
+    partition: int
+    offset: int | None
+
+
+Settled = Callable[[Published | None], None]
+"""Told once what became of a webhook, even after its sender was told 503. None: it is not in the log, or it
+cannot be learned whether it is."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One webhook on its way. deadline: in the loop's time, when its sender is told to try again."""
+
+    webhook: Webhook
+    answer: asyncio.Future[Published]
+    deadline: float
+    settled: Settled | None
+    event_id: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """What is on its way to one partition as one batch."""
+
+    partition: int
+    entries: list[Entry] = field(default_factory=list)
+
+
+class WaitingRoom:
+    """Each queue in the order of its deadlines, because every entry may wait equally long."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._turn = -1
+        self._anywhere: deque[Entry] = deque()
+        self._pinned: dict[int, deque[Entry]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._anywhere or self._pinned)
+
+    def add(self, entry: Entry) -> None:
+        once = entry.webhook.once
+        if once is None:
+            self._anywhere.append(entry)
+        else:
+            self._pinned.setdefault(once.partition(self._partitions), deque()).append(entry)
+
+    def next_partition(self, busy: Container[int]) -> int | None:
+        """Where the next group goes; None where nothing waits or every partition that it could go to is busy."""
+        for partition in self._pinned:
+            if partition not in busy:
+                return partition
+        if self._anywhere:
+            for step in range(1, self._partitions + 1):
+                partition = (self._turn + step) % self._partitions
+                if partition not in busy:
+                    self._turn = partition
+                    return partition
+        return None
+
+    def take(self, partition: int, fits: Callable[[Entry], bool]) -> Group:
+        """Everything that may go to the partition, as far as it fits."""
+        group = Group(partition)
+        pinned = self._pinned.get(partition)
+        for queue in (pinned, self._anywhere) if pinned else (self._anywhere,):
+            while queue and fits(queue[0]):
+                group.entries.append(queue.popleft())
+            if queue:
+                break
+        if pinned is not None and not pinned:
+            del self._pinned[partition]
+        return group
+
+    def expired(self, now: float) -> Iterator[Entry]:
+        """Takes out what waited too long."""
+        for queue in (self._anywhere, *self._pinned.values()):
+            while queue and queue[0].deadline <= now:
+                yield queue.popleft()
+        self._pinned = {partition: queue for partition, queue in self._pinned.items() if queue}

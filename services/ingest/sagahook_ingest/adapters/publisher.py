@@ -1,0 +1,236 @@
+"""Publishes webhooks in groups: what arrives while one batch is on its way to Kafka leaves with the next.
+
+One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. A webhook may lie in any
+partition, so a group goes into one, the next group into the next, and each event id is drawn to belong where
+its group goes. docs/performance.md has what this gains over the client's own batching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from functools import partial
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
+
+from sagahook.runtime.ids import event_id_in
+from sagahook.runtime.logging import get_logger
+from sagahook_ingest.adapters.groups import Entry, Group, Published, Settled, WaitingRoom
+from sagahook_ingest.domain.refusals import Unavailable
+from sagahook_ingest.domain.webhook import Webhook
+
+log = get_logger(__name__)
+
+_BATCH_BYTES = 1024 * 1024
+_REQUEST_SECONDS = 5.0
+_TICK_SECONDS = 0.1
+_RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
+_STOP_SECONDS = 2.0
+
+
+class GroupPublisher:
+    """One idempotent producer, at most one group under way to each partition, and bounds on what is held.
+
+    timeout: seconds after which a sender is told to try again. max_records, max_bytes: what may be held at
+    once. A producer that Kafka refuses for good is replaced by a new one.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        partitions: int,
+        *,
+        timeout: float,
+        max_records: int,
+        max_bytes: int,
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._partitions = partitions
+        self._timeout = timeout
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._loop = asyncio.get_running_loop()
+        self._waiting = WaitingRoom(partitions)
+        self._under_way: dict[int, Group] = {}
+        self._held_bytes = 0
+        self._producer: AIOKafkaProducer | None = None
+        self._refused = False
+        self._wake = asyncio.Event()
+        self.held = 0
+        self.connected = asyncio.Event()
+
+    def publish(self, webhook: Webhook, settled: Settled | None = None) -> asyncio.Future[Published]:
+        """The answer comes when Kafka has the webhook durably; it raises Unavailable when that took too long.
+
+        Raises Unavailable at once, with nothing written, when too much waits already.
+        """
+        size = len(webhook.body)
+        if self.held >= self._max_records or (self.held and self._held_bytes + size > self._max_bytes):
+            raise Unavailable(
+                "Too many webhooks wait for Kafka; nothing was written, send again", retry_after=1
+            )
+        self.held += 1
+        self._held_bytes += size
+        answer: asyncio.Future[Published] = self._loop.create_future()
+        self._waiting.add(Entry(webhook, answer, self._loop.time() + self._timeout, settled))
+        if not self._under_way:
+            self._wake.set()
+        return answer
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._publish_for_ever(), name="publish")
+            tasks.create_task(self._watch_deadlines(), name="publish-deadlines")
+
+    async def is_up(self, timeout: float = 1.0) -> bool:
+        """Whether Kafka answers."""
+        if self._producer is None:
+            return False
+        try:
+            return bool(await asyncio.wait_for(self._producer.client.force_metadata_update(), timeout))
+        except (TimeoutError, KafkaError, OSError):
+            return False
+
+    async def _publish_for_ever(self) -> None:
+        while True:
+            self._producer = await self._connect()
+            self._refused = False
+            self.connected.set()
+            try:
+                while not self._refused:
+                    await self._flush(self._producer)
+                    await self._wake.wait()
+                    self._wake.clear()
+            finally:
+                producer, self._producer = self._producer, None
+                await _stop(producer)
+                self._abandon()
+
+    async def _connect(self) -> AIOKafkaProducer:
+        attempt = 0
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                enable_idempotence=True,
+                acks="all",
+                max_batch_size=_BATCH_BYTES,
+                request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+                retry_backoff_ms=50,
+            )
+            try:
+                await producer.start()
+                await producer.partitions_for(self._topic)
+            except (KafkaError, OSError) as away:
+                log.warning("kafka.away", error=str(away))
+                await _stop(producer)
+                await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
+                attempt += 1
+            else:
+                return producer
+
+    async def _flush(self, producer: AIOKafkaProducer) -> None:
+        """A group to each partition that has none under way, as long as something waits for one."""
+        while not self._refused:
+            partition = self._waiting.next_partition(self._under_way)
+            if partition is None:
+                return
+            batch = producer.create_batch()
+            group = self._waiting.take(partition, partial(_append, batch, partition, self._partitions))
+            batch.close()
+            self._under_way[partition] = group
+            try:
+                acknowledged = await producer.send_batch(batch, self._topic, partition=partition)
+            except (KafkaError, OSError) as refused:
+                self._failed(group, refused)
+            else:
+                acknowledged.add_done_callback(partial(self._answered, group))
+
+    def _answered(self, group: Group, acknowledged: asyncio.Future[RecordMetadata]) -> None:
+        failure = acknowledged.exception()
+        if self._under_way.get(group.partition) is not group:
+            return  # abandoned with its producer
+        if failure is not None:
+            self._failed(group, failure)
+            return
+        del self._under_way[group.partition]
+        base = acknowledged.result().offset
+        for index, entry in enumerate(group.entries):
+            # -1: the broker knows the batch as one that it has already, and no longer where.
+            offset = base + index if base >= 0 else None
+            self._settle(entry, Published(entry.event_id, group.partition, offset))
+        self._wake.set()
+
+    def _failed(self, group: Group, failure: BaseException) -> None:
+        """The producer retries by itself what can be retried, so its sequence is broken now: it is replaced."""
+        log.error("publish.refused", partition=group.partition, error=repr(failure))
+        del self._under_way[group.partition]
+        for entry in group.entries:
+            self._settle(entry, None)
+        self._refused = True
+        self._wake.set()
+
+    def _abandon(self) -> None:
+        """What a stopped producer had under way: it may be in the log or not."""
+        for partition in list(self._under_way):
+            for entry in self._under_way.pop(partition).entries:
+                self._settle(entry, None)
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            now = self._loop.time()
+            for entry in self._waiting.expired(now):
+                self._settle(entry, None)
+            for group in self._under_way.values():
+                for entry in group.entries:
+                    if entry.deadline <= now and not entry.answer.done():
+                        entry.answer.set_exception(_too_late())
+            if self._waiting:
+                # One partition's group may be stuck: others need not wait for its answer.
+                self._wake.set()
+
+    def _settle(self, entry: Entry, published: Published | None) -> None:
+        self.held -= 1
+        self._held_bytes -= len(entry.webhook.body)
+        if entry.settled is not None:
+            entry.settled(published)
+        if entry.answer.done():
+            return
+        if published is None:
+            entry.answer.set_exception(_too_late())
+        else:
+            entry.answer.set_result(published)
+
+
+def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) -> bool:
+    """Whether the batch had room for it. It has for the first, however large."""
+    event_id = event_id_in(partition, partitions)
+    appended = batch.append(
+        timestamp=time.time_ns() // 1_000_000,
+        key=event_id.encode(),
+        value=entry.webhook.body,
+        headers=entry.webhook.envelope(event_id).to_headers(),
+    )
+    entry.event_id = event_id
+    return appended is not None
+
+
+def _too_late() -> Unavailable:
+    return Unavailable("Kafka did not acknowledge the webhook in time; send it again", retry_after=5)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Without waiting for a broker that is away: what it did not acknowledge was answered 503."""
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await producer.stop()
+    except (TimeoutError, KafkaError, OSError):
+        with contextlib.suppress(KafkaError, OSError):
+            await producer.client.close()

@@ -1,0 +1,72 @@
+"""From records to the views that ingest follows."""
+
+from __future__ import annotations
+
+from aiokafka import ConsumerRecord
+
+from sagahook.runtime.logging import get_logger
+from sagahook_ingest.adapters.tail import Apply
+from sagahook_ingest.domain.first_answers import FirstAnswer, FirstAnswers
+from sagahook_ingest.domain.sources import KnownSources
+from sagahook_schemas.codec import Undecodable, decode
+from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.envelope import Envelope, InvalidEnvelope
+
+log = get_logger(__name__)
+
+
+def apply_to_sources(sources: KnownSources) -> Apply:
+    """For `saga.definitions`."""
+
+    def apply(record: ConsumerRecord) -> None:
+        if record.value is None:
+            sources.removed((record.key or b"").decode(errors="replace"))
+            return
+        try:
+            _, definition = decode(record.headers, record.value)
+        except (InvalidEnvelope, Undecodable) as unreadable:
+            _skip(record, str(unreadable))
+        else:
+            if isinstance(definition, SagaDefinition):
+                sources.deployed(definition)
+                log.info("sources.deployed", saga=definition.key)
+            else:
+                _skip(record, f"{definition.ce_type} is no saga definition")
+
+    return apply
+
+
+def apply_to_answers(answers: FirstAnswers) -> Apply:
+    """For `webhooks.received`. Nearly all records have no Idempotency-Key, so they are passed over quickly."""
+
+    def apply(record: ConsumerRecord) -> None:
+        for name, _ in record.headers:
+            if name == "ce_idempotencykeyhash":
+                break
+        else:
+            return
+        try:
+            envelope = Envelope.from_headers(record.headers)
+            key = (
+                envelope.extension("webhooksource"),
+                bytes.fromhex(envelope.extension("idempotencykeyhash")),
+            )
+            answer = FirstAnswer(
+                event_id=envelope.id,
+                correlation_id=envelope.correlation_id,
+                body_hash=bytes.fromhex(envelope.extension("bodyhash")),
+                time=envelope.time,
+                position=record.offset,
+            )
+        except ValueError as unreadable:
+            _skip(record, str(unreadable))
+        else:
+            answers.record(key, answer)
+
+    return apply
+
+
+def _skip(record: ConsumerRecord, reason: str) -> None:
+    log.error(
+        "view.skipped", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason
+    )

@@ -1,0 +1,1 @@
+"""What a webhook must be to be accepted: pure."""

@@ -1,0 +1,131 @@
+"""The request headers that mean something to ingest, each read and checked by one function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qs, urlsplit
+
+from sagahook.runtime.http_errors import CORRELATION_HEADER, CORRELATION_ID
+from sagahook_ingest.domain.refusals import Refusal
+from sagahook_schemas.envelope import JSON
+
+Headers = Mapping[bytes, bytes]
+"""By lower-case name."""
+
+_READ = frozenset(
+    {
+        b"accept",
+        b"content-length",
+        b"content-type",
+        b"idempotency-key",
+        b"traceparent",
+        b"x-correlation-id",
+        b"x-event-type",
+        b"x-notify-url",
+    }
+)
+_NOTIFY_URL_LIMIT = 2048
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+\Z")
+_SHORT_TEXT = re.compile(r"[\x20-\x7e]{1,255}\Z")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context §3.2
+
+
+def read(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Only the headers that ingest reads; of a repeated one the first."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _READ and name not in found:
+            found[name] = value
+    return found
+
+
+def correlation_id(headers: Headers) -> str | None:
+    """None where the sender gave none. Raises Refusal."""
+    given = _text(headers, b"x-correlation-id")
+    if given is not None and not CORRELATION_ID.match(given):
+        raise Refusal(
+            400,
+            f"{CORRELATION_HEADER} must be 1 to 128 letters, digits, '.', '_' or '-'; send such a one or none",
+        )
+    return given
+
+
+def content_length(headers: Headers) -> int | None:
+    """As declared, which may be a lie; None for a chunked body."""
+    given = headers.get(b"content-length", b"")
+    return int(given) if given.isdigit() else None
+
+
+def content_type(headers: Headers) -> str:
+    """Raises Refusal."""
+    given = _text(headers, b"content-type") or JSON
+    if not _SHORT_TEXT.match(given):
+        raise Refusal(400, "Content-Type must be at most 255 printable ASCII characters")
+    return given
+
+
+def event_type(headers: Headers) -> str | None:
+    """`X-Event-Type`; None where the body has to say it. Raises Refusal."""
+    given = _text(headers, b"x-event-type")
+    if given is not None and not _SHORT_TEXT.match(given):
+        raise Refusal(400, "X-Event-Type must be 1 to 255 printable ASCII characters")
+    return given
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """The bare key: the draft (draft-ietf-httpapi-idempotency-key-header) has it quoted, most senders do not.
+    Raises Refusal."""
+    given = _text(headers, b"idempotency-key")
+    if given is None:
+        return None
+    if len(given) > 1 and given[0] == given[-1] == '"':
+        given = given[1:-1]
+    if not _SHORT_TEXT.match(given):
+        raise Refusal(400, "Idempotency-Key must be 1 to 255 printable ASCII characters")
+    return given
+
+
+def traceparent(headers: Headers) -> str:
+    """ "" where there is none, or none that another system could use."""
+    given = _text(headers, b"traceparent") or ""
+    return given if _TRACEPARENT.match(given) else ""
+
+
+def notify_url(headers: Headers, query: bytes) -> str:
+    """`X-Notify-URL`, else `?notify_url=`, else "". Raises Refusal where it is no URL that can be posted to.
+
+    The URL is in no message: it may hold a secret of the receiver's.
+    """
+    given = _text(headers, b"x-notify-url")
+    if given is None:
+        given = next(iter(parse_qs(query.decode("latin-1")).get("notify_url", ())), "") if query else ""
+    if given and not _is_postable(given):
+        raise Refusal(
+            400,
+            f"X-Notify-URL must be an absolute http or https URL of at most {_NOTIFY_URL_LIMIT} characters, "
+            "without a user name or password in it",
+        )
+    return given
+
+
+def _is_postable(url: str) -> bool:
+    if len(url) > _NOTIFY_URL_LIMIT or not _VISIBLE_ASCII.match(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and parts.username is None
+        and parts.password is None
+        and port != 0
+    )
+
+
+def _text(headers: Headers, name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,27 @@
+"""What ingest is told by its environment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sagahook.runtime.settings import ServiceSettings
+from sagahook.runtime.sources import Sources
+from sagahook_schemas.topics import BODY_LIMIT
+
+
+class IngestSettings(ServiceSettings):
+    sources: Sources = Field(default_factory=dict, description="senders beside those that triggers name")
+    body_limit: int = Field(default=1024 * 1024, ge=1, le=BODY_LIMIT, description="bytes of a webhook's body")
+    publish_timeout: float = Field(
+        default=5.0, gt=0, description="seconds Kafka may take before a sender is told 503"
+    )
+    max_in_flight: int = Field(default=2_000, ge=1, description="webhooks that may wait for Kafka at once")
+    max_in_flight_bytes: int = Field(
+        default=128 * 1024 * 1024, ge=BODY_LIMIT, description="what those may take in memory"
+    )
+    idempotency_hours: float = Field(
+        default=24.0, gt=0, description="how long an Idempotency-Key is remembered"
+    )
+    idempotency_keys: int = Field(
+        default=200_000, ge=1, description="how many are remembered; beyond it the oldest go first"
+    )
