@@ -36,7 +36,7 @@ def published(root: Path, *directories: str) -> list[Published]:
         raise NoHistory("nothing is committed yet")
     log = git.run(
         *("log", newest, "--reverse", "-m", "--no-renames", "--relative"),
-        *("--raw", "--no-abbrev", "--format=%h", "--", *directories),
+        *("--raw", "--no-abbrev", "--format=%H", "--", *directories),
     ).decode()
     found: dict[tuple[str, str], str] = {}
     commit = ""
