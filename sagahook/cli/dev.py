@@ -129,7 +129,7 @@ async def _unless(stopping: asyncio.Event, work: Awaitable[Result]) -> Result | 
     if task.done():
         return task.result()
     task.cancel()
-    await asyncio.wait({task})
+    await asyncio.gather(task, return_exceptions=True)
     return None
 
 
@@ -145,8 +145,7 @@ def _welcome(ready: dict[str, Any], stack: "Stack") -> str:
     return f"""
 sagahook is ready at {api}
 
-  curl -X POST {api}/webhooks/order_created -H 'Content-Type: application/json' \\
-       -d '{{"order_id": "o-1", "items": [{{"sku": "book", "quantity": 1}}], "total_cents": 1500}}'
+  curl {api}/webhooks/{stack.app.source or "SOURCE"} -H 'Content-Type: application/json' -d '{{}}'
 
   API keys    reader    {keys["reader"]}
               operator  {keys["operator"]}

@@ -1,9 +1,10 @@
 """`python -m sagahook.embedded.app_check MODULE`: tries an app before the stack runs it.
 
-In a process of its own, because it runs the user's code. Prints the directory of that code, or on stderr, with
-exit code 1, what is wrong with it.
+In a process of its own, because it runs the user's code. Prints `{"directory", "source"}` as JSON: where that code
+is, and a source of webhooks that it wants (or null). Else prints what is wrong on stderr, and exits with 1.
 """
 
+import json
 import sys
 import traceback
 from pathlib import Path
@@ -14,7 +15,7 @@ from sagahook.saga import AppError, DefinitionError, load_app
 def main() -> int:
     name = sys.argv[1]
     try:
-        load_app(name)
+        app = load_app(name)
     except (AppError, DefinitionError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -22,7 +23,9 @@ def main() -> int:
         sys.stderr.write(f"importing {name} fails:\n{traceback.format_exc(limit=-3)}")
         return 1
     module = sys.modules[Path(name).stem if name.endswith(".py") else name]
-    sys.stdout.write(str(Path(module.__file__ or ".").resolve().parent))
+    sources = [trigger.source for definition in app.definitions() for trigger in definition.triggers]
+    directory = Path(module.__file__ or ".").resolve().parent
+    sys.stdout.write(json.dumps({"directory": str(directory), "source": next(iter(sources), None)}))
     return 0
 
 

@@ -62,11 +62,15 @@ async def kafka_jars(cache: Path) -> tuple[Path, ...]:
     if not all(path.exists() for path in paths):
         async with held(cache / "download.lock"):  # a second stack waits here, and then finds them
             if not all(path.exists() for path in paths):
-                await asyncio.to_thread(_fetch_all, jars, home / "lib", cache / "download")
+                given_up = threading.Event()
+                try:
+                    await asyncio.to_thread(_fetch_all, jars, home / "lib", cache / "download", given_up)
+                finally:
+                    given_up.set()  # a thread cannot be cancelled: it looks here before each file
     return paths
 
 
-def _fetch_all(jars: list[Jar], target: Path, staging: Path) -> None:
+def _fetch_all(jars: list[Jar], target: Path, staging: Path, given_up: threading.Event) -> None:
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
 
@@ -79,7 +83,7 @@ def _fetch_all(jars: list[Jar], target: Path, staging: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     progress = _Progress(f"Fetching Apache Kafka {KAFKA_VERSION} (once)", len(jars))
     with ThreadPoolExecutor(4) as pool:
-        fetched = [pool.submit(_fetch, jar, context, target) for jar in jars]
+        fetched = [pool.submit(_fetch, jar, context, target, given_up) for jar in jars]
         try:
             for done in as_completed(fetched):
                 progress.add(done.result())
@@ -91,13 +95,15 @@ def _fetch_all(jars: list[Jar], target: Path, staging: Path) -> None:
     shutil.rmtree(staging)
 
 
-def _fetch(jar: Jar, context: "MavenContext", target: Path) -> int:
+def _fetch(jar: Jar, context: "MavenContext", target: Path, given_up: threading.Event) -> int:
     """Puts one verified jar into place, or raises StackError. Returns its size in bytes."""
     final = target / jar.filename
     if final.exists():
         return final.stat().st_size
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
     for attempt in range(1, _ATTEMPTS + 1):
+        if given_up.is_set():
+            raise _not_fetched(jar, "interrupted")
         try:
             path = artifact.resolve()
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors

@@ -64,8 +64,10 @@ async def _make_archive(runtime: KafkaRuntime, scratch: Path) -> None:
     await broker.start()
     try:
         await _exercise(broker.bootstrap)
-    finally:
-        await broker.stop(grace=_ARCHIVE_SECONDS)
+    except BaseException:
+        await broker.stop(grace=0)
+        raise
+    await broker.stop(grace=_ARCHIVE_SECONDS)
 
 
 async def _exercise(bootstrap: str) -> None:

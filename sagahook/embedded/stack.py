@@ -53,6 +53,14 @@ class StackOptions:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class AppFacts:
+    """What app_check found out. `source`: one of those that the app's triggers name."""
+
+    directory: Path
+    source: str | None
+
+
 class Stack:
     """Starts everything, keeps it running, and in the end leaves nothing behind.
 
@@ -74,6 +82,7 @@ class Stack:
         self._supervisor = Supervisor(say=say, changed=self._describe)
         self._deployment: Deployment | None = None
         self._ready = False
+        self.app = AppFacts(Path(), None)
         self.data = _data_directory(options.data)
         self._lock = registry.DataLock(self.data)
 
@@ -83,13 +92,15 @@ class Stack:
         return {name: self._log(name) for name in self._supervisor.names()}
 
     async def start(self) -> dict[str, Any]:
-        """Returns the ready line (docs/embedded.md) once every service can work.
+        """Returns description() once every service can work.
 
         Raises StackError with what went wrong and what to do. Either way stop() must follow.
         """
         self._claim()
         port = _public_port(self._options.port)
-        kafka, postgres, _ = await _together(self._start_kafka(), self._start_postgres(), self._check_app())
+        kafka, postgres, self.app = await _together(
+            self._start_kafka(), self._start_postgres(), self._check_app()
+        )
         self._deployment = Deployment(
             kafka=kafka.bootstrap,
             postgres=postgres.url,
@@ -116,7 +127,10 @@ class Stack:
             self._disclaim()
 
     def description(self) -> dict[str, Any]:
-        """The ready line with the pids of this moment. Only after start()."""
+        """`{ready, api: url, kafka: host:port, postgres: url, keys: {role: key}, pids: {kind: [pid]}}`.
+
+        Only after start(); the pids are those of this moment.
+        """
         deployment = self._started()
         return {
             "ready": True,
@@ -131,7 +145,7 @@ class Stack:
         """Restarts the processes that hold the app's code when it changes, until it is cancelled."""
         from watchfiles import PythonFilter, awatch
 
-        async for _ in awatch(await self._check_app(), watch_filter=PythonFilter()):
+        async for _ in awatch(self.app.directory, watch_filter=PythonFilter()):
             try:
                 await self._check_app()
             except StackError as error:
@@ -170,18 +184,18 @@ class Stack:
         await self._run_migrations(postgres.url)
         return postgres
 
-    async def _check_app(self) -> Path:
-        """Returns the directory of the app's code. Raises StackError when it cannot be run."""
+    async def _check_app(self) -> AppFacts:
+        """Raises StackError when the app cannot be run."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sagahook.embedded.app_check", self._options.app),
             env={**os.environ, **self._options.env},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        directory, complaint = await process.communicate()
+        facts, complaint = await process.communicate()
         if process.returncode != 0:
             raise StackError(f"--app {self._options.app}: {complaint.decode().strip()}")
-        return Path(directory.decode())
+        return AppFacts(**json.loads(facts))
 
     async def _make_topics(self, bootstrap: str) -> None:
         from sagahook.runtime.topics import TopicsMismatch, TopicsMissing, ensure_topics, partition_count
