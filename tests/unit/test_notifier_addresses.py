@@ -26,7 +26,7 @@ def test_public_addresses_may_be_sent_to(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 nothing binds here
         "10.1.2.3",
         "100.64.0.1",
         "100.100.100.200",  # metadata of Alibaba Cloud

@@ -29,7 +29,7 @@ def decide(
 
 def delays(policy: RetryPolicy) -> list[float]:
     """Seconds after each failed attempt until the next, while there is one."""
-    waits = []
+    waits: list[float] = []
     while isinstance(outcome := decide(policy, len(waits) + 1, NoAnswer("away")), RetryAt):
         waits.append((outcome.at - NOW).total_seconds())
     return waits

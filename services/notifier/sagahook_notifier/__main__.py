@@ -13,18 +13,23 @@ from sagahook.runtime.batches import OffsetOutOfRange
 from sagahook.runtime.database import NotMigrated
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.service import run_service
+from sagahook.runtime.topics import TopicsMismatch
 from sagahook_notifier.adapters.store import MIGRATIONS, SCHEMA
 from sagahook_notifier.settings import NotifierSettings
-from sagahook_notifier.wiring import Notifier
+from sagahook_notifier.wiring import Notifier, build_app
+
+COMMANDS = {
+    "run": "match events with endpoints, deliver, and publish the outcomes, until stopped",
+    "api": "serve the HTTP API alone",
+    "migrate": "bring the database's schema up to date, and exit",
+}
 
 
 def main() -> None:
     parser = ArgumentParser(prog="sagahook-notifier", description=__doc__)
-    parser.add_argument(
-        "command",
-        choices=("run", "migrate"),
-        help="run: match events with endpoints and deliver; migrate: bring the database's schema up to date",
-    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in COMMANDS.items():
+        commands.add_parser(name, help=what)
     command = parser.parse_args().command
     try:
         settings = NotifierSettings()
@@ -33,17 +38,37 @@ def main() -> None:
     except SettingsError as malformed:
         sys.exit(f"sagahook-notifier: {malformed}: it must be JSON")
     configure_logging("notifier", settings.log_level, settings.instance)
-    if command == "migrate":
-        # The tools of migration take longer to load than the rest together, and `run` has no use for them.
-        from sagahook.runtime.migrations import migrate
+    {"run": _run, "api": _api, "migrate": _migrate}[command](settings)
 
-        asyncio.run(migrate(settings.database_url.get_secret_value(), SCHEMA, MIGRATIONS))
-        return
+
+def _run(settings: NotifierSettings) -> None:
     notifier = Notifier(settings)
     try:
         run_service(settings, notifier.app, notifier.run)
-    except* (NotMigrated, OffsetOutOfRange) as wrong:
-        sys.exit(f"sagahook-notifier: {'; '.join(str(each) for each in wrong.exceptions)}")
+    except* (NotMigrated, TopicsMismatch, OffsetOutOfRange) as wrong:
+        sys.exit(f"sagahook-notifier: {'; '.join(_reasons(wrong))}")
+
+
+def _api(settings: NotifierSettings) -> None:
+    async def until_stopped(stopping: asyncio.Event) -> None:
+        await stopping.wait()
+
+    run_service(settings, build_app(settings), until_stopped)
+
+
+def _migrate(settings: NotifierSettings) -> None:
+    # The tools of migration take a while to load, and no other command needs them.
+    from sagahook.runtime.migrations import migrate
+
+    asyncio.run(migrate(settings.database_url.get_secret_value(), SCHEMA, MIGRATIONS))
+
+
+def _reasons(wrong: BaseExceptionGroup[BaseException]) -> list[str]:
+    """Of each failure, however deep the groups are nested."""
+    reasons = []
+    for each in wrong.exceptions:
+        reasons += _reasons(each) if isinstance(each, BaseExceptionGroup) else [str(each)]
+    return reasons
 
 
 def explain(invalid: ValidationError) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
 import asyncpg
-from aiokafka import TopicPartition
 from fastapi import FastAPI
 
 from sagahook.runtime.batches import BatchConsumer, Unavailable
@@ -18,7 +17,8 @@ from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
-from sagahook.runtime.metrics import watch_queue
+from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
+from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
 from sagahook_notifier.adapters.sender import open_sender
 from sagahook_notifier.adapters.store import Store
@@ -46,7 +46,7 @@ class Notifier:
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Raises an ExceptionGroup of what an operator must act on: NotMigrated, OffsetOutOfRange."""
+        """Raises NotMigrated, TopicsMismatch or OffsetOutOfRange, maybe in an ExceptionGroup: for an operator."""
         working = asyncio.create_task(self._work(stopping), name="notifier")
         told = asyncio.create_task(stopping.wait())
         await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,8 +60,7 @@ class Notifier:
     async def _work(self, stopping: asyncio.Event) -> None:
         settings, clock, database = self._settings, self._clock, self._database
         async with AsyncExitStack() as opened:
-            pool = await open_pool(settings)
-            opened.push_async_callback(_close, pool)
+            pool = await opened.enter_async_context(_pool(settings))
             store = Store(pool)
             dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
             opened.push_async_callback(dead_letters.close)
@@ -99,33 +98,34 @@ class Notifier:
                 clock=clock,
                 on_planned=dispatcher.wake,
             )
-            consumer = self._consumer(store, intake)
             await database.reach(lambda: store.put_endpoints(settings.endpoints, clock.now()))
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(consumer.run(stopping), name="intake")
+                parts.create_task(self._read_log(store, intake, stopping), name="intake")
                 parts.create_task(dispatcher.run(), name="dispatch")
                 parts.create_task(outbox.run(), name="outbox")
 
-    def _consumer(self, store: Store, intake: Intake) -> BatchConsumer:
-        topic = self._settings.topic(SAGA_EVENTS)
+    async def _read_log(self, store: Store, intake: Intake, stopping: asyncio.Event) -> None:
+        settings = self._settings
+        if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
+            return
+        topic = settings.topic(SAGA_EVENTS)
 
-        async def load_offsets(partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-            offsets = await store.load_offsets(partitions)
-            self.health.ready = True
-            return offsets
+        def tick() -> None:
+            self.health.tick()
+            self.health.ready = self.health.ready or consumer.is_reading
 
         consumer = BatchConsumer(
-            bootstrap=self._settings.kafka,
-            group=self._settings.group,
+            bootstrap=settings.kafka,
+            group=settings.group,
             topics=[topic],
-            load_offsets=load_offsets,
+            load_offsets=store.load_offsets,
             handle=intake.handle,
-            on_tick=self.health.tick,
-            session_timeout=self._settings.session_timeout,
+            on_tick=tick,
+            session_timeout=settings.session_timeout,
         )
         self.health.add("intake", consumer.check)
         watch_queue(topic, lambda: consumer.lag(topic))
-        return consumer
+        await consumer.run(stopping)
 
 
 def build_app(settings: NotifierSettings) -> FastAPI:
@@ -134,15 +134,12 @@ def build_app(settings: NotifierSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        pool = await open_pool(settings)
-        store = app.state.store = Store(pool)
-        health.add("postgres", lambda: _answers(store))
-        health.ready = True
-        try:
+        async with _pool(settings) as pool:
+            store = app.state.store = Store(pool)
+            health.add("postgres", lambda: _answers(store))
+            health.ready = True
             yield
-        finally:
             health.ready = False
-            await _close(pool)
 
     app = FastAPI(title="sagahook notifier", lifespan=lifespan)
     app.state.health = health
@@ -161,7 +158,13 @@ async def _answers(store: Store) -> Status:
     return "healthy"
 
 
-async def _close(pool: asyncpg.Pool) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
-    pool.terminate()
+@asynccontextmanager
+async def _pool(settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(settings)
+    DATABASE_CONNECTIONS.labels("notifier").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    try:
+        yield pool
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+        pool.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -119,21 +120,28 @@ class Sender:
         return source.secret.get_secret_value()
 
     def _describe(self, failed: Exception) -> str:
+        timeouts = self._session.timeout
         match failed:
             case aiohttp.ConnectionTimeoutError():
-                return f"no connection within {self._session.timeout.sock_connect:g} s"
+                said = f"no connection within {timeouts.sock_connect:g} s"
             case TimeoutError():
-                return f"no answer within {self._session.timeout.total:g} s"
+                said = f"no answer within {timeouts.total:g} s"
             case aiohttp.ClientConnectorDNSError():
-                return f"the host {failed.host} cannot be resolved: {failed.os_error.strerror}"
+                said = f"the host {failed.host} cannot be resolved: {failed.os_error.strerror}"
             case aiohttp.ClientConnectorError():
-                return f"no connection to {failed.host}: {failed.os_error.strerror or failed.os_error}"
+                said = f"no connection to {failed.host}: {_reason(failed.os_error)}"
             case aiohttp.ServerDisconnectedError():
-                return "the receiver closed the connection without an answer"
+                said = "the receiver closed the connection without an answer"
             case aiohttp.ClientResponseError():
-                return f"the answer is not valid HTTP: {failed.message}"
+                said = f"the answer is not valid HTTP: {failed.message}"
             case _:
-                return f"{type(failed).__name__}: {failed}"
+                said = f"{type(failed).__name__}: {failed}"
+        return said
+
+
+def _reason(error: OSError) -> str:
+    """In the system's words, without the address that asyncio adds."""
+    return str(error) if error.errno is None else os.strerror(error.errno)
 
 
 class _Unsigned(Exception):

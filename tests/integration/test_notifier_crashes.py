@@ -1,0 +1,228 @@
+"""The notifier right after any crash: of itself, of its neighbour, of Kafka and of PostgreSQL."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from aiohttp import web
+
+from sagahook.embedded.kafka import EmbeddedKafka
+from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.embedded.postgres import EmbeddedPostgres
+from sagahook_notifier.wiring import Notifier
+from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliverySucceeded
+from tests.notifier_harness import (
+    COMPLETED,
+    SECRET,
+    Deployment,
+    Receiver,
+    deploy,
+    open_receiver,
+    started,
+)
+
+SHORT_LEASE = {"notify_lease": 1.0, "notify_timeout": 0.9, "session_timeout": 2.0}
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with open_receiver() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def deployment(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Deployment]:
+    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployed:
+        yield deployed
+
+
+def hook(receiver: Receiver, **options: Any) -> dict[str, Any]:
+    return {
+        "id": "hook",
+        "url": f"{receiver.url}/hook",
+        "secret": SECRET,
+        "event_types": ["task_started"],
+        "retry_policy": [0.05],
+    } | options
+
+
+class Gate:
+    """An answer that waits to be let through."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.opened = asyncio.Event()
+        self._status = status
+
+    async def __call__(self, _: web.Request) -> web.Response:
+        await self.opened.wait()
+        return web.Response(status=self._status)
+
+
+async def until_status(notifier: Notifier, status: str) -> None:
+    async with asyncio.timeout(15):
+        while (await notifier.health.report())["status"] != status:
+            await asyncio.sleep(0.02)
+
+
+async def test_after_a_sigkill_in_the_middle_of_an_attempt_the_same_delivery_goes_out_after_the_lease(
+    deployment: Deployment, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.answer("/hook", Gate(), 204)
+    async with deployment.process(tmp_path, hook(receiver), **SHORT_LEASE) as process:
+        await deployment.log.write("s-1", started("s-1"))
+        await receiver.wait_for(1)
+        process.kill()
+        await process.wait()
+
+    assert [delivery["status"] for delivery in await deployment.deliveries()] == ["pending"]
+    async with deployment.running(hook(receiver), **SHORT_LEASE):
+        first, second = await receiver.wait_for(2)
+        await deployment.wait_until_finished(1)
+
+    assert first.delivery_id == second.delivery_id
+    assert first.body == second.body
+    (attempt,) = await deployment.attempts(first.delivery_id)
+    assert (attempt["attempt"], attempt["status_code"]) == (1, 204)
+
+
+async def test_a_dispatcher_that_stalled_past_its_lease_records_nothing(
+    deployment: Deployment, receiver: Receiver, tmp_path: Path
+) -> None:
+    gate = Gate(status=500)
+    receiver.answer("/hook", gate, 204)
+    patient = SHORT_LEASE | {"notify_timeout": 0.95}
+    async with deployment.process(tmp_path, hook(receiver), **patient) as stalled:
+        await deployment.log.write("s-1", started("s-1"))
+        await receiver.wait_for(1)
+        stalled.send_signal(signal.SIGSTOP)
+        async with deployment.running(hook(receiver), **SHORT_LEASE):
+            first, second = await receiver.wait_for(2)
+            await deployment.wait_until_finished(1)
+            gate.opened.set()
+            stalled.send_signal(signal.SIGCONT)
+            log = tmp_path / "notifier.log"
+            async with asyncio.timeout(10):
+                while "delivery.lease_lost" not in log.read_text():
+                    await asyncio.sleep(0.02)
+
+    (delivery,) = await deployment.deliveries()
+    assert first.delivery_id == second.delivery_id == delivery["id"]
+    assert delivery["status"] == "succeeded"
+    assert [attempt["status_code"] for attempt in await deployment.attempts(delivery["id"])] == [204]
+
+
+async def test_two_dispatchers_share_the_work_and_send_nothing_twice(
+    deployment: Deployment, receiver: Receiver
+) -> None:
+    gate = Gate()
+    receiver.answer("/hook", gate, 204)
+    one_at_a_time = {"notify_concurrency": 1}
+    async with (
+        deployment.running(hook(receiver), **one_at_a_time),
+        deployment.running(hook(receiver), **one_at_a_time),
+    ):
+        for number in range(20):
+            await deployment.log.write(f"s-{number}", started(f"s-{number}"))
+        # One of them hangs on its first delivery, so that all the others were sent by the second.
+        await receiver.wait_for(20)
+        gate.opened.set()
+        await deployment.wait_until_finished(20)
+
+    assert set(Counter(arrival.delivery_id for arrival in receiver.arrivals).values()) == {1}
+
+
+async def test_a_stop_gives_back_at_once_what_it_could_not_finish(
+    deployment: Deployment, receiver: Receiver
+) -> None:
+    receiver.answer("/hook", Gate(), 204)
+    async with deployment.running(hook(receiver), notify_drain=0.1):
+        await deployment.log.write("s-1", started("s-1"))
+        await receiver.wait_for(1)
+
+    async with deployment.running(hook(receiver)):  # whose lease would be far longer than this test
+        first, second = await receiver.wait_for(2)
+        await deployment.wait_until_finished(1)
+
+    assert first.delivery_id == second.delivery_id
+
+
+async def test_a_stop_lets_attempts_under_way_end(deployment: Deployment, receiver: Receiver) -> None:
+    async def slow(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.3)
+        return web.Response()
+
+    receiver.answer("/hook", slow)
+    async with deployment.running(hook(receiver)):
+        await deployment.log.write("s-1", started("s-1"))
+        await receiver.wait_for(1)
+
+    assert [delivery["status"] for delivery in await deployment.deliveries()] == ["succeeded"]
+    assert len(receiver.arrivals) == 1
+
+
+async def test_while_postgres_is_away_everything_waits_and_then_goes_on_without_a_restart(
+    kafka_bootstrap: str, topic_prefix: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    postgres = EmbeddedPostgres(tmp_path)
+    await postgres.start()
+    gate = Gate()
+    receiver.answer("/hook", gate, 204)
+    try:
+        async with (
+            deploy(kafka_bootstrap, topic_prefix, postgres.url) as deployment,
+            deployment.running(hook(receiver)) as notifier,
+        ):
+            await deployment.log.write("s-1", started("s-1"))
+            await receiver.wait_for(1)
+            await postgres.stop()
+            gate.opened.set()  # an outcome that cannot be recorded yet
+            await deployment.log.write("s-2", started("s-2"))
+            await until_status(notifier, "degraded")
+            await postgres.start()
+            await receiver.wait_for(2)
+            await deployment.wait_until_finished(2)
+            await until_status(notifier, "healthy")
+    finally:
+        await postgres.stop()
+
+    assert len(receiver.arrivals) == 2
+
+
+async def test_while_kafka_is_away_deliveries_go_on_and_the_outbox_waits(
+    topic_prefix: str, database_url: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    kafka = EmbeddedKafka(tmp_path, await prepare_kafka())
+    await kafka.start()
+    receiver.answer("/hook", 500, 204)
+    try:
+        async with (
+            deploy(kafka.bootstrap, topic_prefix, database_url) as deployment,
+            deployment.running(hook(receiver, retry_policy=[1.5])),
+        ):
+            await deployment.log.write("s-1", started("s-1"))
+            await receiver.wait_for(1)
+            assert isinstance((await deployment.announced(1))[0][1], DeliveryAttemptFailed)
+            await kafka.stop()
+            await deployment.wait_until_finished(1)
+            assert await deployment.pool.fetchval("SELECT count(*) FROM notifier.outbox") == 1
+            await kafka.start()
+            assert isinstance((await deployment.announced(2))[1][1], DeliverySucceeded)
+            await deployment.log.write("s-2", started("s-2"), COMPLETED)
+            await receiver.wait_for(3)
+    finally:
+        await kafka.stop()
+
+
+async def test_the_database_must_be_migrated_before_a_run(
+    kafka_bootstrap: str, topic_prefix: str, database_url: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployment:
+        await deployment.pool.execute("DROP SCHEMA notifier CASCADE")
+        async with deployment.process(tmp_path, hook(receiver)) as process:
+            assert await asyncio.wait_for(process.wait(), 20) == 1
+
+    assert "run this service's `migrate` first" in (tmp_path / "notifier.log").read_text()
