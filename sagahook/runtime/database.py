@@ -63,7 +63,8 @@ def reaching_database() -> Iterator[None]:
 
 def _is_away(error: Any) -> bool:
     if type(error) is asyncpg.InterfaceError:
-        return "closed" in str(error)  # the connection was lost in the middle of a transaction
+        # The connection was lost while no statement ran: in a transaction, or in use between two statements.
+        return "closed" in str(error) or "released" in str(error)
     return isinstance(
         error,
         OSError  # TimeoutError too
