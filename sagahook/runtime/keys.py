@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import StringConstraints
 from starlette.exceptions import HTTPException
 
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.settings import KeyHashes, Role
+
+__all__ = ["KeyHashes", "Role", "may", "requires"]
 
 log = get_logger(__name__)
-
-Role = Literal["reader", "operator", "admin"]
-KeyHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-KeyHashes = dict[Role, KeyHash]
-"""The SHA-256 of each role's key, in hex; as JSON in `SAGAHOOK_API_KEYS`."""
 
 _RANKS: tuple[Role, ...] = ("reader", "operator", "admin")
 """Each may do what those before it may."""

@@ -46,6 +46,8 @@ def configure_logging(service: str, level: LogLevel, instance: str = "") -> None
     logging.getLogger("aiokafka.conn").setLevel(logging.CRITICAL)
     # A partition's first record in a transaction is often refused once and repeated within milliseconds.
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
+    # alembic names its plugins at INFO before it does anything.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service, **({"instance": instance} if instance else {}))
 
 

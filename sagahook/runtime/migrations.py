@@ -1,18 +1,18 @@
 """A service's own PostgreSQL schema, brought to its newest form: forward only, in plain SQL.
 
-A service keeps its steps in `migrations/`, named `NNNN_what_it_does.py`; each runs its SQL by `op.execute`.
+A service keeps its steps in `migrations/`, named `NNNN_what_it_does.py` after their revision; each runs its SQL by
+`op.execute`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 async def migrate(database_url: str, schema: str, migrations: Path) -> None:
@@ -21,6 +21,12 @@ async def migrate(database_url: str, schema: str, migrations: Path) -> None:
     Several processes may try at once: one works, the others wait and find it done. Raises OSError or
     asyncpg.PostgresError where the database is away or refuses.
     """
+    if await _version(database_url, schema) == _newest(migrations):
+        return  # the tools below take a second to load
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
     # asyncpg reads the URL itself, so that its options mean here what they mean for the service's pool.
     engine = create_async_engine(
         "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: asyncpg.connect(database_url)
@@ -37,7 +43,25 @@ async def migrate(database_url: str, schema: str, migrations: Path) -> None:
         await engine.dispose()
 
 
+def _newest(migrations: Path) -> str:
+    return max(path.name[:4] for path in migrations.glob("[0-9]*.py"))
+
+
+async def _version(database_url: str, schema: str) -> str | None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.schema_version") is None:
+            return None
+        version: str = await connection.fetchval(f"SELECT version_num FROM {schema}.schema_version")  # noqa: S608  # our own name
+        return version
+    finally:
+        await connection.close()
+
+
 def _upgrade(connection: Connection, schema: str, migrations: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("alembic")))
     config.set_main_option("version_locations", str(migrations))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sagahook_schemas.topics import DEFAULT_PREFIX, Topic
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+Role = Literal["reader", "operator", "admin"]
+KeyHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+KeyHashes = dict[Role, KeyHash]
+"""The SHA-256 of each role's API key, in hex; as JSON in `SAGAHOOK_API_KEYS`."""
 
 
 class ServiceSettings(BaseSettings):
