@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Self
 
 from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from sagahook.runtime.keys import KeyHashes
-from sagahook.runtime.settings import DatabaseSettings
+from sagahook.runtime.settings import DatabaseSettings, KeyHashes
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 
 TOPICS = (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_EVENTS)
@@ -15,6 +15,9 @@ TOPICS = (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_EVENTS)
 
 
 class TrackerSettings(DatabaseSettings):
+    # A wrong value is named by its place alone: what stands beside it may be a secret.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
     status_auth: bool = Field(default=False, description="the status routes ask for a reader's key")
     api_keys: KeyHashes = Field(default={}, description="the SHA-256 of each role's key, in hex")
     session_timeout: float = Field(

@@ -1,0 +1,188 @@
+"""The tracker on real parts: a log of its own in Kafka, a database of its own, its projector and its API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+import uvicorn
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+import sagahook_tracker
+from sagahook.runtime.migrations import migrate
+from sagahook.runtime.service import bind
+from sagahook.runtime.topics import ensure_topics
+from sagahook_tracker.adapters.log_end import LogEnd
+from sagahook_tracker.settings import TrackerSettings
+from sagahook_tracker.wiring import Projector, build_app
+from tests.tracker_log import LogWriter, open_writer
+
+PARTITIONS = 2
+
+
+@dataclass
+class Tracker:
+    settings: TrackerSettings
+    log: LogWriter
+    end: LogEnd
+
+    def told_otherwise(self, **settings: Any) -> Tracker:
+        """The same log, with other settings."""
+        return replace(self, settings=TrackerSettings.model_validate(self.settings.model_dump() | settings))
+
+    @asynccontextmanager
+    async def projecting(self) -> AsyncIterator[Projector]:
+        """Ready, until the end of the block."""
+        projector = Projector(self.settings)
+        stopping = asyncio.Event()
+        running = asyncio.create_task(projector.run(stopping))
+        try:
+            async with asyncio.timeout(20):
+                while not projector.health.ready and not running.done():
+                    await asyncio.sleep(0.01)
+            yield projector
+        finally:
+            stopping.set()
+            await running
+
+    @asynccontextmanager
+    async def api(self) -> AsyncIterator[Api]:
+        async with serving(build_app(self.settings)) as url, aiohttp.ClientSession(url) as http:
+            yield Api(http)
+
+    async def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """Everything in the views."""
+        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        try:
+            return {
+                table: [
+                    dict(row) for row in await connection.fetch(f"TABLE tracker.{table} ORDER BY 1, 2, 3")
+                ]
+                for table in ("offsets", "webhooks", "routes", "runs", "links")
+            }
+        finally:
+            await connection.close()
+
+    async def until_rows(self, **counts: int) -> None:
+        """Until each of the tables has so many rows."""
+        async with asyncio.timeout(20):
+            while any(
+                len(rows) != counts.get(table, len(rows)) for table, rows in (await self.rows()).items()
+            ):
+                await asyncio.sleep(0.02)
+
+    async def until_caught_up(self) -> None:
+        """Until the views stand for the whole log as it is now."""
+        ends = {(topic, partition): end for (topic, partition), end in (await self.end.now()).items() if end}
+        async with asyncio.timeout(20):
+            while ends.items() - {
+                ((row["topic"], row["partition"]), row["next_offset"])
+                for row in (await self.rows())["offsets"]
+            }:
+                await asyncio.sleep(0.02)
+
+
+@dataclass
+class Api:
+    http: aiohttp.ClientSession
+
+    async def get(self, path: str, **options: Any) -> tuple[int, Any, dict[str, str]]:
+        """status code, body, headers"""
+        async with self.http.get(path, **options) as response:
+            return response.status, await response.json(), dict(response.headers)
+
+    async def status(self, correlation_id: str, source: str = "shop", wait: float = 0) -> Any:
+        code, body, _ = await self.get(f"/webhooks/{source}/status/{correlation_id}?wait={wait}")
+        assert code == 200, body
+        return body
+
+
+@asynccontextmanager
+async def open_tracker(
+    bootstrap: str, prefix: str, database_url: str, **settings: Any
+) -> AsyncIterator[Tracker]:
+    await ensure_topics(bootstrap, prefix, PARTITIONS)
+    await migrate(database_url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
+    given = tracker_settings(bootstrap, prefix, database_url, **settings)
+    end = LogEnd(bootstrap, prefix, given.topics)
+    async with open_writer(bootstrap, prefix, PARTITIONS) as log:
+        yield Tracker(given, log, end)
+    await end.close()
+
+
+def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: Any) -> TrackerSettings:
+    return TrackerSettings(
+        kafka=bootstrap,
+        topic_prefix=prefix,
+        database_url=SecretStr(database_url),
+        session_timeout=2.0,
+        **further,
+    )
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """The app behind a real socket."""
+    listening = bind("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+class Wire:
+    """A TCP connection to a server that can be cut and mended: the server seems to be away."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._target = (parts.hostname, parts.port)
+        self._parts = parts
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        credentials = self._parts.netloc.rpartition("@")[0]
+        return self._parts._replace(netloc=f"{credentials}@127.0.0.1:{self._port}").geturl()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self._target)
+        for source, sink in ((reader, back), (there, writer)):
+            pump = asyncio.create_task(_pump(source, sink))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        with suppress(OSError):
+            while data := await source.read(65_536):
+                sink.write(data)
+                await sink.drain()
+    finally:
+        sink.close()
