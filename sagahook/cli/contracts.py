@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from sagahook.cli.schema_gate import breaking_changes
 from sagahook.cli.schema_history import Published
+from sagahook.cli.settings_reference import settings_reference
 from sagahook.cli.topics import reference
 from sagahook_schemas.codec import CONTRACTS, Undecodable, decode_data
 from sagahook_schemas.jsonschema import json_schemas
@@ -27,7 +28,10 @@ def generated() -> dict[str, str]:
         f"{SCHEMAS}/{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in json_schemas().items()
     }
-    return files | {"docs/reference/topics.md": reference()}
+    return files | {
+        "docs/reference/settings.md": settings_reference(),
+        "docs/reference/topics.md": reference(),
+    }
 
 
 def write(root: Path) -> list[str]:

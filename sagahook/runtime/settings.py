@@ -23,9 +23,9 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SAGAHOOK_", extra="ignore", populate_by_name=True)
 
     kafka: str = Field(description="bootstrap servers, host:port, comma-separated")
-    topic_prefix: str = DEFAULT_PREFIX
+    topic_prefix: str = Field(default=DEFAULT_PREFIX, description="what every topic's name begins with")
     instance: str = Field(default="", description="this replica's name in logs and in the saga log")
-    http_host: str = "127.0.0.1"
+    http_host: str = Field(default="127.0.0.1", description="where HTTP is served")
     http_port: int = Field(default=0, description="0 picks a free port")
     log_level: LogLevel = Field(
         default="INFO", validation_alias=AliasChoices("LOG_LEVEL", "SAGAHOOK_LOG_LEVEL")
@@ -39,5 +39,7 @@ class ServiceSettings(BaseSettings):
 class DatabaseSettings(ServiceSettings):
     """For the services that keep views or deliveries in PostgreSQL."""
 
-    database_url: SecretStr = Field(validation_alias=AliasChoices("DATABASE_URL", "SAGAHOOK_DATABASE_URL"))
+    database_url: SecretStr = Field(
+        validation_alias=AliasChoices("DATABASE_URL", "SAGAHOOK_DATABASE_URL"), description="postgresql://…"
+    )
     database_pool: int = Field(default=8, ge=1, description="connections each process may open")

@@ -19,9 +19,13 @@ class NotifierSettings(DatabaseSettings):
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
-    endpoints: tuple[EndpointConfig, ...] = ()
-    sources: Sources = Field(default_factory=dict)
-    api_keys: KeyHashes = Field(default_factory=dict)
+    endpoints: tuple[EndpointConfig, ...] = Field(
+        default=(), description="who is told, as a JSON list (see the README)"
+    )
+    sources: Sources = Field(
+        default_factory=dict, description="as for ingest: whose secret signs a notify URL's"
+    )
+    api_keys: KeyHashes = Field(default_factory=dict, description="the SHA-256 of each role's key, in hex")
     notify_allow_private: bool = Field(
         default=False, description="also send to addresses that are not public: for development"
     )

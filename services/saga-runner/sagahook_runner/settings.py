@@ -16,7 +16,6 @@ class RunnerSettings(ServiceSettings):
     )
     heartbeat: float = Field(default=0.5, gt=0, description="seconds between two signs of life")
     route_timeout: float = Field(default=5.0, gt=0, description="seconds a trigger's handler may take")
-    partitions: int = Field(default=0, description="read from Kafka at start")
 
     @property
     def owners_group(self) -> str:

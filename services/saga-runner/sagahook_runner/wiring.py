@@ -39,13 +39,13 @@ class OwnersHost:
     """Makes the partition owners of this process, around the executor that they share."""
 
     def __init__(
-        self, settings: RunnerSettings, app: SagaApp, executor: Executor, late: LateOutcomes, clock: Clock
+        self, settings: RunnerSettings, app: SagaApp, executor: Executor, clock: Clock, partitions: int
     ) -> None:
         self._settings = settings
         self._app = app
         self._executor = executor
-        self._late = late
         self._clock = clock
+        self._partitions = partitions
         self._process_id = new_event_id()
 
     def worker(self, partition: int, start_offset: StartOffset) -> PartitionOwner:
@@ -58,6 +58,7 @@ class OwnersHost:
             start_offset=start_offset,
             clock=self._clock,
             process_id=self._process_id,
+            partitions=self._partitions,
         )
 
     def moved(self, partition: int) -> None:
@@ -70,10 +71,11 @@ class OwnersHost:
 class RoutersHost:
     """Makes the partition routers of this process."""
 
-    def __init__(self, settings: RunnerSettings, triggers: Triggers, clock: Clock) -> None:
+    def __init__(self, settings: RunnerSettings, triggers: Triggers, clock: Clock, partitions: int) -> None:
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
+        self._partitions = partitions
 
     def worker(self, partition: int, start_offset: StartOffset) -> PartitionRouter:
         return PartitionRouter(
@@ -83,6 +85,7 @@ class RoutersHost:
             writer=TransactionalWriter(self._settings.kafka, self._settings.router_id(partition)),
             start_offset=start_offset,
             clock=self._clock,
+            partitions=self._partitions,
         )
 
     def moved(self, partition: int) -> None:
@@ -109,7 +112,6 @@ class Runner:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, stopping)
         if partitions is None:
             return
-        settings = settings.model_copy(update={"partitions": partitions})
         await publish_definitions(settings, self._sagas.definitions(), self._clock)
         late = LateOutcomes(settings, self._clock, partitions)
         executor = Executor(max_running=settings.max_running, threads=settings.threads, forward=late.forward)
@@ -120,13 +122,13 @@ class Runner:
             settings,
             settings.owners_group,
             SAGA_COMMANDS.name(settings.topic_prefix),
-            OwnersHost(settings, self._sagas, executor, late, self._clock),
+            OwnersHost(settings, self._sagas, executor, self._clock, partitions),
         )
         routers = self._consumer(
             settings,
             settings.router_group,
             WEBHOOKS_RECEIVED.name(settings.topic_prefix),
-            RoutersHost(settings, triggers, self._clock),
+            RoutersHost(settings, triggers, self._clock, partitions),
         )
         self._consumers = (owners, routers)
         metrics.PARTITIONS_OWNED.set_function(lambda: len(owners.owned))

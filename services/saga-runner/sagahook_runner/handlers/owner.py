@@ -102,8 +102,10 @@ class PartitionOwner:
         start_offset: StartOffset,
         clock: Clock,
         process_id: str,
+        partitions: int,
     ) -> None:
         self._partition = partition
+        self._partitions = partitions
         self._settings = settings
         self._app = app
         self._executor = executor
@@ -274,7 +276,7 @@ class PartitionOwner:
         batch.next_offset = record.offset + 1
         try:
             saga_id, command = read_command(record)
-            if partition_of(saga_id, self._settings.partitions) != self._partition:
+            if partition_of(saga_id, self._partitions) != self._partition:
                 raise Undecodable(f"the saga {saga_id!r} does not live in this partition")
             match command:
                 case StartSaga():

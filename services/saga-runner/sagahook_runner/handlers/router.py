@@ -46,8 +46,10 @@ class PartitionRouter:
         writer: TransactionalWriter,
         start_offset: StartOffset,
         clock: Clock,
+        partitions: int,
     ) -> None:
         self._partition = partition
+        self._partitions = partitions
         self._settings = settings
         self._triggers = triggers
         self._writer = writer
@@ -117,7 +119,7 @@ class PartitionRouter:
                 topic = self._settings.topic(WEBHOOKS_RECEIVED.dead_letters)
                 out.append(dead_letter(topic, record, self._partition, str(refused), stamp.milliseconds))
         outcomes: Counter[str] = Counter()
-        encoder = RouteRecords(self._settings, self._partition, self._settings.partitions, stamp)
+        encoder = RouteRecords(self._settings, self._partition, self._partitions, stamp)
         for route in await self._triggers.evaluate(webhooks):
             received = route.webhook.envelope
             out.extend(encoder.start(received, saga_id, request) for saga_id, request in route.starts)

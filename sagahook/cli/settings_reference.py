@@ -1,0 +1,59 @@
+"""The reference of every setting, made from the settings' own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+_HEAD = """\
+# Settings
+
+Every service reads its settings from the environment. Times are in seconds. `make schemas` makes this page from the
+settings' classes.
+"""
+
+
+def settings_reference() -> str:
+    """Markdown: the settings that every service has, then those of each."""
+    from sagahook.runtime.settings import DatabaseSettings, ServiceSettings
+    from sagahook_ingest.settings import IngestSettings
+    from sagahook_notifier.settings import NotifierSettings
+    from sagahook_runner.settings import RunnerSettings
+    from sagahook_tracker.settings import TrackerSettings
+
+    sections: list[tuple[str, type[BaseSettings], type[BaseSettings]]] = [
+        ("Every service", ServiceSettings, BaseSettings),
+        ("tracker and notifier", DatabaseSettings, ServiceSettings),
+        ("ingest", IngestSettings, ServiceSettings),
+        ("saga-runner", RunnerSettings, ServiceSettings),
+        ("tracker", TrackerSettings, DatabaseSettings),
+        ("notifier", NotifierSettings, DatabaseSettings),
+    ]
+    parts = [_HEAD]
+    for title, settings, base in sections:
+        rows = "\n".join(_rows(settings, base))
+        parts.append(f"\n## {title}\n\n| name | default | meaning |\n|---|---|---|\n{rows}\n")
+    return "".join(parts)
+
+
+def _rows(settings: type[BaseSettings], base: type[BaseSettings]) -> Iterator[str]:
+    for name, field in settings.model_fields.items():
+        if name not in base.model_fields:
+            default = "required" if field.is_required() else f"`{_default(field)}`"
+            yield f"| {_names(name, field)} | {default} | {field.description or ''} |"
+
+
+def _names(name: str, field: FieldInfo) -> str:
+    """The name in the environment, and the other names that deployments may use."""
+    names = [f"SAGAHOOK_{name.upper()}"]
+    if isinstance(field.validation_alias, AliasChoices):
+        names = [str(choice) for choice in field.validation_alias.choices]
+    return " or ".join(f"`{each}`" for each in names)
+
+
+def _default(field: FieldInfo) -> object:
+    default = field.get_default(call_default_factory=True)
+    return "{}" if default == {} else "[]" if default == () else default
