@@ -34,10 +34,9 @@ class Java:
             return (f"-XX:AOTCache={archive}", "-Xlog:disable", "-Xlog:all=error:stderr")
         return (f"-XX:SharedArchiveFile={archive}", "-Xshare:auto")
 
-    @property
-    def key(self) -> str:
+    def key(self, flags: tuple[str, ...]) -> str:
         """Names what an archive depends on besides the jars."""
-        return hashlib.sha256(f"{self.command} {self.build}".encode()).hexdigest()[:12]
+        return hashlib.sha256(f"{self.command} {self.build} {flags}".encode()).hexdigest()[:12]
 
 
 def find_java() -> Java:
