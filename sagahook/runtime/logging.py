@@ -43,12 +43,30 @@ def configure_logging(service: str, level: LogLevel, instance: str = "") -> None
     root.setLevel(level)
     # aiokafka logs every reconnect attempt at ERROR and every rebalance at INFO; the shell says both once.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("aiokafka").addFilter(_Seldom(seconds=30))
     logging.getLogger("aiokafka.conn").setLevel(logging.CRITICAL)
     # A partition's first record in a transaction is often refused once and repeated within milliseconds.
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
     # alembic names its plugins at INFO before it does anything.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service, **({"instance": instance} if instance else {}))
+
+
+class _Seldom(logging.Filter):
+    """Lets each message through once in so many seconds: a client whose broker is away repeats itself many times
+    a second."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        template = str(record.msg)
+        if record.created - self._said.get(template, 0.0) < self._seconds:
+            return False
+        self._said[template] = record.created
+        return True
 
 
 def get_logger(name: str) -> Logger:

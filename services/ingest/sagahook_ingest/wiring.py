@@ -17,7 +17,7 @@ from sagahook.runtime.topics import await_partition_count
 from sagahook_ingest import metrics
 from sagahook_ingest.adapters.publisher import GroupPublisher
 from sagahook_ingest.adapters.tail import Tail
-from sagahook_ingest.adapters.views import apply_to_answers, apply_to_sources
+from sagahook_ingest.adapters.views import HASH_HEADER, apply_to_answers, apply_to_sources
 from sagahook_ingest.api import AcceptWebhooks, IngestApp
 from sagahook_ingest.domain.first_answers import FirstAnswers
 from sagahook_ingest.domain.sources import KnownSources
@@ -104,6 +104,7 @@ class Ingest:
             partitions,
             apply_to_answers(self._answers),
             since=self._window,
+            wanted=HASH_HEADER.encode(),
             batch_wait=_BATCH_WAIT_SECONDS,
         )
         async with asyncio.TaskGroup() as tasks:

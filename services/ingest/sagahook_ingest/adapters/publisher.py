@@ -61,6 +61,8 @@ class GroupPublisher:
         self._held_bytes = 0
         self._producer: AIOKafkaProducer | None = None
         self._refused = False
+        self._late = False
+        """Whether senders were told to try again since the last acknowledgement."""
         self._wake = asyncio.Event()
         self.held = 0
         self.connected = asyncio.Event()
@@ -160,6 +162,9 @@ class GroupPublisher:
             self._failed(group, failure)
             return
         del self._under_way[group.partition]
+        if self._late:
+            self._late = False
+            log.info("publish.resumed", partition=group.partition)
         base = acknowledged.result().offset
         for index, entry in enumerate(group.entries):
             # -1: the broker knows the batch as one that it has already, and no longer where.
@@ -186,15 +191,27 @@ class GroupPublisher:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = self._loop.time()
-            for entry in self._waiting.expired(now):
-                self._settle(entry, None)
-            for group in self._under_way.values():
-                for entry in group.entries:
-                    if entry.deadline <= now and not entry.answer.done():
-                        entry.answer.set_exception(_too_late())
+            if self._give_up(now) and not self._late:
+                self._late = True
+                log.warning("publish.late", held=self.held, seconds=self._timeout)
             if self._waiting:
                 # One partition's group may be stuck: others need not wait for its answer.
                 self._wake.set()
+
+    def _give_up(self, now: float) -> bool:
+        """Tell the senders whose time is up. What Kafka was given already may still get into the log."""
+        expired = list(self._waiting.expired(now))
+        for entry in expired:
+            self._settle(entry, None)
+        late = [
+            entry
+            for group in self._under_way.values()
+            for entry in group.entries
+            if entry.deadline <= now and not entry.answer.done()
+        ]
+        for entry in late:
+            entry.answer.set_exception(_too_late())
+        return bool(expired or late)
 
     def _settle(self, entry: Entry, published: Published | None) -> None:
         self.held -= 1

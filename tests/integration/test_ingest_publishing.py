@@ -1,0 +1,167 @@
+"""The group publisher and the views, on a real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from sagahook.runtime.topics import ensure_topics
+from sagahook_ingest.adapters.groups import Published
+from sagahook_ingest.adapters.publisher import GroupPublisher
+from sagahook_ingest.adapters.tail import Tail
+from sagahook_ingest.domain.refusals import Unavailable
+from sagahook_ingest.domain.webhook import OnceOnly, Webhook
+from sagahook_schemas.definitions import SagaDefinition, TriggerDefinition
+from sagahook_schemas.identity import partition_of
+from tests.ingest_harness import PARTITIONS, Log, deploy, serving, settings_for, write_definition
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def webhook(body: bytes, key: str | None = None) -> Webhook:
+    return Webhook(
+        source="orders",
+        event_type="",
+        time=NOW,
+        correlation_id="c",
+        content_type="application/json",
+        body=body,
+        once=OnceOnly.of("orders", key, body) if key else None,
+    )
+
+
+@asynccontextmanager
+async def publishing(log: Log, *, max_records: int = 10_000) -> AsyncIterator[GroupPublisher]:
+    publisher = GroupPublisher(
+        log.bootstrap, log.topic, PARTITIONS, timeout=5, max_records=max_records, max_bytes=64 * 2**20
+    )
+    running = asyncio.create_task(publisher.run())
+    try:
+        await publisher.connected.wait()
+        yield publisher
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+@pytest_asyncio.fixture
+async def log(kafka_bootstrap: str, topic_prefix: str) -> Log:
+    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
+    return Log(kafka_bootstrap, topic_prefix)
+
+
+async def test_every_webhook_lies_once_where_its_answer_says_and_its_id_belongs(log: Log) -> None:
+    bodies = [b"%d" % number for number in range(1_000)]
+    async with publishing(log) as publisher:
+        answers: list[Published] = await asyncio.gather(*(publisher.publish(webhook(b)) for b in bodies))
+        assert publisher.held == 0
+    told = {
+        (answer.event_id, answer.partition, answer.offset, body)
+        for answer, body in zip(answers, bodies, strict=True)
+    }
+    records = await log.read()
+    assert {(r.key.decode(), r.partition, r.offset, r.value) for r in records} == told
+    assert all(partition_of(r.key.decode(), PARTITIONS) == r.partition for r in records)
+
+
+async def test_groups_spread_over_the_partitions(log: Log) -> None:
+    async with publishing(log) as publisher:
+        for number in range(2 * PARTITIONS):
+            await publisher.publish(webhook(b"%d" % number))
+    by_partition = [record.partition for record in await log.read()]
+    assert [by_partition.count(partition) for partition in range(PARTITIONS)] == [2] * PARTITIONS
+
+
+async def test_webhooks_under_one_key_lie_in_one_partition(log: Log) -> None:
+    async with publishing(log) as publisher:
+        waiting = [publisher.publish(webhook(b"1", key)) for key in "abcdefgh" for _ in range(3)]
+        waiting += [publisher.publish(webhook(b"2")) for _ in range(50)]
+        answers = await asyncio.gather(*waiting)
+    for index in range(0, 24, 3):
+        assert len({answer.partition for answer in answers[index : index + 3]}) == 1
+
+
+async def test_the_largest_body_is_published_whole_beside_small_ones(log: Log) -> None:
+    large = b'"' + b"x" * (25 * 2**20 - 2) + b'"'
+    async with publishing(log) as publisher:
+        answers = await asyncio.gather(*(publisher.publish(webhook(body)) for body in (b"1", large, b"2")))
+    records = {record.key.decode(): record.value for record in await log.read()}
+    assert [records[answer.event_id] for answer in answers] == [b"1", large, b"2"]
+
+
+async def test_beyond_its_bounds_it_takes_nothing(log: Log) -> None:
+    async with publishing(log, max_records=2) as publisher:
+        waiting = [publisher.publish(webhook(b"1")) for _ in range(2)]
+        with pytest.raises(Unavailable):
+            publisher.publish(webhook(b"2"))
+        await asyncio.gather(*waiting)
+        await publisher.publish(webhook(b"3"))
+    assert sorted(record.value for record in await log.read()) == [b"1", b"1", b"3"]
+
+
+async def test_after_a_record_that_kafka_refuses_it_goes_on_with_a_new_producer(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    log = Log(kafka_bootstrap, topic_prefix)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics(
+        [NewTopic(log.topic, PARTITIONS, 1, topic_configs={"max.message.bytes": "2000"})]
+    )
+    await admin.close()
+    settled: list[Published | None] = []
+    async with publishing(log) as publisher:
+        with pytest.raises(Unavailable):
+            await publisher.publish(webhook(b"x" * 3_000), settled.append)
+        for number in range(2 * PARTITIONS):
+            await publisher.publish(webhook(b"%d" % number), settled.append)
+    assert settled[0] is None
+    assert [answer is not None for answer in settled[1:]] == [True] * (2 * PARTITIONS)
+    assert len(await log.read()) == 2 * PARTITIONS
+
+
+async def test_a_tail_finds_what_is_wanted_in_compressed_batches_and_passes_over_markers(log: Log) -> None:
+    found: list[bytes | None] = []
+    async with AIOKafkaProducer(bootstrap_servers=log.bootstrap, compression_type="gzip") as zipped:
+        await zipped.send_and_wait(log.topic, b"zipped wanted", partition=0)
+    async with AIOKafkaProducer(bootstrap_servers=log.bootstrap, transactional_id=log.prefix) as writer:
+        async with writer.transaction():
+            await writer.send_and_wait(log.topic, b"wanted", partition=1)
+        async with writer.transaction():
+            await writer.send_and_wait(log.topic, b"other", partition=2)
+    tail = Tail(
+        log.bootstrap, log.topic, PARTITIONS, lambda _, record: found.append(record.value), wanted=b"wanted"
+    )
+    running = asyncio.create_task(tail.run())
+    async with asyncio.timeout(10):
+        await tail.caught_up.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    assert sorted(value for value in found if value) == [b"wanted", b"zipped wanted"]
+
+
+async def test_a_source_is_known_as_soon_as_a_saga_is_deployed_for_it_and_gone_with_it(log: Log) -> None:
+    async with serving(settings_for(log.bootstrap, log.prefix)) as ingest:
+        assert (await ingest.post("/webhooks/parcels")).status == 404
+        await deploy(log.bootstrap, log.prefix, TriggerDefinition(source="parcels"), name="parcel")
+        async with asyncio.timeout(10):
+            while (await ingest.post("/webhooks/parcels")).status != 202:
+                await asyncio.sleep(0.02)
+        await write_definition(log.bootstrap, log.prefix, "parcel@1", None)
+        async with asyncio.timeout(10):
+            while (await ingest.post("/webhooks/parcels")).status != 404:
+                await asyncio.sleep(0.02)
+
+
+async def test_what_no_reader_understands_in_the_definitions_is_passed_over(log: Log) -> None:
+    broken = SagaDefinition.model_construct(name="x", version=1, triggers="none", steps=())  # type: ignore[arg-type]  # broken on purpose
+    with pytest.warns(UserWarning, match="serializ"):
+        await write_definition(log.bootstrap, log.prefix, "x@1", broken)
+    await deploy(log.bootstrap, log.prefix, TriggerDefinition(source="parcels"))
+    async with serving(settings_for(log.bootstrap, log.prefix)) as ingest:
+        assert (await ingest.post("/webhooks/parcels")).status == 202
