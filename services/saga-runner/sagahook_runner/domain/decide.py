@@ -49,11 +49,12 @@ Events = tuple[Contract, ...]
 def decide(state: SagaState, command: Command, definition: SagaDefinition | None, now: datetime) -> Events:
     """The events that the command causes, in order; () where it causes none.
 
-    definition: the one the saga runs under; None where it is not deployed here, and then the saga is parked.
-    now: the owner's time, which never goes back within a partition.
+    definition: the one deployed for the saga's version; where there is none, or it lacks what the run needs,
+    the saga is parked. now: the owner's time, which never goes back within a partition.
     """
     follow = _DECISIONS[type(command)]
-    return follow(state, command, definition, now)
+    fit = definition if definition is not None and _carries(definition, state) else None
+    return follow(state, command, fit, now)
 
 
 def compatible(state: SagaState, definition: SagaDefinition) -> bool:
@@ -63,6 +64,16 @@ def compatible(state: SagaState, definition: SagaDefinition) -> bool:
     current = [state.current.step] if state.current is not None and state.status == "EXECUTING" else []
     undo = {step.name for step in definition.steps if step.compensation is not None}
     return steps[: len(done) + len(current)] == done + current and undo.issuperset(state.to_undo)
+
+
+def _carries(definition: SagaDefinition, state: SagaState) -> bool:
+    """Whether the definition has the current step, and what undoes each that is to be undone."""
+    current, undo = state.current, state.to_undo
+    if current is not None and current.step not in definition.by_name:
+        return False
+    if current is not None and current.phase == "compensation":
+        undo = (*undo, current.step)
+    return all(step in definition.by_name and definition.by_name[step].compensation for step in undo)
 
 
 def _start(state: SagaState, command: Start, definition: SagaDefinition | None, now: datetime) -> Events:
@@ -275,7 +286,9 @@ def _retry_delay(policy: Retry, state: SagaState, command: AttemptFailed) -> tim
 
 
 def _not_deployed(state: SagaState) -> SagaSuspended:
-    return SagaSuspended(reason=f"version {state.version} of {state.name} is not deployed: deploy it")
+    return SagaSuspended(
+        reason=f"the steps that this run of {state.name} version {state.version} needs are not deployed: deploy them"
+    )
 
 
 # The mapping pairs each command class with the function of exactly that class, which no type can express.
