@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings
 _HEAD = """\
 # Settings
 
-Every service reads its settings from the environment. Times are in seconds. `make schemas` makes this page from the
-settings' classes.
+Every service reads its settings from the environment. Times are in seconds. `make schemas` makes this page
+from their classes.
 """
 
 

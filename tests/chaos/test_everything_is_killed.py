@@ -7,10 +7,7 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,10 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from sagahook.embedded.ports import free_port
-from sagahook.embedded.stack import Stack, StackOptions
+from sagahook.embedded.stack import Stack
 from sagahook_schemas.topics import SAGA_EVENTS
 from tests.oracle import Logged, check_log
+from tests.orders_world import orders_stack, shop
 from tests.runner_harness import poll
 
 WEBHOOKS = int(os.environ.get("CHAOS_WEBHOOKS", "240"))
@@ -70,7 +67,7 @@ class Load:
 
 
 async def test_every_accepted_webhook_ends_right_while_everything_is_killed(tmp_path: Path) -> None:
-    async with _shop(tmp_path) as shop, _stack(tmp_path, shop) as stack:
+    async with shop(tmp_path) as shop_url, orders_stack(tmp_path, shop_url) as stack:
         api = stack.description()["api"]
         load = Load(api)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
@@ -79,7 +76,7 @@ async def test_every_accepted_webhook_ends_right_while_everything_is_killed(tmp_
             await killing
             wrong = await _settle(session, api, load.expected)
             assert wrong == {}, f"{len(wrong)} of {WEBHOOKS}: {dict(list(wrong.items())[:3])}"
-            async with session.get(f"{shop}/ledger") as answer:
+            async with session.get(f"{shop_url}/ledger") as answer:
                 ledger = await answer.json()
         log = await _saga_log(stack.description()["kafka"])
         assert check_log(log) == []
@@ -162,35 +159,3 @@ def _scheduled(log: list[Logged]) -> set[str]:
 
 def _key(event: Logged) -> str:
     return f"{event.saga_id}/{event.run}/{event.data['step']}/{event.data['phase']}"
-
-
-@asynccontextmanager
-async def _stack(folder: Path, shop: str) -> AsyncIterator[Stack]:
-    stack = Stack(
-        StackOptions(data=folder / "stack", port=free_port(), env={"SHOP_URL": shop}), say=lambda line: None
-    )
-    try:
-        await stack.start()
-        yield stack
-    finally:
-        await stack.stop()
-
-
-@asynccontextmanager
-async def _shop(folder: Path) -> AsyncIterator[str]:
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sagahook_orders.shop", "--port", str(port), "--db", str(folder / "shop.db")
-    )
-    try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
-            while True:
-                try:
-                    async with session.get(f"http://127.0.0.1:{port}/ledger"):
-                        break
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()

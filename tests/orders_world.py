@@ -1,0 +1,62 @@
+"""The world around the orders example: the shop and the receiver as processes of their own, and a stack."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from sagahook.embedded.ports import free_port
+from sagahook.embedded.stack import Stack, StackOptions
+
+
+@asynccontextmanager
+async def shop(folder: Path) -> AsyncIterator[str]:
+    """The URL of a shop that declines charges over 1,000."""
+    port = free_port()
+    command = ["sagahook_orders.shop", "--port", str(port), "--db", str(folder / "shop.db")]
+    async with _process(command, f"http://127.0.0.1:{port}/ledger"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def receiver(secret: str) -> AsyncIterator[str]:
+    """The URL of a receiver of outbound webhooks that verifies them by the secret."""
+    port = free_port()
+    command = ["sagahook_orders.receiver", "--port", str(port)]
+    async with _process(command, f"http://127.0.0.1:{port}/received", RECEIVER_SECRET=secret):
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def orders_stack(folder: Path, shop_url: str, **environment: str) -> AsyncIterator[Stack]:
+    """`sagahook dev` with the orders example."""
+    options = StackOptions(data=folder / "stack", port=free_port(), env={"SHOP_URL": shop_url, **environment})
+    stack = Stack(options, say=lambda line: None)
+    try:
+        await stack.start()
+        yield stack
+    finally:
+        await stack.stop()
+
+
+@asynccontextmanager
+async def _process(command: list[str], url: str, **environment: str) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *command, env={**os.environ, **environment}
+    )
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+            while True:
+                try:
+                    async with session.get(url):
+                        break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
