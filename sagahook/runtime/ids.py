@@ -6,8 +6,8 @@ import os
 import time
 import zlib
 
-_TAILS = 16**4
-"""How many ids differ only in their last four digits."""
+_TAILS = [b"%02x" % number for number in range(256)] * 2
+"""Two hexadecimal digits, so that the 256 from any of them on are all of them."""
 
 
 def new_event_id() -> str:
@@ -27,10 +27,9 @@ def event_id_in(partition: int, partitions: int) -> str:
     """
     while True:
         drawn = new_event_id()
-        # CRC-32 goes on from where it was, so that only the four random digits at the end are tried anew.
-        head = zlib.crc32(drawn[:-4].encode())
-        tail = int(drawn[-4:], 16)
-        for step in range(_TAILS):
-            digits = b"%04x" % ((tail + step) % _TAILS)
-            if zlib.crc32(digits, head) % partitions == partition:
-                return drawn[:-4] + digits.decode()
+        # CRC-32 goes on from where it was, so that only the last two digits, random anyway, are tried anew.
+        head = zlib.crc32(drawn[:-2].encode())
+        start = int(drawn[-2:], 16)
+        for tail in _TAILS[start : start + 256]:
+            if zlib.crc32(tail, head) % partitions == partition:
+                return drawn[:-2] + tail.decode()

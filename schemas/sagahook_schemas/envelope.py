@@ -127,7 +127,7 @@ _KNOWN = frozenset(
 
 def rfc3339(time: datetime) -> str:
     """UTC with a `Z`, to the millisecond."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:
