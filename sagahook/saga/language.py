@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, overload
+
+from pydantic import ValidationError
 
 from sagahook.saga.errors import DefinitionError
 from sagahook_schemas.base import JsonValue
@@ -24,6 +26,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _MARK = "__sagahook__"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Checked = TypeVar("Checked")
 Action = Callable[..., Awaitable[JsonValue] | JsonValue]
 Handler = Callable[[Any], Awaitable[dict[str, JsonValue] | None] | dict[str, JsonValue] | None]
 
@@ -48,9 +51,19 @@ def trigger(
     """The method maps a webhook's body to the saga's context (a dict), or to None for "not for me".
 
     source: the name in `/webhooks/{source}`. event: only webhooks of this type. idempotency_key: a dotted path
-    into the body; webhooks with the same value there share one saga.
+    into the body; webhooks with the same value there share one saga. Raises DefinitionError.
     """
-    return _mark(TriggerDefinition(source=source, event=event, idempotency_key=idempotency_key))
+    if idempotency_key is not None and not all(idempotency_key.split(".")):
+        raise DefinitionError(
+            f"the trigger of {source!r}: idempotency_key must be a dotted path into the body, such as order.id, "
+            f"not {idempotency_key!r}"
+        )
+    return _mark(
+        _checked(
+            f"the trigger of {source!r}",
+            lambda: TriggerDefinition(source=source, event=event, idempotency_key=idempotency_key),
+        )
+    )
 
 
 @overload
@@ -77,8 +90,10 @@ def compensate(
     """The method undoes the named step: `(self, ctx, result) -> JSON`.
 
     `result` is the action's, or None where the action's outcome is unknown (it timed out, or its process
-    died): undoing what was never done must succeed.
+    died): undoing what was never done must succeed. Raises DefinitionError.
     """
+    if not isinstance(step, str):
+        raise DefinitionError('a compensation must say which step it undoes: @compensate("charge")')
     return _mark(_Compensation(step, timeout, retry or Retry()))
 
 
@@ -107,6 +122,10 @@ class Saga:
                 f"{cls.__name__}: the saga name {cls.name!r} must be lower-case letters, digits and _, "
                 "begin with a letter and have at most 64 characters"
             )
+        if type(cls.version) is not int or cls.version < 1:
+            raise DefinitionError(
+                f"{cls.__name__}: the version must be a whole number from 1, not {cls.version!r}"
+            )
         _collect(cls)
 
     def handler(self, index: int) -> Handler:
@@ -123,6 +142,10 @@ class Saga:
         return bound
 
 
+_TAKEN = frozenset(Saga.__annotations__) | frozenset(vars(Saga)) - frozenset(vars(object))
+"""What the engine calls or reads on a saga."""
+
+
 def _mark(mark: TriggerDefinition | _Step | _Compensation) -> Callable[[Function], Function]:
     def remember(function: Function) -> Function:
         function.__dict__.setdefault(_MARK, []).append(mark)
@@ -132,13 +155,31 @@ def _mark(mark: TriggerDefinition | _Step | _Compensation) -> Callable[[Function
 
 
 def _marks(cls: type[Saga]) -> Iterator[tuple[str, TriggerDefinition | _Step | _Compensation]]:
-    """Every mark with its method's name, base classes first, in the order written."""
+    """Every mark with its method's name, base classes first, in the order written. Raises DefinitionError."""
     members: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        members |= base.__dict__
+        for method, member in base.__dict__.items():
+            if _marks_of(members.get(method)) and callable(member) and not _marks_of(member):
+                raise DefinitionError(
+                    f"{cls.__name__}.{method} replaces a marked method of its base class without a mark of its "
+                    f"own: write @step, @compensate or @trigger above it, or {method} = None to leave it out"
+                )
+            members[method] = member
     for method, member in members.items():
-        for mark in getattr(member, "__dict__", {}).get(_MARK, ()):
+        for mark in _marks_of(member):
+            if method in _TAKEN:
+                raise DefinitionError(
+                    f"{cls.__name__}.{method}: the name {method!r} is used by the engine: rename the method, and "
+                    f"where it is a step keep its name with @step({method!r})"
+                )
             yield method, mark
+
+
+def _marks_of(member: Any) -> Sequence[TriggerDefinition | _Step | _Compensation]:
+    marks: Sequence[TriggerDefinition | _Step | _Compensation] = getattr(member, "__dict__", {}).get(
+        _MARK, ()
+    )
+    return marks
 
 
 def _collect(cls: type[Saga]) -> None:
@@ -156,7 +197,7 @@ def _collect(cls: type[Saga]) -> None:
                 handlers.append(method)
             case _Step():
                 name = mark.name or method
-                _check_step(cls, name, mark.timeout, name in steps)
+                _check_step(cls, name, name in steps)
                 steps[name], actions[name] = mark, method
             case _Compensation():
                 if mark.step in undoing:
@@ -172,21 +213,34 @@ def _collect(cls: type[Saga]) -> None:
         name=cls.name,
         version=cls.version,
         triggers=tuple(triggers),
-        steps=tuple(
-            StepDefinition(
-                name=name,
-                timeout=mark.timeout,
-                retry=mark.retry,
-                compensation=CompensationDefinition(timeout=undoing[name].timeout, retry=undoing[name].retry)
-                if name in undoing
-                else None,
-            )
-            for name, mark in steps.items()
-        ),
+        steps=tuple(_step_definition(cls, name, mark, undoing.get(name)) for name, mark in steps.items()),
     )
 
 
-def _check_step(cls: type[Saga], name: str, timeout: float, taken: bool) -> None:
+def _step_definition(
+    cls: type[Saga], name: str, mark: _Step, undoing: _Compensation | None
+) -> StepDefinition:
+    compensation = undoing and _checked(
+        f"{cls.__name__}: the compensation of the step {name!r}",
+        lambda: CompensationDefinition(timeout=undoing.timeout, retry=undoing.retry),
+    )
+    return _checked(
+        f"{cls.__name__}: the step {name!r}",
+        lambda: StepDefinition(name=name, timeout=mark.timeout, retry=mark.retry, compensation=compensation),
+    )
+
+
+def _checked(what: str, make: Callable[[], Checked]) -> Checked:
+    """What was made; or DefinitionError, in the words of the first thing that is wrong with it."""
+    try:
+        return make()
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DefinitionError(f"{what}: {where}: {first['msg']}, not {first['input']!r}") from None
+
+
+def _check_step(cls: type[Saga], name: str, taken: bool) -> None:
     if not _NAME.match(name):
         raise DefinitionError(
             f"{cls.__name__}: the step name {name!r} must be lower-case letters, digits and _, begin with a "
@@ -194,5 +248,3 @@ def _check_step(cls: type[Saga], name: str, timeout: float, taken: bool) -> None
         )
     if taken:
         raise DefinitionError(f"{cls.__name__}: two steps are named {name!r}")
-    if timeout <= 0:
-        raise DefinitionError(f"{cls.__name__}: the time-out of the step {name!r} must be above 0 seconds")
