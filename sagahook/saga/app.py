@@ -50,28 +50,43 @@ def load_app(name: str) -> SagaApp:
     Raises AppError where it cannot be imported or holds no saga, DefinitionError where a saga is wrong.
     """
     module = _import(name)
-    sagas = [
-        member()
+    classes = {  # a dict, because a class may stand there under several names, and order is kept
+        member: None
         for member in vars(module).values()
         if isinstance(member, type) and issubclass(member, Saga) and member is not Saga
-    ]
-    if not sagas:
+    }
+    if not classes:
         raise AppError(
             f"the module {name} holds no saga: define a class that derives from sagahook.saga.Saga"
         )
-    return SagaApp(sagas)
+    return SagaApp(saga() for saga in classes)
 
 
 def _import(name: str) -> ModuleType:
     if name.endswith(".py"):
-        path = Path(name).resolve()
-        if not path.is_file():
-            raise AppError(f"there is no file {name}: give a file or a dotted module name with --app")
-        sys.path.insert(0, str(path.parent))
-        name = path.stem
-    elif "" not in sys.path and str(Path.cwd()) not in sys.path:
+        return _import_file(name)
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
         # As `python -m` does: a module beside the person who started us is found.
         sys.path.insert(0, str(Path.cwd()))
+    return _import_module(name)
+
+
+def _import_file(name: str) -> ModuleType:
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise AppError(f"there is no file {name}: give a file or a dotted module name with --app")
+    sys.path.insert(0, str(path.parent))
+    module = _import_module(path.stem)
+    if module.__file__ is None or Path(module.__file__).resolve() != path:
+        raise AppError(
+            f"{name} cannot be loaded because another module is called {path.stem}: give the file another name"
+        )
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    if not all(name.split(".")):
+        raise AppError(f"there is no module {name!r}: give a file or a dotted module name with --app")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as missing:

@@ -1,15 +1,21 @@
 """What a saga class says, and what it is told when it cannot work."""
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sagahook.saga import (
+    AppError,
     DefinitionError,
     Retry,
     Saga,
+    SagaApp,
     StepContext,
     compensate,
+    load_app,
     step,
     trigger,
 )
@@ -226,3 +232,102 @@ def test_compensate_needs_to_be_told_the_step() -> None:
 def test_a_step_never_takes_the_name_of_something_that_the_engine_uses(method: str) -> None:
     with pytest.raises(DefinitionError, match=f"{method}.*is used by the engine"):
         saga(**{method: stepping("charge")})
+
+
+# -- apps -------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_newest_version_of_a_saga_triggers_but_every_one_is_deployed() -> None:
+    first, second, other = saga(), saga(version=2), saga("Refund")
+    app = SagaApp([second(), first(), other()])
+    assert {each.definition.key for each in app.newest()} == {"order@2", "refund@1"}
+    assert {each.key for each in app.definitions()} == {"order@1", "order@2", "refund@1"}
+    assert isinstance(app.get("order", 1), first)
+    assert app.get("order", 3) is None
+
+
+def test_two_sagas_of_one_name_and_version_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="two sagas are named 'order' and have version 1"):
+        SagaApp([saga()(), saga()()])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to write modules in; what they import is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+SAGA = "from sagahook.saga import Saga\nclass Order(Saga): ...\n"
+
+
+def test_an_app_is_a_module_found_beside_the_person_who_started_it(folder: Path) -> None:
+    (folder / "my_orders.py").write_text(SAGA)
+    assert [each.name for each in load_app("my_orders").newest()] == ["order"]
+
+
+def test_an_app_is_a_file_wherever_it_is_and_its_neighbours_can_be_imported(folder: Path) -> None:
+    (folder / "deep").mkdir()
+    (folder / "deep" / "neighbour.py").write_text("VERSION = 4\n")
+    (folder / "deep" / "my_file.py").write_text(
+        "from neighbour import VERSION\n" + SAGA.replace("...", "version = VERSION")
+    )
+    (found,) = load_app("deep/my_file.py").definitions()
+    assert found.key == "order@4"
+
+
+def test_an_app_may_gather_the_sagas_of_other_modules_under_several_names(folder: Path) -> None:
+    (folder / "my_sagas.py").write_text(SAGA)
+    (folder / "my_app.py").write_text("from my_sagas import Order\nAgain = Order\nSTEPS = 3\n")
+    assert len(load_app("my_app").definitions()) == 1
+
+
+def test_a_missing_module_is_named_with_what_to_do(folder: Path) -> None:
+    with pytest.raises(AppError) as refused:
+        load_app("no_such_module")
+    assert str(refused.value) == (
+        "there is no module no_such_module: run from the folder that holds it, or install its package"
+    )
+    (folder / "my_package").mkdir()
+    with pytest.raises(AppError, match=r"there is no module my_package\.sagas"):
+        load_app("my_package.sagas")
+
+
+@pytest.mark.parametrize("name", ["", ".", ".orders", "no such module"])
+def test_what_is_no_module_name_is_refused_with_what_to_do(folder: Path, name: str) -> None:
+    with pytest.raises(AppError, match="there is no module"):
+        load_app(name)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    with pytest.raises(AppError, match=r"there is no file deep/orders\.py"):
+        load_app("deep/orders.py")
+
+
+def test_a_missing_dependency_is_named_and_not_mistaken_for_the_app(folder: Path) -> None:
+    (folder / "needy.py").write_text("import no_such_package.inside\n" + SAGA)
+    with pytest.raises(AppError) as refused:
+        load_app("needy")
+    assert str(refused.value) == "the module needy needs no_such_package, which is not installed"
+
+
+def test_a_module_without_sagas_is_refused(folder: Path) -> None:
+    (folder / "empty.py").write_text("from sagahook.saga import Saga\n")
+    with pytest.raises(AppError, match="the module empty holds no saga: define a class that derives from"):
+        load_app("empty")
+
+
+def test_a_file_is_never_mistaken_for_another_module_of_its_name(folder: Path) -> None:
+    (folder / "json.py").write_text(SAGA)
+    with pytest.raises(AppError, match=r"json\.py cannot be loaded .* another module is called json"):
+        load_app("json.py")
+
+
+def test_what_is_wrong_with_a_saga_is_said_by_loading_it(folder: Path) -> None:
+    (folder / "wrong.py").write_text(SAGA.replace("...", "version = 0"))
+    with pytest.raises(DefinitionError, match="Order: the version"):
+        load_app("wrong")
