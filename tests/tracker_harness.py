@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 import uvicorn
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -20,7 +23,6 @@ import sagahook_tracker
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.service import bind
 from sagahook.runtime.topics import ensure_topics
-from sagahook_tracker.adapters.log_end import LogEnd
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import Projector, build_app
 from tests.tracker_log import LogWriter, open_writer
@@ -32,7 +34,7 @@ PARTITIONS = 2
 class Tracker:
     settings: TrackerSettings
     log: LogWriter
-    end: LogEnd
+    reader: AIOKafkaConsumer
 
     def told_otherwise(self, **settings: Any) -> Tracker:
         """The same log, with other settings."""
@@ -80,14 +82,17 @@ class Tracker:
                 await asyncio.sleep(0.02)
 
     async def until_caught_up(self) -> None:
-        """Until the views stand for the whole log as it is now."""
-        ends = {(topic, partition): end for (topic, partition), end in (await self.end.now()).items() if end}
-        async with asyncio.timeout(20):
-            while ends.items() - {
-                ((row["topic"], row["partition"]), row["next_offset"])
-                for row in (await self.rows())["offsets"]
-            }:
-                await asyncio.sleep(0.02)
+        """Until the views stand for everything that is written by now, committed transactions included."""
+        until = time.monotonic() + 20
+        partitions = [TopicPartition(*pair) for pair in product(self.settings.topics, range(PARTITIONS))]
+        ends = await self.reader.end_offsets(partitions)
+        while behind := {key: end for key, end in ends.items() if end > (await self._offsets()).get(key, 0)}:
+            assert time.monotonic() < until, f"not projected: {behind}, but {await self._offsets()}"
+            await asyncio.sleep(0.02)
+
+    async def _offsets(self) -> dict[tuple[str, int], int]:
+        rows = (await self.rows())["offsets"]
+        return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
 @dataclass
@@ -112,10 +117,9 @@ async def open_tracker(
     await ensure_topics(bootstrap, prefix, PARTITIONS)
     await migrate(database_url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
     given = tracker_settings(bootstrap, prefix, database_url, **settings)
-    end = LogEnd(bootstrap, prefix, given.topics)
-    async with open_writer(bootstrap, prefix, PARTITIONS) as log:
-        yield Tracker(given, log, end)
-    await end.close()
+    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    async with open_writer(bootstrap, prefix, PARTITIONS) as log, reader:
+        yield Tracker(given, log, reader)
 
 
 def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: Any) -> TrackerSettings:

@@ -112,7 +112,7 @@ LEFT JOIN tracker.routes USING (event_id)
 LEFT JOIN tracker.links USING (event_id)
 LEFT JOIN tracker.runs ON (runs.saga_id, runs.run) = (links.saga_id, links.run)
 WHERE webhooks.correlation_id = :correlation_id AND webhooks.source = :source
-ORDER BY webhooks.number, runs.run;
+ORDER BY webhooks.received_at, webhooks.number, runs.run;
 
 -- name: saga_status(saga_id)
 -- The saga's newest run, and the correlation ids under which it was asked for, the first ones first.
