@@ -286,9 +286,8 @@ def _retry_delay(policy: Retry, state: SagaState, command: AttemptFailed) -> tim
 
 
 def _not_deployed(state: SagaState) -> SagaSuspended:
-    return SagaSuspended(
-        reason=f"the steps that this run of {state.name} version {state.version} needs are not deployed: deploy them"
-    )
+    run = f"this run of {state.name} version {state.version}"
+    return SagaSuspended(reason=f"the steps that {run} needs are not deployed: deploy them")
 
 
 # The mapping pairs each command class with the function of exactly that class, which no type can express.
