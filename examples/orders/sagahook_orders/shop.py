@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,11 +48,17 @@ class Order(BaseModel):
 def build_shop(ledger: Ledger) -> FastAPI:
     shop = FastAPI(title="A small shop")
     controls: dict[str, Control] = {}
+    stalled: Counter[str] = Counter()
 
     @shop.post("/control")
     async def control(wanted: Control) -> Control:
         controls[wanted.path.strip("/")] = wanted
         return wanted
+
+    @shop.get("/control")
+    async def show_stalled() -> dict[str, int]:
+        """How many requests wait on each path."""
+        return {f"/{operation}": waiting for operation, waiting in stalled.items()}
 
     @shop.get("/ledger")
     def show_ledger() -> dict[str, Any]:
@@ -72,7 +79,9 @@ def build_shop(ledger: Ledger) -> FastAPI:
             return JSONResponse({"error": f"{operation} must name what it undoes, and no other may"}, 422)
         behaviour = controls.get(operation)
         if behaviour is not None:
+            stalled[operation] += 1
             await asyncio.sleep(behaviour.stall)
+            stalled[operation] -= 1
             if behaviour.fail > 0:
                 behaviour.fail -= 1
                 return JSONResponse({"error": "told to fail"}, 503)
