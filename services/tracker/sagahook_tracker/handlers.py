@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.batches import Batch, Batches
 from sagahook.runtime.dead_letters import DeadLetters
-from sagahook_schemas.codec import Undecodable, decode
+from sagahook_schemas.codec import Undecodable, decode_data
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
 from sagahook_schemas.identity import record_number
 from sagahook_schemas.webhooks import RECEIVED
@@ -50,15 +50,14 @@ async def project(batches: Batches, projection: Projection, dead_letters: DeadLe
 def read(record: ConsumerRecord) -> Event:
     """Raises InvalidEnvelope or Undecodable."""
     number = record_number(record.partition, record.offset)
-    if any(header == ("ce_type", RECEIVED.encode()) for header in record.headers):
-        envelope = Envelope.from_headers(record.headers)
+    envelope = Envelope.from_headers(record.headers)
+    if envelope.type == RECEIVED:
         if not envelope.extension("webhooksource"):
             raise Undecodable("a received webhook names no source")
         return Event(number, envelope, None)
-    envelope, data = decode(record.headers, record.value)
     if envelope.saga_id and not (envelope.run and envelope.sequence):
         raise Undecodable("an event of a saga has no run or no sequence")
-    return Event(number, envelope, data)
+    return Event(number, envelope, decode_data(envelope.type, record.value))
 
 
 def halves(batches: Batches) -> tuple[Batches, Batches]:

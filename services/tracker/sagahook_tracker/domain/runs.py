@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from sagahook_schemas.base import Contract, JsonValue
 from sagahook_schemas.envelope import Envelope
-from sagahook_schemas.identity import Phase
 from sagahook_schemas.sagas import (
     SagaCompensating,
     SagaCompleted,
@@ -99,106 +98,112 @@ def evolve(run: Run | None, envelope: Envelope, event: Contract, number: int) ->
         run = Run(envelope.saga_id, envelope.run, number, name=envelope.subject)
     if envelope.sequence <= run.sequence:
         return run
-    apply = _TRANSITIONS.get(type(event))
-    after = apply(run, event) if apply is not None else run
-    after = replace(after, sequence=envelope.sequence, updated_at=envelope.time)
+    tell = _TELLS.get(type(event))
+    changes = tell(run, event) if tell is not None else {}
     if isinstance(event, SagaStarted):
-        after = replace(after, started_at=envelope.time)
-    if after.state in FINAL and run.state not in FINAL:
-        after = replace(after, finished_at=envelope.time)
-    return after
+        changes["started_at"] = envelope.time
+    if changes.get("state") in FINAL and run.state not in FINAL:
+        changes["finished_at"] = envelope.time
+    return replace(run, sequence=envelope.sequence, updated_at=envelope.time, **changes)
 
 
-def _started(run: Run, event: SagaStarted) -> Run:
-    return replace(
-        run,
-        name=event.name,
-        version=event.version,
-        state="EXECUTING",
-        user_id=event.user_id,
-        context=event.context,
-        total_steps=event.total_steps,
-    )
+_Changes = dict[str, Any]
+"""Fields of a run and their new values: a copy for each of them would be most of the projector's work."""
 
 
-def _scheduled(run: Run, event: StepScheduled) -> Run:
+def _started(run: Run, event: SagaStarted) -> _Changes:
+    return {
+        "name": event.name,
+        "version": event.version,
+        "state": "EXECUTING",
+        "user_id": event.user_id,
+        "context": event.context,
+        "total_steps": event.total_steps,
+    }
+
+
+def _scheduled(run: Run, event: StepScheduled) -> _Changes:
     if event.phase == "action":
-        run = _with_step(run, event.step, status="running", attempts=event.attempt)
-        return replace(run, state="EXECUTING", reason=None)
-    run = _with_step(run, event.step, status="compensating", compensation_attempts=event.attempt)
-    return replace(run, state="COMPENSATING", reason=None)
+        steps = _with_step(run, event.step, status="running", attempts=event.attempt)
+        return {"steps": steps, "state": "EXECUTING", "reason": None}
+    steps = _with_step(run, event.step, status="compensating", compensation_attempts=event.attempt)
+    return {"steps": steps, "state": "COMPENSATING", "reason": None}
 
 
-def _completed(run: Run, event: StepCompleted) -> Run:
+def _completed(run: Run, event: StepCompleted) -> _Changes:
     if event.phase == "compensation":
-        return _with_step(run, event.step, status="compensated")
-    run = _with_step(run, event.step, status="completed", error=None)
-    return replace(run, completed_steps=(*run.completed_steps, event.step))
+        return {"steps": _with_step(run, event.step, status="compensated")}
+    return {
+        "steps": _with_step(run, event.step, status="completed", error=None),
+        "completed_steps": (*run.completed_steps, event.step),
+    }
 
 
-def _failed(run: Run, event: StepFailed) -> Run:
-    status: StepStatus = "failed" if event.phase == "action" else "compensation_failed"
-    return _with_step(run, event.step, status=status, error=event.error)
+def _failed(run: Run, event: StepFailed) -> _Changes:
+    status = "failed" if event.phase == "action" else "compensation_failed"
+    return {"steps": _with_step(run, event.step, status=status, error=event.error)}
 
 
-def _retry_scheduled(run: Run, event: StepRetryScheduled) -> Run:
-    return _with_step(run, event.step, status=_between_attempts(event.phase))
+def _will_be_tried_again(run: Run, event: StepRetryScheduled | StepAttemptLost) -> _Changes:
+    status = "retrying" if event.phase == "action" else "compensating"
+    return {"steps": _with_step(run, event.step, status=status)}
 
 
-def _lost(run: Run, event: StepAttemptLost) -> Run:
-    return _with_step(run, event.step, status=_between_attempts(event.phase))
+def _compensating(run: Run, event: SagaCompensating) -> _Changes:
+    return {
+        "state": "COMPENSATING",
+        "failed_step": event.failed_step,
+        "error": event.error,
+        "reason": None,
+    }
 
 
-def _between_attempts(phase: Phase) -> StepStatus:
-    return "retrying" if phase == "action" else "compensating"
+def _saga_completed(run: Run, event: SagaCompleted) -> _Changes:
+    return {"state": "COMPLETED", "name": event.name, "error": None, "reason": None}
 
 
-def _compensating(run: Run, event: SagaCompensating) -> Run:
-    return replace(run, state="COMPENSATING", failed_step=event.failed_step, error=event.error, reason=None)
+def _rolled_back(run: Run, event: SagaRolledBack) -> _Changes:
+    return _ended("ROLLED_BACK", event)
 
 
-def _saga_completed(run: Run, event: SagaCompleted) -> Run:
-    return replace(run, state="COMPLETED", name=event.name, error=None, reason=None)
+def _saga_failed(run: Run, event: SagaFailed) -> _Changes:
+    return _ended("FAILED", event)
 
 
-def _rolled_back(run: Run, event: SagaRolledBack) -> Run:
-    return _ended(run, "ROLLED_BACK", event)
+def _ended(state: State, event: SagaRolledBack | SagaFailed) -> _Changes:
+    return {
+        "state": state,
+        "name": event.name,
+        "failed_step": event.failed_step,
+        "error": event.error,
+        "reason": None,
+    }
 
 
-def _saga_failed(run: Run, event: SagaFailed) -> Run:
-    return _ended(run, "FAILED", event)
+def _suspended(run: Run, event: SagaSuspended) -> _Changes:
+    return {"state": "SUSPENDED", "reason": event.reason}
 
 
-def _ended(run: Run, state: State, event: SagaRolledBack | SagaFailed) -> Run:
-    return replace(
-        run, state=state, name=event.name, failed_step=event.failed_step, error=event.error, reason=None
-    )
+def _joined(run: Run, event: SagaJoined) -> _Changes:
+    """Joining changes no run; a link tells it."""
+    return {}
 
 
-def _suspended(run: Run, event: SagaSuspended) -> Run:
-    return replace(run, state="SUSPENDED", reason=event.reason)
-
-
-def _joined(run: Run, event: SagaJoined) -> Run:
-    """Joining changes no run; it is told by a link."""
-    return run
-
-
-def _with_step(run: Run, name: str, **changes: Any) -> Run:
-    known = {step.name: step for step in run.steps}
-    known[name] = replace(known.get(name) or Step(name, "running"), **changes)
-    return replace(run, steps=tuple(known.values()))
+def _with_step(run: Run, name: str, **changes: Any) -> tuple[Step, ...]:
+    steps = {step.name: step for step in run.steps}
+    steps[name] = replace(steps.get(name) or Step(name, "running"), **changes)
+    return tuple(steps.values())
 
 
 # The mapping pairs each event class with the function of exactly that class, which no type can express.
-_TRANSITIONS: dict[type[Contract], Callable[[Run, Any], Run]] = {
+_TELLS: dict[type[Contract], Callable[[Run, Any], _Changes]] = {
     SagaStarted: _started,
     SagaJoined: _joined,
     StepScheduled: _scheduled,
     StepCompleted: _completed,
     StepFailed: _failed,
-    StepRetryScheduled: _retry_scheduled,
-    StepAttemptLost: _lost,
+    StepRetryScheduled: _will_be_tried_again,
+    StepAttemptLost: _will_be_tried_again,
     SagaCompensating: _compensating,
     SagaCompleted: _saga_completed,
     SagaRolledBack: _rolled_back,
