@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from orjson import loads
 from standardwebhooks import Webhook
 
@@ -28,7 +29,7 @@ from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import decode
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of, saga_event_id
-from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS, Topic
+from sagahook_schemas.topics import ALL_TOPICS, NOTIFICATIONS, SAGA_EVENTS, Topic
 
 PARTITIONS = 2
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -321,5 +322,9 @@ async def deploy(kafka: str, prefix: str, database_url: str) -> AsyncIterator[De
         AIOKafkaProducer(bootstrap_servers=kafka) as producer,
         asyncpg.create_pool(database_url, min_size=0, max_size=4) as pool,
     ):
-        log = SagaLog(producer, SAGA_EVENTS.name(prefix))
-        yield Deployment(kafka, prefix, database_url, log, pool)
+        yield Deployment(kafka, prefix, database_url, SagaLog(producer, SAGA_EVENTS.name(prefix)), pool)
+    # A broker with thousands of topics is slow to answer the next test.
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.delete_topics([topic.name(prefix) for topic in ALL_TOPICS])
+    await admin.close()

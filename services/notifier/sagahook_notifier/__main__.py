@@ -9,8 +9,8 @@ from argparse import ArgumentParser
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from sagahook.runtime.batches import OffsetOutOfRange
-from sagahook.runtime.database import NotMigrated
+from sagahook.runtime.batches import OffsetOutOfRange, Unavailable
+from sagahook.runtime.database import NotMigrated, reaching_database
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.service import run_service
 from sagahook.runtime.topics import TopicsMismatch
@@ -60,7 +60,11 @@ def _migrate(settings: NotifierSettings) -> None:
     # The tools of migration take a while to load, and no other command needs them.
     from sagahook.runtime.migrations import migrate
 
-    asyncio.run(migrate(settings.database_url.get_secret_value(), SCHEMA, MIGRATIONS))
+    try:
+        with reaching_database():
+            asyncio.run(migrate(settings.database_url.get_secret_value(), SCHEMA, MIGRATIONS))
+    except Unavailable as away:
+        sys.exit(f"sagahook-notifier: {away}. Nothing was changed: try again when it answers")
 
 
 def _reasons(wrong: BaseExceptionGroup[BaseException]) -> list[str]:

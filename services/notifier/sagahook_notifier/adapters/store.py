@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -259,7 +259,7 @@ async def _store_plan(connection: asyncpg.Connection, made: Plan, now: datetime)
         await queries.store_sagas(
             connection,
             saga_ids=list(made.views),
-            views=[dumps(asdict(view)).decode() for view in made.views.values()],
+            views=[dumps(view).decode() for view in made.views.values()],
         )
     if made.endpoints:
         await queries.add_notify_endpoints(

@@ -100,12 +100,14 @@ _FOLDED = frozenset(
 )
 
 
-def is_of_interest(ce_type: str, subscribers: Iterable[Subscriber]) -> bool:
-    """Whether an event changes what is remembered of its saga, or somebody may want to hear of it. An unknown
-    type is: it must not be passed over in silence."""
-    if ce_type in _FOLDED or ce_type not in CONTRACTS:
-        return True
-    return any(subscriber.asked_for(fine_type(ce_type)) for subscriber in subscribers)
+def types_to_pass_over(subscribers: Sequence[Subscriber]) -> frozenset[str]:
+    """The events that change nothing of what is remembered of a saga, and that nobody asked for. An unknown type
+    is none of them: it must not be passed over in silence."""
+    return frozenset(
+        ce_type
+        for ce_type in CONTRACTS.keys() - _FOLDED
+        if not any(subscriber.asked_for(fine_type(ce_type)) for subscriber in subscribers)
+    )
 
 
 def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:

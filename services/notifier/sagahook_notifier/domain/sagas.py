@@ -58,10 +58,6 @@ def evolve(view: SagaView | None, envelope: Envelope, event: Contract) -> SagaVi
     sequence on."""
     if view is None:
         view = SagaView(envelope.saga_id, envelope.run, 0, name=envelope.subject)
-    return replace(_fold(view, event), run=envelope.run, sequence=envelope.sequence)
-
-
-def _fold(view: SagaView, event: Contract) -> SagaView:
     changes: dict[str, Any] = {}
     match event:
         case sagas.SagaStarted():
@@ -82,9 +78,10 @@ def _fold(view: SagaView, event: Contract) -> SagaView:
                 "state": event.state,
                 "correlation_ids": _with(view.correlation_ids, event.correlation_id),
             }
-        case steps.StepCompleted(phase="action"):
+        case steps.StepCompleted(phase="action") if view.state != "COMPENSATING":
             changes = {
                 "state": "EXECUTING",
+                "error": None,  # of a suspension that is over
                 "completed_steps": view.completed_steps + 1,
                 "results": _with_result(view.results, event.step, event.result),
             }
@@ -98,7 +95,7 @@ def _fold(view: SagaView, event: Contract) -> SagaView:
             changes = {"name": event.name, "state": "FAILED", "error": event.error}
         case sagas.SagaSuspended():
             changes = {"state": "SUSPENDED", "error": event.reason}
-    return replace(view, **changes)
+    return replace(view, run=envelope.run, sequence=envelope.sequence, **changes)
 
 
 def _with(correlation_ids: tuple[str, ...], further: str) -> tuple[str, ...]:

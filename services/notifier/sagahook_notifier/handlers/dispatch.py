@@ -31,6 +31,7 @@ _LONGEST_REST = timedelta(seconds=1)
 _SHORTEST_REST = timedelta(milliseconds=10)
 """Where something is due but another dispatcher is about to take it."""
 
+_GATHER_SECONDS = 0.003
 _RELEASE_SECONDS = 2.0
 
 
@@ -134,7 +135,8 @@ class Dispatcher:
     def _ended(self, task: asyncio.Task[None]) -> None:
         endpoint = self._under_way[task].endpoint_id
         if self._is_full(self._sending[endpoint]) or len(self._under_way) == self._limits.concurrency:
-            self.wake()  # what waited for this place can be claimed
+            # What waited for this place can be claimed; with what waits for those that end in a moment.
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.wake)
         self._sending[endpoint] -= 1
         if not self._sending[endpoint]:
             del self._sending[endpoint]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from aiokafka import ConsumerRecord
 
@@ -11,8 +11,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.dead_letters import DeadLetters
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.adapters.store import Store
-from sagahook_notifier.domain.endpoints import Subscriber
-from sagahook_notifier.domain.plan import Event, is_of_interest, plan
+from sagahook_notifier.domain.plan import Event, plan, types_to_pass_over
 from sagahook_notifier.metrics import PLANNED
 from sagahook_schemas.codec import Undecodable, decode
 from sagahook_schemas.envelope import InvalidEnvelope
@@ -39,11 +38,13 @@ class Intake:
     async def handle(self, batches: Batches) -> None:
         """Keeps what the batches ask for and their offsets, or nothing. Raises Unavailable or OffsetsMoved."""
         subscribers = await self._store.subscribers()
+        passed_over = {ce_type.encode() for ce_type in types_to_pass_over(subscribers)}
         events = [
             event
             for batch in batches.values()
             for record in batch.records
-            if (event := await self._read(record, subscribers)) is not None
+            if dict(record.headers).get("ce_type") not in passed_over
+            and (event := await self._read(record)) is not None
         ]
         known = await self._store.known({envelope.saga_id for envelope, _ in events}, subscribers)
         made = plan(events, known, self._sources)
@@ -52,12 +53,8 @@ class Intake:
             PLANNED.inc(len(made.deliveries))
             self._on_planned()
 
-    async def _read(self, record: ConsumerRecord, subscribers: Sequence[Subscriber]) -> Event | None:
-        """None: the record concerns no saga or no one, or it cannot be read and lies in the dead letters."""
-        names = dict(record.headers)
-        ce_type = names.get("ce_type", b"").decode(errors="replace")
-        if ce_type and not is_of_interest(ce_type, subscribers):
-            return None
+    async def _read(self, record: ConsumerRecord) -> Event | None:
+        """None: the record concerns no saga, or it cannot be read and lies in the dead letters."""
         try:
             envelope, event = decode(record.headers, record.value)
         except (InvalidEnvelope, Undecodable) as unreadable:

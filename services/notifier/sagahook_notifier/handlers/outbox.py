@@ -16,6 +16,9 @@ _AT_ONCE = 500
 _REST_SECONDS = 1.0
 """Between two looks for what other processes put there, or for a publisher that is gone."""
 
+_GATHER_SECONDS = 0.01
+"""After the first message, for those that follow."""
+
 
 class Outbox:
     """Several processes may run one: a single one publishes at a time, which keeps the order."""
@@ -46,6 +49,7 @@ class Outbox:
                 if await self._publish(queue) < _AT_ONCE:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._look.wait(), _REST_SECONDS)
+                        await asyncio.sleep(_GATHER_SECONDS)
 
     async def _publish(self, queue: OutboxQueue) -> int:
         """How many messages there were."""
