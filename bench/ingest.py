@@ -46,7 +46,10 @@ async def measure(bootstrap: str, *, rounds: int = 5, seconds: float = 2.0) -> d
         ours, bare = free_port(), free_port()
         await servers.enter_async_context(
             _serving(
-                "-m", "sagahook_ingest", port=ours, environment=environment | {"SAGAHOOK_HTTP_PORT": str(ours)}
+                "-m",
+                "sagahook_ingest",
+                port=ours,
+                environment=environment | {"SAGAHOOK_HTTP_PORT": str(ours)},
             )
         )
         await servers.enter_async_context(
