@@ -3,7 +3,10 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -12,6 +15,8 @@ from sagahook.saga import PermanentError
 from sagahook_runner.adapters import execution
 from sagahook_runner.adapters.execution import AttemptKey, Executor, Job, Outcome, is_async
 from sagahook_runner.domain.commands import AttemptFailed, AttemptLost, AttemptSucceeded
+from sagahook_schemas.codec import decode_data
+from sagahook_schemas.steps import StepCompleted
 from sagahook_schemas.topics import CONTEXT_LIMIT
 
 Call = Callable[[], Any]
@@ -322,3 +327,100 @@ async def test_nothing_begins_once_a_drain_began(bench: Bench) -> None:
     assert bench.executor.is_draining
     assert bench.executor.load == 0
     assert bench.executor.in_flight(0) == set()
+
+
+# -- hostile actions --------------------------------------------------------------------------------------------
+
+
+async def test_an_attempt_that_takes_too_long_says_how_long_it_was_waited_for(bench: Bench) -> None:
+    late = await bench.failure(forever, timeout=0.02)
+    assert late.error == "TimeoutError: no answer within 0.02 s"
+
+
+async def test_what_an_action_raises_when_it_is_cut_off_does_not_make_its_outcome_known(bench: Bench) -> None:
+    async def action() -> None:
+        try:
+            await forever()
+        finally:
+            raise PermanentError("cleaning up failed too")
+
+    late = await bench.failure(action, timeout=0.02)
+    assert (late.unknown, late.retryable) == (True, True)
+    assert late.error.startswith("TimeoutError")
+
+
+async def test_a_cancellation_from_within_is_a_failure_and_not_an_orderly_stop(bench: Bench) -> None:
+    failed = await bench.failure(raising(asyncio.CancelledError("by its own library")))
+    assert (failed.unknown, failed.retryable) == (True, True)
+    assert failed.error.startswith("CancelledError")
+
+
+async def test_an_exception_that_cannot_be_told_is_an_outcome_all_the_same(bench: Bench) -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    failed = await bench.failure(raising(Silent()))
+    assert failed.error.startswith("Silent")
+
+
+async def test_an_error_text_can_always_be_written_to_the_log(bench: Bench) -> None:
+    failed = await bench.failure(raising(ValueError("name \udc80")))
+    assert failed.error == "ValueError: name ?"
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"),
+    [
+        ((1, 2), [1, 2]),
+        ({"at": datetime(2030, 1, 1, tzinfo=UTC)}, {"at": "2030-01-01T00:00:00+00:00"}),
+        ([UUID(int=7)], ["00000000-0000-0000-0000-000000000007"]),
+        (Colour.RED, "red"),
+        (float("nan"), None),
+        ([float("inf"), (1.5, True)], [None, [1.5, True]]),
+    ],
+)
+async def test_a_result_is_kept_as_what_the_log_says_of_it(
+    bench: Bench, result: object, kept: object
+) -> None:
+    async def action() -> object:
+        return result
+
+    succeeded = await bench.outcome(job(action))
+    assert isinstance(succeeded, AttemptSucceeded)
+    completed = StepCompleted(step="charge", phase="action", attempt=1, result=succeeded.result)
+    assert completed == decode_data(completed.ce_type, completed.to_json())
+    assert succeeded.result == kept
+
+
+async def test_a_result_that_its_action_changes_later_stays_as_it_was(bench: Bench) -> None:
+    shared = {"seen": [1]}
+
+    async def action() -> dict[str, list[int]]:
+        return shared
+
+    succeeded = await bench.outcome(job(action))
+    shared["seen"].append(2)
+    assert succeeded.result == {"seen": [1]}
+
+
+async def test_a_drain_does_not_wait_for_an_action_that_will_not_be_cancelled(bench: Bench) -> None:
+    released = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+
+    bench.executor.submit(job(stubborn))
+    try:
+        await asyncio.wait_for(asyncio.shield(draining := asyncio.ensure_future(bench.executor.drain())), 5)
+    finally:
+        released.set()
+        await draining

@@ -3,10 +3,10 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import FunctionType
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -14,6 +14,7 @@ from orjson import dumps
 
 from sagahook.saga import Saga, SagaApp, trigger
 from sagahook_runner.adapters.triggers import Route, Triggers, Webhook
+from sagahook_schemas.codec import decode_data
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import saga_id
 from sagahook_schemas.topics import CONTEXT_LIMIT
@@ -56,11 +57,10 @@ class Router:
     """Evaluates the triggers of the sagas given."""
 
     def __init__(self) -> None:
-        self.threads = ThreadPoolExecutor(8)
         self.release = threading.Event()
 
     async def routes(self, sagas: list[Saga], *webhooks: Webhook, timeout: float = 20) -> list[Route]:
-        triggers = Triggers(SagaApp(sagas), timeout=timeout, threads=self.threads)
+        triggers = Triggers(SagaApp(sagas), timeout=timeout)
         return await triggers.evaluate(webhooks or (webhook(),))
 
     async def route(self, *sagas: Saga, given: Webhook | None = None, timeout: float = 20) -> Route:
@@ -73,7 +73,6 @@ async def router() -> AsyncIterator[Router]:
     router = Router()
     yield router
     router.release.set()
-    router.threads.shutdown()
 
 
 def outcomes(route: Route) -> tuple[str, list[str], list[str]]:
@@ -277,7 +276,7 @@ async def test_a_context_that_is_not_json_fails_its_own_route(
 ) -> None:
     route = await router.route(saga("Odd", lambda self, event: context), saga("Order", take))
     assert outcomes(route) == ("triggered", ["order"], ["odd"])
-    assert route.routed.errors[0].error.startswith("the trigger's context is not JSON")
+    assert route.routed.errors[0].error.startswith("context_not_json: ")
 
 
 async def test_a_context_takes_at_most_the_limit_as_json(router: Router) -> None:
@@ -289,8 +288,8 @@ async def test_a_context_takes_at_most_the_limit_as_json(router: Router) -> None
 
     route = await router.route(saga("Large", as_much_as_allowed), saga("Larger", too_much))
     assert outcomes(route) == ("triggered", ["large"], ["larger"])
-    assert f"takes {CONTEXT_LIMIT + 1} bytes of JSON, the limit is {CONTEXT_LIMIT}" in (
-        route.routed.errors[0].error
+    assert route.routed.errors[0].error == (
+        f"context_too_large: {CONTEXT_LIMIT + 1} bytes of JSON, the limit is {CONTEXT_LIMIT}"
     )
 
 
@@ -306,3 +305,97 @@ async def test_every_route_can_be_written_to_the_log(router: Router) -> None:
     route = await router.route(saga("Broken", fail), saga("Order", take))
     assert len(route.routed.to_json()) < 10_000
     assert route.starts[0][1].to_json()
+
+
+# -- hostile users' code ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ((1, 2), [1, 2]),
+        (datetime(2030, 1, 1, tzinfo=UTC), "2030-01-01T00:00:00+00:00"),
+        (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (float("nan"), None),
+    ],
+)
+async def test_a_context_is_kept_as_what_the_log_says_of_it(
+    router: Router, value: object, kept: object
+) -> None:
+    route = await router.route(saga("Odd", lambda self, event: {"value": value}), saga("Order", take))
+    assert outcomes(route) == ("triggered", ["odd", "order"], [])
+    request = route.starts[0][1]
+    assert request.context == {"value": kept}
+    assert decode_data(request.ce_type, request.to_json()) == request
+
+
+async def test_a_context_that_no_reader_could_read_fails_its_route(router: Router) -> None:
+    body: Any = 7
+    for _ in range(230):
+        body = [body]
+    given = webhook(body={"a": body, "total": 1})
+    route = await router.route(saga("Deep", lambda self, event: event), saga("Order", take), given=given)
+    assert outcomes(route) == ("triggered", ["order"], ["deep"])
+
+
+async def test_an_error_text_can_always_be_written_to_the_log(router: Router) -> None:
+    def fail(self: object, event: Any) -> dict[str, Any]:
+        raise ValueError("name \udc80")
+
+    route = await router.route(saga("Broken", fail))
+    assert b"ValueError: name ?" in route.routed.to_json()
+
+
+async def test_an_exception_that_cannot_be_told_costs_its_own_route_only(router: Router) -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    def fail(self: object, event: Any) -> dict[str, Any]:
+        raise Silent
+
+    route = await router.route(saga("Broken", fail), saga("Order", take))
+    assert outcomes(route) == ("triggered", ["order"], ["broken"])
+
+
+async def test_a_trigger_that_exits_or_cancels_costs_its_own_route_only(router: Router) -> None:
+    def leave(self: object, event: Any) -> dict[str, Any]:
+        raise SystemExit(3)
+
+    async def cancel(self: object, event: Any) -> dict[str, Any]:
+        raise asyncio.CancelledError
+
+    route = await router.route(saga("Leaver", leave), saga("Order", take), saga("Canceller", cancel))
+    assert outcomes(route) == ("triggered", ["order"], ["leaver", "canceller"])
+
+
+async def test_a_time_out_of_the_trigger_s_own_is_told_as_its_own(router: Router) -> None:
+    async def fail(self: object, event: Any) -> dict[str, Any]:
+        raise TimeoutError("the directory is slow")
+
+    route = await router.route(saga("Slow", fail))
+    assert route.routed.errors[0].error == "TimeoutError: the directory is slow"
+
+
+async def test_what_a_trigger_does_to_the_event_is_not_seen_by_another(router: Router) -> None:
+    def spoil(self: object, event: Any) -> dict[str, Any]:
+        event.clear()
+        return {}
+
+    route = await router.route(
+        saga("Spoiler", spoil, idempotency_key="order.id"),
+        saga("Order", take, idempotency_key="order.id"),
+    )
+    assert outcomes(route) == ("triggered", ["spoiler", "order"], [])
+
+
+async def test_triggers_that_never_end_do_not_use_up_the_threads_of_the_others(router: Router) -> None:
+    def stuck(self: object, event: Any) -> dict[str, Any]:
+        router.release.wait()
+        return {}
+
+    sagas = [saga("Stuck", stuck), saga("Order", take)]
+    triggers = Triggers(SagaApp(sagas), timeout=0.05)
+    for number in range(12):  # and beyond what may hang at once
+        (route,) = await triggers.evaluate([webhook(f"evt-{number}")])
+        assert outcomes(route) == ("triggered", ["order"], ["stuck"])

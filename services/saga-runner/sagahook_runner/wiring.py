@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import FastAPI
@@ -116,8 +115,7 @@ class Runner:
         late = LateOutcomes(settings, self._clock, partitions)
         executor = Executor(max_running=settings.max_running, threads=settings.threads, forward=late.forward)
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
-        handler_threads = ThreadPoolExecutor(partitions + 4, thread_name_prefix="trigger")
-        triggers = Triggers(self._sagas, timeout=settings.route_timeout, threads=handler_threads)
+        triggers = Triggers(self._sagas, timeout=settings.route_timeout)
         owners = self._consumer(
             settings,
             settings.owners_group,
@@ -146,7 +144,6 @@ class Runner:
             forwarding.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await forwarding
-            handler_threads.shutdown(wait=False, cancel_futures=True)
 
     def _consumer(
         self, settings: RunnerSettings, group: str, topic: str, host: OwnersHost | RoutersHost

@@ -16,18 +16,18 @@ from inspect import iscoroutinefunction
 from random import random
 from typing import NamedTuple
 
-from orjson import JSONEncodeError, dumps
-
 from sagahook.saga.errors import PermanentError
 from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptLost, AttemptSucceeded
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import Phase
 from sagahook_schemas.topics import CONTEXT_LIMIT
+from sagahook_schemas.values import NotKept, kept, told
 
 ERROR_LIMIT = 2_000
 """Characters of an error's text that the log keeps."""
 
 _DRAIN_SECONDS = 10.0
+_CANCEL_SECONDS = 1.0
 
 
 class AttemptKey(NamedTuple):
@@ -155,7 +155,8 @@ class Executor:
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late)
+                # One that will not be cancelled is left: its next owner waits for it as long as for any other.
+                await asyncio.wait(late, timeout=_CANCEL_SECONDS)
         self._queue.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -188,37 +189,36 @@ class Executor:
         _, run, step, phase, attempt = job.key
         loop = asyncio.get_running_loop()
         began = loop.time()
-        unknown, retryable = False, True
+        deadline = asyncio.timeout(job.timeout)
         try:
-            async with asyncio.timeout(job.timeout):
+            async with deadline:
                 if job.is_async:
                     result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
                 else:
                     result = await loop.run_in_executor(self._threads, job.call)
-            problem = _unfit(result)
-            if problem is None:
-                duration = _milliseconds(loop.time() - began)
-                return AttemptSucceeded(run, step, phase, attempt, result, duration)
+            duration = _milliseconds(loop.time() - began)
+            return AttemptSucceeded(run, step, phase, attempt, kept(result, CONTEXT_LIMIT), duration)
+        except NotKept as unfit:
             # The effect was applied all the same, so its step is compensated.
-            error, unknown, retryable = problem, True, False
-        except asyncio.CancelledError:
-            return AttemptLost(run, step, phase, attempt, "stopped")
-        except TimeoutError as late:
-            error, unknown = f"TimeoutError: {late or f'no answer within {job.timeout:g} s'}", True
-        except OSError as broken:
-            # A connection that broke says nothing about what was done at its other end.
-            error, unknown = _describe(broken), True
-        except PermanentError as refused:
-            error, retryable = _describe(refused), False
-        except (Exception, SystemExit) as raised:
-            error = _describe(raised)
+            error, unknown, retryable = f"result_{unfit}", True, False
+        except (Exception, asyncio.CancelledError, SystemExit) as raised:
+            if is_cancelled():
+                return AttemptLost(run, step, phase, attempt, "stopped")
+            # Whatever it raised when it was cut off: what it had done by then is not known. Nor does a connection
+            # that broke say what was done at its other end.
+            cut_off = deadline.expired()
+            error = (
+                f"TimeoutError: no answer within {job.timeout:g} s" if cut_off else told(raised, ERROR_LIMIT)
+            )
+            unknown = cut_off or isinstance(raised, OSError | asyncio.CancelledError)
+            retryable = cut_off or not isinstance(raised, PermanentError)
         duration = _milliseconds(loop.time() - began)
         return AttemptFailed(
             run,
             step,
             phase,
             attempt,
-            error[:ERROR_LIMIT],
+            error,
             retryable,
             unknown,
             duration,
@@ -231,21 +231,10 @@ def is_async(function: Callable[..., object]) -> bool:
     return iscoroutinefunction(function)
 
 
-def _unfit(result: JsonValue) -> str | None:
-    """Why the result cannot be kept, or None."""
-    if result is None:
-        return None
-    try:
-        size = len(dumps(result))
-    except JSONEncodeError as invalid:
-        return f"result_not_json: {invalid}"
-    if size > CONTEXT_LIMIT:
-        return f"result_too_large: {size} bytes of JSON, the limit is {CONTEXT_LIMIT}"
-    return None
-
-
-def _describe(raised: BaseException) -> str:
-    return f"{type(raised).__name__}: {raised}"
+def is_cancelled() -> bool:
+    """Whether the running task was cancelled from outside, and not by its own time-out or by what it runs."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _milliseconds(seconds: float) -> int:

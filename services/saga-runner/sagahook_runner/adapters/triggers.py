@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
-from orjson import JSONDecodeError, JSONEncodeError, dumps, loads
+from orjson import JSONDecodeError, loads
 
 from sagahook.runtime.logging import get_logger
 from sagahook.saga import Saga, SagaApp
 from sagahook.saga.language import Handler
-from sagahook_runner.adapters.execution import is_async
+from sagahook_runner.adapters.execution import is_async, is_cancelled
 from sagahook_schemas.commands import StartSaga
 from sagahook_schemas.definitions import TriggerDefinition
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import saga_id
 from sagahook_schemas.paths import MISSING, identity_value, lookup
 from sagahook_schemas.topics import CONTEXT_LIMIT
+from sagahook_schemas.values import NotKept, kept, told
 from sagahook_schemas.webhooks import RoutedSaga, RouteError, WebhookRouted
 
 log = get_logger(__name__)
 
 _ERROR_LIMIT = 2_000
+
+_MAX_HANGING = 8
+"""Threads that may hang in the triggers of one saga; beyond them its routes fail at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One trigger's handler for one webhook."""
+    """One trigger's handler for one webhook.
+
+    event: a copy of its own, so that what a handler does to it is not seen by another. identity: the value of
+    the idempotency key, taken before any handler had the event; None where the body has none that is usable.
+    """
 
     saga: Saga
     trigger: TriggerDefinition
     handler: Handler
     webhook: Webhook
     event: Any
+    identity: str | None
 
 
 class _HandlerFailed(Exception):
@@ -70,10 +82,11 @@ class _HandlerFailed(Exception):
 class Triggers:
     """timeout: seconds that one handler may take."""
 
-    def __init__(self, app: SagaApp, *, timeout: float, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, app: SagaApp, *, timeout: float) -> None:
         self._app = app
         self._timeout = timeout
-        self._threads = threads
+        self._threads = _Threads()
+        self._hanging: Counter[str] = Counter()
 
     async def evaluate(self, webhooks: Sequence[Webhook]) -> list[Route]:
         """One route for each webhook, in their order. Never raises for what a handler does."""
@@ -81,11 +94,13 @@ class Triggers:
         unreadable: dict[int, str] = {}
         for webhook in webhooks:
             try:
-                event = loads(webhook.body)
+                wanting = list(self._wanting(webhook))
+                if not wanting:
+                    loads(webhook.body)
             except JSONDecodeError as invalid:
                 unreadable[id(webhook)] = f"the body is not JSON: {invalid}"
-                continue
-            calls.extend(self._wanting(webhook, event))
+            else:
+                calls.extend(wanting)
         answers = await self._call_all(calls)
         by_webhook: dict[int, list[tuple[_Call, object]]] = {}
         for call, answer in zip(calls, answers, strict=True):
@@ -95,11 +110,14 @@ class Triggers:
             for webhook in webhooks
         ]
 
-    def _wanting(self, webhook: Webhook, event: Any) -> Iterator[_Call]:
+    def _wanting(self, webhook: Webhook) -> Iterator[_Call]:
+        """Raises JSONDecodeError."""
         for saga in self._app.newest():
             for index, trigger in enumerate(saga.definition.triggers):
                 if trigger.wants(webhook.source, webhook.event_type):
-                    yield _Call(saga, trigger, saga.handler(index), webhook, event)
+                    event = loads(webhook.body)
+                    identity = _idempotency_value(webhook, trigger, event)
+                    yield _Call(saga, trigger, saga.handler(index), webhook, event, identity)
 
     async def _call_all(self, calls: list[_Call]) -> list[object]:
         """Each handler's answer, or the _HandlerFailed that it ended in."""
@@ -116,36 +134,87 @@ class Triggers:
     async def _call_plain(self, calls: list[_Call]) -> list[object]:
         """Handlers that are not async run in a thread: all of a batch in one, because a hop costs more than
         most of them; one by one only when the batch took too long, to find the one that is to blame."""
+        answers: list[object] = [None] * len(calls)
+        free = [index for index, call in enumerate(calls) if self._hanging[call.saga.name] < _MAX_HANGING]
+        for index in set(range(len(calls))) - set(free):
+            answers[index] = _HandlerFailed("TimeoutError: the trigger still hangs on earlier webhooks")
+        told = await self._call_in_thread([calls[index] for index in free])
+        for index, answer in zip(free, told, strict=True):
+            answers[index] = answer
+        return answers
+
+    async def _call_in_thread(self, calls: list[_Call]) -> list[object]:
         if not calls:
             return []
-        loop = asyncio.get_running_loop()
+        answering = self._threads.run(lambda: [_call(call) for call in calls])
         try:
             async with asyncio.timeout(self._timeout):
-                return await loop.run_in_executor(self._threads, lambda: [_call(call) for call in calls])
+                return await asyncio.shield(answering)
         except TimeoutError:
-            if len(calls) == 1:
-                return [_HandlerFailed(f"TimeoutError: the trigger took more than {self._timeout:g} s")]
-            return [answer for call in calls for answer in await self._call_plain([call])]
+            if len(calls) > 1:
+                return [answer for call in calls for answer in await self._call_plain([call])]
+        name = calls[0].saga.name
+        self._hanging[name] += 1
+        answering.add_done_callback(lambda _: self._hanging.subtract([name]))
+        return [self._too_slow()]
 
     async def _call_async(self, call: _Call) -> object:
+        deadline = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with deadline:
                 return await call.handler(call.event)  # type: ignore[misc]  # _call_all chose the async ones
-        except TimeoutError:
-            return _HandlerFailed(f"TimeoutError: the trigger took more than {self._timeout:g} s")
-        except Exception as raised:
-            return _failure(raised)
+        except (Exception, asyncio.CancelledError, SystemExit) as raised:
+            if is_cancelled():
+                raise
+            return self._too_slow() if deadline.expired() else _failure(raised)
+
+    def _too_slow(self) -> _HandlerFailed:
+        return _HandlerFailed(f"TimeoutError: the trigger took more than {self._timeout:g} s")
+
+
+class _Threads:
+    """Daemon threads that grow with need: work that never ends takes no other's place, nor delays an exit."""
+
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[_Work]] = []
+
+    def run(self, work: Callable[[], list[object]]) -> asyncio.Future[list[object]]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[object]] = loop.create_future()
+        queue = self._idle.pop() if self._idle else self._begin()
+
+        def finish(answers: list[object]) -> None:
+            self._idle.append(queue)
+            done.set_result(answers)
+
+        queue.put((work, lambda answers: loop.call_soon_threadsafe(finish, answers)))
+        return done
+
+    def _begin(self) -> SimpleQueue[_Work]:
+        queue: SimpleQueue[_Work] = SimpleQueue()
+        Thread(target=_work_off, args=(queue,), name="trigger", daemon=True).start()
+        return queue
+
+
+_Work = tuple[Callable[[], list[object]], Callable[[list[object]], object]]
+
+
+def _work_off(queue: SimpleQueue[_Work]) -> None:
+    while True:
+        work, finish = queue.get()
+        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+            finish(work())
 
 
 def _call(call: _Call) -> object:
     try:
         return call.handler(call.event)
-    except Exception as raised:
+    except BaseException as raised:  # also SystemExit: it ends the thread only, and this route
         return _failure(raised)
 
 
-def _failure(raised: Exception) -> _HandlerFailed:
-    return _HandlerFailed(f"{type(raised).__name__}: {raised}"[:_ERROR_LIMIT])
+def _failure(raised: BaseException) -> _HandlerFailed:
+    return _HandlerFailed(told(raised, _ERROR_LIMIT))
 
 
 def _route(webhook: Webhook, answers: list[tuple[_Call, object]], unreadable: str | None) -> Route:
@@ -200,37 +269,32 @@ def _start(call: _Call, answer: object) -> tuple[str, StartSaga]:
         raise answer
     if not isinstance(answer, dict):
         raise _HandlerFailed(f"the trigger must return a dict or None, not {type(answer).__name__}")
+    if call.identity is None:
+        path = call.trigger.idempotency_key
+        raise _HandlerFailed(f"the body has no usable field {path!r}, which is the saga's idempotency key")
     try:
-        size = len(dumps(answer))
-    except JSONEncodeError as invalid:
-        raise _HandlerFailed(f"the trigger's context is not JSON: {invalid}") from None
-    if size > CONTEXT_LIMIT:
-        raise _HandlerFailed(
-            f"the trigger's context takes {size} bytes of JSON, the limit is {CONTEXT_LIMIT}"
-        )
+        context = kept(answer, CONTEXT_LIMIT)
+    except NotKept as unfit:
+        raise _HandlerFailed(f"context_{unfit}") from None
     received, saga = call.webhook.envelope, call.saga
     user = answer.get("user_id")
     return (
-        saga_id(call.webhook.source, saga.name, _idempotency_value(call)),
+        saga_id(call.webhook.source, saga.name, call.identity),
         StartSaga(
             name=saga.name,
             version=saga.version,
             source=call.webhook.source,
             event_id=received.id,
             correlation_id=received.correlation_id,
-            context=answer,
+            context=context,
             user_id=None if user is None else str(user),
             notify_url=received.extension("notifyurl") or None,
         ),
     )
 
 
-def _idempotency_value(call: _Call) -> str:
-    path = call.trigger.idempotency_key
-    if path is None:
-        return call.webhook.envelope.id
-    found = lookup(call.event, path)
-    value = None if found is MISSING else identity_value(found)
-    if value is None:
-        raise _HandlerFailed(f"the body has no usable field {path!r}, which is the saga's idempotency key")
-    return value
+def _idempotency_value(webhook: Webhook, trigger: TriggerDefinition, event: Any) -> str | None:
+    if trigger.idempotency_key is None:
+        return webhook.envelope.id
+    found = lookup(event, trigger.idempotency_key)
+    return None if found is MISSING else identity_value(found)
