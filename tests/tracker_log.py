@@ -211,6 +211,9 @@ class LogWriter:
 @asynccontextmanager
 async def open_writer(bootstrap: str, prefix: str, partitions: int) -> AsyncIterator[LogWriter]:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
-    transactional = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"{prefix}-test")
+    # The broker is still writing the markers of one transaction when the next begins: asked again at once.
+    transactional = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, transactional_id=f"{prefix}-test", retry_backoff_ms=5
+    )
     async with producer, transactional:
         yield LogWriter(producer, transactional, prefix, partitions)

@@ -166,6 +166,9 @@ class BatchConsumer:
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=_IDLE_MS,
+            # A broker that does not know a new topic yet leaves the group without partitions until it is asked
+            # again; aiokafka's own five minutes would be a long time to stand still.
+            metadata_max_age_ms=5_000,
             session_timeout_ms=self._session_ms,
             heartbeat_interval_ms=self._session_ms // 4,
         )

@@ -10,11 +10,21 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from orjson import dumps
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 CORRELATION_HEADER = "X-Correlation-ID"
 CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 PROBLEM = "application/problem+json"
+
+
+class ErrorBody(BaseModel):
+    """The body of every refusal, for the documentation of the routes."""
+
+    error: str
+    status_code: int
+    path: str
+    correlation_id: str | None
 
 
 class ApiError(HTTPException):

@@ -319,3 +319,14 @@ async def test_where_keys_are_needed_only_the_right_one_opens(guarded: Api, key:
 
 async def test_health_needs_no_key(guarded: Api) -> None:
     assert (await guarded.get("/health"))[0] == 200
+
+
+async def test_the_routes_are_documented_with_their_answers_and_errors(api: Api) -> None:
+    _, document, _ = await api.get("/openapi.json")
+    routes = document["paths"]
+    webhook = routes["/webhooks/{source}/status/{correlation_id}"]["get"]
+    assert [parameter["name"] for parameter in webhook["parameters"]] == ["source", "correlation_id", "wait"]
+    assert webhook["responses"].keys() >= {"200", "400", "404", "503"}
+    answer = document["components"]["schemas"]["WebhookStatus"]
+    assert set(answer["required"]) == set(answer["properties"])
+    assert "/webhooks/status/{saga_id}" in routes

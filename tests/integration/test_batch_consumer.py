@@ -22,6 +22,7 @@ from sagahook.runtime.batches import (
     OffsetsMoved,
     Unavailable,
 )
+from tests.processes import until
 
 TOPIC = "saga.events"
 
@@ -81,6 +82,7 @@ async def open_log(bootstrap: str, prefix: str) -> AsyncIterator[Log]:
     await admin.start()
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         await admin.create_topics([NewTopic(topic, num_partitions=2, replication_factor=1)])
+        await producer.partitions_for(topic)  # waits until the broker knows it
         yield Log(bootstrap, topic, producer, admin)
     await admin.close()
 
@@ -101,12 +103,6 @@ async def running(consumer: BatchConsumer) -> AsyncIterator[asyncio.Task[None]]:
         stopping.set()
         await asyncio.wait({task}, timeout=20)
         assert task.done()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # what it waits for has no event
-            await asyncio.sleep(0.01)
 
 
 async def test_it_reads_from_the_beginning_and_goes_on_where_the_rows_are(log: Log) -> None:

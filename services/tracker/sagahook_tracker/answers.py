@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 
 from sagahook_schemas.identity import partition_of
 from sagahook_tracker.adapters.log_end import LogEnd
@@ -33,19 +35,15 @@ class Answers:
     async def webhook(self, source: str, correlation_id: str, wait: float) -> Answer | None:
         """As soon as it is final, or after `wait` seconds; None where there is no such webhook.
         Raises Behind."""
+        deadline = time.monotonic() + wait
         with self._news.following(correlation_id) as changed:
             found = await self._look(source, correlation_id)
             if found is None:
                 await self._catch_up(self._webhooks_topic)
                 found = await self._look(source, correlation_id)
-            try:
-                async with asyncio.timeout(wait):
-                    while found is not None and not found.final:
-                        await changed.wait()
-                        changed.clear()
-                        found = await self._look(source, correlation_id)
-            except TimeoutError:
-                pass
+            while found is not None and not found.final and await _is_set(changed, deadline):
+                changed.clear()
+                found = await self._look(source, correlation_id)
             return found
 
     async def saga(self, saga_id: str) -> RunView | None:
@@ -72,3 +70,11 @@ class Answers:
             ends = {partition: end for partition, end in ends.items() if partition.partition == mine}
         if not await self._news.reaches(ends, CATCH_UP):
             raise Behind(f"the views are {self._news.lag(ends)} records behind the log")
+
+
+async def _is_set(event: asyncio.Event, deadline: float) -> bool:
+    """Whether it is set before the deadline, in seconds of the monotonic clock."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), deadline - time.monotonic())
+        return True
+    return False

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.database import NotMigrated
-from sagahook.runtime.http_errors import CORRELATION_ID, ApiError
+from sagahook.runtime.http_errors import CORRELATION_ID, ApiError, ErrorBody
 from sagahook_schemas.base import AwareDatetime
 from sagahook_tracker.adapters.views import RunView
 from sagahook_tracker.answers import Answers, Behind
@@ -68,7 +68,11 @@ class SagaDetails(BaseModel):
     finished_at: AwareDatetime | None
 
 
-_ERRORS = {404: "No such id", 503: "PostgreSQL or Kafka is away, or the views are behind: see Retry-After"}
+_ERRORS = {
+    400: "A malformed parameter",
+    404: "No such id",
+    503: "PostgreSQL or Kafka is away, or the views are behind: see Retry-After",
+}
 
 
 def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable[None]] | None) -> APIRouter:
@@ -77,7 +81,7 @@ def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable
         prefix="/webhooks",
         tags=["status"],
         dependencies=[Depends(guard)] if guard is not None else [],
-        responses={code: {"description": text} for code, text in _ERRORS.items()},
+        responses={code: {"description": text, "model": ErrorBody} for code, text in _ERRORS.items()},
     )
 
     @router.get("/{source}/status/{correlation_id}")
@@ -91,7 +95,7 @@ def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable
         """What became of everything that `source` sent under the correlation id."""
         found = None
         if CORRELATION_ID.match(correlation_id) and "\0" not in source:
-            with _refusals(correlation_id):
+            with _refusals():
                 found = await answers().webhook(source, correlation_id, wait)
         if found is None:
             raise ApiError(
@@ -105,7 +109,7 @@ def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable
         """The newest run of a saga."""
         found = None
         if "\0" not in saga_id:
-            with _refusals(None):
+            with _refusals():
                 found = await answers().saga(saga_id)
         if found is None:
             raise ApiError(404, f"There is no saga {saga_id!r}: check the id")
@@ -115,19 +119,14 @@ def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable
 
 
 @contextmanager
-def _refusals(correlation_id: str | None) -> Iterator[None]:
+def _refusals() -> Iterator[None]:
     """What keeps the answer away for now, as 503."""
     try:
         yield
     except (Unavailable, NotMigrated) as away:
-        raise ApiError(503, f"{away}; ask again soon", retry_after=1, correlation_id=correlation_id) from away
+        raise ApiError(503, f"{away}; ask again soon", retry_after=1) from away
     except Behind as behind:
-        raise ApiError(
-            503,
-            f"It is not known yet, but may be soon: {behind}",
-            retry_after=1,
-            correlation_id=correlation_id,
-        ) from behind
+        raise ApiError(503, f"It is not known yet, but may be soon: {behind}", retry_after=1) from behind
 
 
 def _webhook_status(source: str, correlation_id: str, found: Answer) -> WebhookStatus:

@@ -12,8 +12,8 @@ import asyncpg
 from aiokafka import TopicPartition
 from orjson import dumps, loads
 
-from sagahook.runtime.batches import Batches, Unavailable
-from sagahook.runtime.database import CONNECT_SECONDS, NotMigrated, reaching_database
+from sagahook.runtime.batches import Batches
+from sagahook.runtime.database import CONNECT_SECONDS, reaching_database
 from sagahook.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -87,9 +87,9 @@ class News:
             try:
                 with reaching_database():
                     await self._listen()
-            except (Unavailable, NotMigrated) as away:
+            except Exception as reason:  # whatever it is, those who wait must not wait for ever
                 if self.listening or delay == _FIRST_DELAY:
-                    log.warning("news.waiting", reason=str(away))
+                    log.warning("news.waiting", reason=str(reason) or repr(reason))
                 delay = _FIRST_DELAY if self.listening else min(2 * delay, _LONGEST_DELAY)
                 self.listening = False
                 await asyncio.sleep(delay)
@@ -98,11 +98,13 @@ class News:
         """Returns never: a connection that is lost raises."""
         connection = await asyncpg.connect(self._database_url, timeout=CONNECT_SECONDS)
         try:
+            self._offsets.clear()  # they may have gone back, to a backup's
             await connection.add_listener(CHANNEL, self._hear)
             connection.add_termination_listener(lambda _: self._refresh.set())
             while True:
                 self._refresh.clear()
-                self._catch_up(await self._load_offsets())
+                self._learn(await self._load_offsets())
+                self._wake(*self._followers)  # anything may have happened while nobody listened
                 self.listening = True
                 while not self._refresh.is_set():
                     await connection.execute("SELECT", timeout=CONNECT_SECONDS)
@@ -111,24 +113,24 @@ class News:
         finally:
             connection.terminate()
 
-    def _catch_up(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """After a gap anything may have changed; the offsets may even have gone back, to a backup's."""
-        self._offsets = dict(offsets)
-        self._wake_movers()
-        self._wake(*self._followers)
-
     def _hear(self, _connection: Any, _process_id: int, _channel: str, payload: str) -> None:
         news = loads(payload)
         if news["offsets"] is None:
             self._refresh.set()
             return
-        for topic, offsets in news["offsets"].items():
-            for partition, offset in offsets.items():
-                self._offsets[TopicPartition(topic, int(partition))] = offset
-        self._wake_movers()
+        self._learn(
+            {
+                TopicPartition(topic, int(partition)): offset
+                for topic, offsets in news["offsets"].items()
+                for partition, offset in offsets.items()
+            }
+        )
         self._wake(*(self._followers if news["ids"] is None else news["ids"]))
 
-    def _wake_movers(self) -> None:
+    def _learn(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Notifications and what is looked up may overtake each other: the later offset is the newer."""
+        for partition, offset in offsets.items():
+            self._offsets[partition] = max(offset, self._offsets.get(partition, 0))
         self._moved.set()
         self._moved.clear()
 
