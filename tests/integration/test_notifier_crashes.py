@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ from aiohttp import web
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
+from sagahook.runtime.clock import SystemClock
+from sagahook_notifier.adapters.announcer import Announcer
+from sagahook_notifier.adapters.sender import open_sender
+from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.handlers.dependency import Dependency
+from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
+from sagahook_notifier.handlers.outbox import Outbox
 from sagahook_notifier.wiring import Notifier
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliverySucceeded
 from tests.notifier_harness import (
@@ -162,6 +170,34 @@ async def test_a_stop_lets_attempts_under_way_end(deployment: Deployment, receiv
 
     assert [delivery["status"] for delivery in await deployment.deliveries()] == ["succeeded"]
     assert len(receiver.arrivals) == 1
+
+
+async def test_a_stop_is_heard_even_where_work_arrives_at_the_same_moment(deployment: Deployment) -> None:
+    store, database = Store(deployment.pool), Dependency("PostgreSQL")
+    outbox = Outbox(
+        store=store, announcer=Announcer("unused", "unused"), database=database, kafka=Dependency("Kafka")
+    )
+    async with open_sender(
+        sources={}, clock=SystemClock(), timeout=1, connect_timeout=1, allow_private=True
+    ) as sender:
+        dispatcher = Dispatcher(
+            store=store,
+            sender=sender,
+            clock=SystemClock(),
+            dice=lambda: 0.5,
+            limits=Limits(
+                lease=timedelta(seconds=2), concurrency=1, per_endpoint=1, drain=timedelta(seconds=1)
+            ),
+            database=database,
+            on_recorded=outbox.wake,
+        )
+        for part in (dispatcher, outbox):
+            task = asyncio.create_task(part.run(asyncio.Event()))
+            await asyncio.sleep(0.2)  # it rests by now
+            part.wake()
+            task.cancel()
+            await asyncio.wait({task}, timeout=5)
+            assert task.cancelled()
 
 
 async def test_while_postgres_is_away_everything_waits_and_then_goes_on_without_a_restart(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 from fastapi import FastAPI
@@ -100,9 +101,12 @@ class Notifier:
             )
             await database.reach(lambda: store.put_endpoints(settings.endpoints, clock.now()))
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(self._read_log(store, intake, stopping), name="intake")
-                parts.create_task(dispatcher.run(), name="dispatch")
-                parts.create_task(outbox.run(), name="outbox")
+                for part in (
+                    self._read_log(store, intake, stopping),
+                    dispatcher.run(stopping),
+                    outbox.run(stopping),
+                ):
+                    parts.create_task(_ending_all(stopping, part))
 
     async def _read_log(self, store: Store, intake: Intake, stopping: asyncio.Event) -> None:
         settings = self._settings
@@ -126,6 +130,14 @@ class Notifier:
         self.health.add("intake", consumer.check)
         watch_queue(topic, lambda: consumer.lag(topic))
         await consumer.run(stopping)
+
+
+async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) -> None:
+    """No part goes on without the others."""
+    try:
+        await part
+    finally:
+        stopping.set()
 
 
 def build_app(settings: NotifierSettings) -> FastAPI:
@@ -166,5 +178,6 @@ async def _pool(settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
         yield pool
     finally:
         with suppress(TimeoutError):
-            await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await pool.close()
         pool.terminate()

@@ -70,4 +70,5 @@ class Announcer:
         if producer is not None:
             # It would wait for ever for a broker that is away; what was not sent is still in the outbox.
             with suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await producer.stop()

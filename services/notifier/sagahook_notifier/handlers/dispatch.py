@@ -76,10 +76,12 @@ class Dispatcher:
         """Something may be due."""
         self._look.set()
 
-    async def run(self) -> None:
-        """Until cancelled: then attempts under way may end within the drain time, and leases are given back."""
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set and it is cancelled, to end a wait: attempts under way may then end within the
+        drain time, and leases are given back. (The event too, because in Python 3.11 a library's `wait_for` may
+        swallow the cancellation.)"""
         try:
-            while True:
+            while not stopping.is_set():
                 self._look.clear()
                 await self._claim()
                 self._raise_faults()
@@ -117,7 +119,8 @@ class Dispatcher:
             if due is not None:
                 rest = min(rest, max(due - self._clock.now(), _SHORTEST_REST))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._look.wait(), rest.total_seconds())
+            async with asyncio.timeout(rest.total_seconds()):
+                await self._look.wait()
 
     async def _deliver(self, claimed: Claimed) -> None:
         exchange = await self._sender.send(claimed)

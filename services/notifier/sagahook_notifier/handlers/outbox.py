@@ -36,19 +36,20 @@ class Outbox:
         """There is something to publish."""
         self._look.set()
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self._database.reach(self._publish_while_alone)
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set and it is cancelled, to end a wait."""
+        while not stopping.is_set():
+            await self._database.reach(lambda: self._publish_while_alone(stopping))
             await asyncio.sleep(_REST_SECONDS)
 
-    async def _publish_while_alone(self) -> None:
+    async def _publish_while_alone(self, stopping: asyncio.Event) -> None:
         async with self._store.outbox() as queue:
-            while queue is not None:
+            while queue is not None and not stopping.is_set():
                 self._look.clear()
                 if await self._publish(queue) < _AT_ONCE:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._look.wait(), _REST_SECONDS)
+                        async with asyncio.timeout(_REST_SECONDS):
+                            await self._look.wait()
                         await asyncio.sleep(_GATHER_SECONDS)
 
     async def _publish(self, queue: OutboxQueue) -> int:
