@@ -18,6 +18,12 @@ Result = TypeVar("Result")
 
 app = typer.Typer(help="Kafka, PostgreSQL and all services on this machine.", invoke_without_command=True)
 
+EXAMPLE = "sagahook_orders.app"
+EXAMPLE_BODY = '{"order_id": "A1", "user_id": "u1", "amount": 42, "items": ["pen"]}'
+EXAMPLE_HINT = """
+The example's steps call a shop on port 8090. Start it in another terminal: python -m sagahook_orders.shop
+"""
+
 Data = Annotated[
     Path | None, typer.Option("--data", help="Keep the data in this directory between runs.", file_okay=False)
 ]
@@ -31,7 +37,7 @@ def dev(
     module: Annotated[
         str,
         typer.Option("--app", help="The module with the sagas, or a path to a .py file.", metavar="MODULE"),
-    ] = "sagahook_orders.app",
+    ] = EXAMPLE,
     data: Data = None,
     port: Annotated[
         int | None, typer.Option(help="Of the HTTP API. (default: 8080, or a free one if that is taken)")
@@ -62,8 +68,9 @@ def dev(
         runners=runners,
         partitions=partitions,
         env=dict(_setting(text) for text in env or []),
+        reload=reload,
     )
-    asyncio.run(serve(Stack(options, say=_say), reload=reload, headless=headless, as_json=as_json))
+    asyncio.run(serve(Stack(options, say=_say), headless=headless, as_json=as_json))
 
 
 @app.command()
@@ -90,16 +97,14 @@ def _setting(text: str) -> tuple[str, str]:
     return key, value
 
 
-async def serve(stack: "Stack", *, reload: bool, headless: bool, as_json: bool) -> None:
+async def serve(stack: "Stack", *, headless: bool, as_json: bool) -> None:
     """Starts the stack, says so on stdout, and runs it until a signal. Raises StackError when it cannot."""
     stopping = _stop_on_signal()
     try:
         ready = await _unless(stopping, stack.start())
         if ready:
             typer.echo(json.dumps(ready) if as_json else _welcome(ready, stack))
-            company = [] if headless else [_show_logs(stack)]
-            company += [stack.reload_on_change()] if reload else []
-            await _unless(stopping, asyncio.gather(stopping.wait(), *company))
+            await (stopping.wait() if headless else _unless(stopping, _show_logs(stack)))
         if stopping.is_set():
             _say("stopping; a second Ctrl-C does not wait")
     finally:
@@ -142,10 +147,13 @@ async def _show_logs(stack: "Stack") -> None:
 
 def _welcome(ready: dict[str, Any], stack: "Stack") -> str:
     api, keys = ready["api"], ready["keys"]
+    is_example = stack.options.app == EXAMPLE
+    body = EXAMPLE_BODY if is_example else "{}"
+    hint = EXAMPLE_HINT if is_example and "SHOP_URL" not in {**os.environ, **stack.options.env} else ""
     return f"""
 sagahook is ready at {api}
 
-  curl {api}/webhooks/{stack.app.source or "SOURCE"} -H 'Content-Type: application/json' -d '{{}}'
+  curl {api}/webhooks/{stack.app.source or "SOURCE"} -H 'Content-Type: application/json' -d '{body}'
 
   API keys    reader    {keys["reader"]}
               operator  {keys["operator"]}
@@ -154,7 +162,7 @@ sagahook is ready at {api}
   PostgreSQL  {ready["postgres"]}
   Logs        {stack.data / "logs"}
   Stop        Ctrl-C
-"""
+{hint}"""
 
 
 def _say(line: str) -> None:

@@ -9,16 +9,17 @@ from functools import partial
 from pathlib import Path
 
 from sagahook.embedded.kafka_runtime import KafkaRuntime
-from sagahook.embedded.ports import free_port, on_free_port
+from sagahook.embedded.ports import HeldPort, hold_port
 from sagahook.embedded.process import Child
 
 START_SECONDS = 60
 STOP_SECONDS = 10
 MAX_MESSAGE_BYTES = 26 * 1024 * 1024  # the largest webhook body that GitHub sends, and its envelope
 
+_CORRELATION_ID = struct.pack(">i", 7)
 _API_VERSIONS = struct.pack(
-    ">ihhih", 10, 18, 0, 1, -1
-)  # size, api key, its version, correlation id, client id
+    ">ihh4sh", 10, 18, 0, _CORRELATION_ID, -1
+)  # size, API key, version, id, no client
 
 # One broker, so one replica of everything. The internal topics are small because each of their partitions
 # costs files and start-up time; the group session time-out may be low because tests wait for it to pass. The
@@ -78,13 +79,13 @@ class EmbeddedKafka:
         self._heap_mb = heap_mb
         self._max_message_bytes = max_message_bytes
         self._flags = runtime.archive_flags() if flags is None else flags
-        self._port: int | None = None
+        self._ports: tuple[HeldPort, HeldPort] | None = None
         self._child: Child | None = None
 
     @property
     def bootstrap(self) -> str:
         """`host:port`, known once start() has chosen it."""
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self._ports[0].number if self._ports else None}"
 
     @property
     def pid(self) -> int | None:
@@ -93,10 +94,8 @@ class EmbeddedKafka:
     async def start(self) -> None:
         """Returns when the broker answers. Raises StackError with the end of its log when it does not."""
         format_storage(self._data / "logs", self._runtime.checkpoint)
-        if self._port:
-            await self._run(self._port)
-        else:
-            self._port = await on_free_port(self._run)
+        self._ports = self._ports or (hold_port(), hold_port())
+        await self._run(*(port.number for port in self._ports))
 
     async def wait(self) -> int | None:
         """Returns the exit code when the broker ends."""
@@ -106,9 +105,9 @@ class EmbeddedKafka:
         if self._child:
             await self._child.stop(grace)
 
-    async def _run(self, port: int) -> None:
+    async def _run(self, port: int, controller_port: int) -> None:
         properties = self._data / "server.properties"
-        write_properties(properties, self._data / "logs", port, self._max_message_bytes)
+        write_properties(properties, self._data / "logs", port, controller_port, self._max_message_bytes)
         self._child = await Child.spawn(
             self._runtime.command(
                 "kafka.Kafka", str(properties), heap_mb=self._heap_mb, log=self._log, flags=self._flags
@@ -117,10 +116,12 @@ class EmbeddedKafka:
         await self._child.until(partial(_answers, port), name="Kafka", seconds=START_SECONDS)
 
 
-def write_properties(path: Path, logs: Path, port: int, max_message_bytes: int) -> None:
+def write_properties(
+    path: Path, logs: Path, port: int, controller_port: int, max_message_bytes: int = MAX_MESSAGE_BYTES
+) -> None:
     path.write_text(
         _PROPERTIES.format(
-            logs=logs, port=port, controller_port=free_port(), max_message_bytes=max_message_bytes
+            logs=logs, port=port, controller_port=controller_port, max_message_bytes=max_message_bytes
         )
     )
 
@@ -151,8 +152,10 @@ async def _answers(port: int) -> bool:
         return False
     try:
         writer.write(_API_VERSIONS)
-        return len(await reader.read(4)) == 4
-    except OSError:
+        answer = await reader.readexactly(8)  # its size, and our correlation id
+    except (OSError, asyncio.IncompleteReadError):
         return False
+    else:
+        return answer.endswith(_CORRELATION_ID)
     finally:
         writer.close()

@@ -10,10 +10,9 @@ from pathlib import Path
 from sagahook.embedded.downloads import KAFKA_VERSION, kafka_jars
 from sagahook.embedded.errors import StackError
 from sagahook.embedded.java import find_java
-from sagahook.embedded.kafka import MAX_MESSAGE_BYTES, EmbeddedKafka, new_id, write_properties
+from sagahook.embedded.kafka import EmbeddedKafka, new_id, write_properties
 from sagahook.embedded.kafka_runtime import FLAGS, KafkaRuntime
 from sagahook.embedded.paths import cache_dir, held
-from sagahook.embedded.ports import free_port
 from sagahook.embedded.process import Child, last_lines
 
 _ARCHIVE_SECONDS = 60
@@ -50,7 +49,7 @@ async def _make_home(runtime: KafkaRuntime) -> None:
 async def _make_checkpoint(runtime: KafkaRuntime, scratch: Path) -> None:
     """Formats one cluster with Kafka's own command; new data directories get a copy of what it wrote."""
     properties, logs, log = scratch / "format.properties", scratch / "formatted", scratch / "format.log"
-    write_properties(properties, logs, free_port(), MAX_MESSAGE_BYTES)
+    write_properties(properties, logs, port=1, controller_port=2)  # they are not used
     arguments = ("format", "--cluster-id", new_id(), "--config", str(properties))
     child = await Child.spawn(runtime.command("kafka.tools.StorageTool", *arguments, heap_mb=128, log=log))
     if await child.wait() != 0:

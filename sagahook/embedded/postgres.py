@@ -16,7 +16,7 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from sagahook.embedded.errors import StackError
-from sagahook.embedded.ports import on_free_port
+from sagahook.embedded.ports import HeldPort, hold_port
 from sagahook.embedded.process import Child, Command, last_lines
 
 MAJOR = 18
@@ -69,13 +69,13 @@ class EmbeddedPostgres:
         self._log = log or data / "postgres.log"
         self._cluster = data / "cluster"
         self._max_connections = max_connections
-        self._port: int | None = None
+        self._port: HeldPort | None = None
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
         """For asyncpg and libpq, known once start() has chosen the port."""
-        return self._url(self._port, DATABASE)
+        return self._url(self._port.number if self._port else None, DATABASE)
 
     @property
     def pid(self) -> int | None:
@@ -86,10 +86,8 @@ class EmbeddedPostgres:
         self._data.mkdir(parents=True, exist_ok=True)
         await self._init()
         await self._end_leftover()
-        if self._port:
-            await self._run(self._port)
-        else:
-            self._port = await on_free_port(self._run)
+        self._port = self._port or hold_port()
+        await self._run(self._port.number)
 
     async def wait(self) -> int | None:
         """Returns the exit code when the server ends."""

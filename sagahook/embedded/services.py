@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sagahook.embedded.ports import free_port
+from sagahook.embedded.ports import HeldPort, hold_port
 from sagahook.embedded.supervisor import ServiceSpec
 
 ROLES = ("reader", "operator", "admin")
@@ -21,7 +21,7 @@ class Deployment:
 
     kafka: str
     postgres: str
-    api_port: int
+    api_port: HeldPort
     keys: Mapping[str, str]
     app: str
     prefix: str = "sagahook"
@@ -55,9 +55,9 @@ def service_specs(deployment: Deployment) -> list[ServiceSpec]:
 
 
 def _service(
-    deployment: Deployment, name: str, kind: str, module: str, *arguments: str, port: int | None = None
+    deployment: Deployment, name: str, kind: str, module: str, *arguments: str, port: HeldPort | None = None
 ) -> ServiceSpec:
-    port = port or free_port()
+    port = port or hold_port()
     return ServiceSpec(
         name=name,
         kind=kind,
@@ -65,8 +65,9 @@ def _service(
         env={
             **deployment.common_env(),
             "SAGAHOOK_HTTP_HOST": "127.0.0.1",
-            "SAGAHOOK_HTTP_PORT": str(port),
+            "SAGAHOOK_HTTP_PORT": str(port.number),
             "SAGAHOOK_INSTANCE": name,
         },
-        ready_url=f"http://127.0.0.1:{port}/readyz",
+        ready_url=f"http://127.0.0.1:{port.number}/readyz",
+        port=port,
     )

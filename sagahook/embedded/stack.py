@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from sagahook.embedded import registry
 from sagahook.embedded.errors import StackError
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
-from sagahook.embedded.ports import free_port
+from sagahook.embedded.ports import HeldPort, hold_port, hold_this_port
 from sagahook.embedded.postgres import EmbeddedPostgres
 from sagahook.embedded.process import Child, Command, last_lines
 from sagahook.embedded.services import MIGRATE, RELOADED_KINDS, ROLES, Deployment, service_specs
@@ -51,6 +50,7 @@ class StackOptions:
     partitions: int | None = None
     prefix: str = "sagahook"
     env: Mapping[str, str] = field(default_factory=dict)
+    reload: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,14 @@ class Stack:
         services: Callable[[Deployment], list[ServiceSpec]] = service_specs,
         migrate: tuple[str, ...] = MIGRATE,
     ) -> None:
-        self._options = options
+        self.options = options
         self._say = say
         self._services = services
         self._migrate = migrate
         self._supervisor = Supervisor(say=say, changed=self._describe)
         self._deployment: Deployment | None = None
-        self._ready = False
+        self._ready = self._failed = False
+        self._reloading: asyncio.Task[None] | None = None
         self.app = AppFacts(Path(), None)
         self.data = _data_directory(options.data)
         self._lock = registry.DataLock(self.data)
@@ -96,29 +97,18 @@ class Stack:
 
         Raises StackError with what went wrong and what to do. Either way stop() must follow.
         """
-        self._claim()
-        port = _public_port(self._options.port)
-        kafka, postgres, self.app = await _together(
-            self._start_kafka(), self._start_postgres(), self._check_app()
-        )
-        self._deployment = Deployment(
-            kafka=kafka.bootstrap,
-            postgres=postgres.url,
-            api_port=port,
-            keys=_keys(self.data),
-            app=self._options.app,
-            prefix=self._options.prefix,
-            runners=self._options.runners,
-            env=self._options.env,
-        )
-        await self._start_services(self._services(self._deployment))
-        self._ready = True
-        self._describe()
+        try:
+            await self._start()
+        except StackError:
+            self._failed = True
+            raise
         return self.description()
 
     async def stop(self) -> None:
         """Services finish what they have accepted; then Kafka and PostgreSQL end."""
         self._ready = False
+        if self._reloading:
+            self._reloading.cancel()
         parts = ("kafka", "postgres")
         try:
             await self._supervisor.stop(name for name in self._supervisor.names() if name not in parts)
@@ -134,37 +124,49 @@ class Stack:
         deployment = self._started()
         return {
             "ready": True,
-            "api": f"http://127.0.0.1:{deployment.api_port}",
+            "api": f"http://127.0.0.1:{deployment.api_port.number}",
             "kafka": deployment.kafka,
             "postgres": deployment.postgres,
             "keys": dict(deployment.keys),
             "pids": self._supervisor.pids(),
         }
 
-    async def reload_on_change(self) -> None:
-        """Restarts the processes that hold the app's code when it changes, until it is cancelled."""
-        from watchfiles import PythonFilter, awatch
-
-        async for _ in awatch(self.app.directory, watch_filter=PythonFilter()):
-            try:
-                await self._check_app()
-            except StackError as error:
-                self._say(f"The app has changed, and is not used yet: {error}")
-                continue
-            self._say("The app has changed: restarting the services that run it")
-            await self._supervisor.restart(self._supervisor.names(RELOADED_KINDS))
+    async def _start(self) -> None:
+        self._claim()
+        port = _public_port(self.options.port)
+        kafka, postgres, self.app = await _together(
+            self._start_kafka(), self._start_postgres(), self._check_app()
+        )
+        if self.options.reload:
+            self._reloading = asyncio.create_task(self._reload_on_change(self.app.directory))
+        self._deployment = Deployment(
+            kafka=kafka.bootstrap,
+            postgres=postgres.url,
+            api_port=port,
+            keys=_keys(self.data),
+            app=self.options.app,
+            prefix=self.options.prefix,
+            runners=self.options.runners,
+            env=self.options.env,
+        )
+        await self._start_services(self._services(self._deployment))
+        self._ready = True
+        self._describe()
 
     def _claim(self) -> None:
         registry.running_stacks()  # removes what crashed ones left
         self._lock.acquire()
-        registry.register(registry.RunningStack(os.getpid(), self.data, self._options.data is None))
+        registry.register(registry.RunningStack(os.getpid(), self.data, self.options.data is None))
 
     def _disclaim(self) -> None:
-        if self._lock.is_ours:  # else this stack was refused, and the directory is another's
-            registry.unregister(os.getpid())
-            registry.remove_description(self.data)
-            self._lock.release()
-        if self._options.data is None:
+        if not self._lock.is_ours:
+            return  # this stack was refused, and the directory is another's
+        registry.remove_description(self.data)
+        self._lock.release()
+        if self._failed:
+            return  # the message names a log: the next stack finds our entry, and removes it and what is temporary
+        registry.unregister(os.getpid())
+        if self.options.data is None:
             shutil.rmtree(self.data, ignore_errors=True)
 
     async def _start_kafka(self) -> EmbeddedKafka:
@@ -187,20 +189,35 @@ class Stack:
     async def _check_app(self) -> AppFacts:
         """Raises StackError when the app cannot be run."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sagahook.embedded.app_check", self._options.app),
-            env={**os.environ, **self._options.env},
+            *(sys.executable, "-m", "sagahook.embedded.app_check", self.options.app),
+            env={**os.environ, **self.options.env},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         facts, complaint = await process.communicate()
         if process.returncode != 0:
-            raise StackError(f"--app {self._options.app}: {complaint.decode().strip()}")
+            raise StackError(f"--app {self.options.app}: {complaint.decode().strip()}")
         return AppFacts(**json.loads(facts))
 
+    async def _reload_on_change(self, directory: Path) -> None:
+        """Restarts the processes that hold the app's code when it changes, until it is cancelled."""
+        from watchfiles import PythonFilter, awatch
+
+        async for _ in awatch(directory, watch_filter=PythonFilter()):
+            try:
+                await self._check_app()
+            except StackError as error:
+                self._say(f"The app has changed, and is not used yet: {error}")
+                continue
+            self._say("The app has changed: restarting the services that run it")
+            await self._supervisor.restart(self._supervisor.names(RELOADED_KINDS))
+
     async def _make_topics(self, bootstrap: str) -> None:
+        from aiokafka.errors import KafkaError
+
         from sagahook.runtime.topics import TopicsMismatch, TopicsMissing, ensure_topics, partition_count
 
-        prefix, partitions = self._options.prefix, self._options.partitions
+        prefix, partitions = self.options.prefix, self.options.partitions
         try:
             if partitions is None:
                 with contextlib.suppress(TopicsMissing):
@@ -208,6 +225,11 @@ class Stack:
             await ensure_topics(bootstrap, prefix, partitions or PARTITIONS)
         except TopicsMismatch as error:
             raise StackError(f"The topics in {self.data} do not fit --partitions: {error}") from error
+        except (KafkaError, TimeoutError) as error:
+            log = self._log("kafka")
+            raise StackError(
+                f"Kafka did not make the topics ({error!r}). See {log}:\n{last_lines(log)}"
+            ) from error
 
     async def _run_migrations(self, database_url: str) -> None:
         log = self._log("migrations")
@@ -265,17 +287,16 @@ def _data_directory(chosen: Path | None) -> Path:
     return chosen.resolve()
 
 
-def _public_port(chosen: int | None) -> int:
+def _public_port(chosen: int | None) -> HeldPort:
     """The chosen port, which must be free; else the usual one, or any other if that is taken."""
-    port = chosen or USUAL_PORT
     try:
-        with socket.create_server(("127.0.0.1", port)):
-            return port
+        return hold_this_port(chosen or USUAL_PORT)
     except OSError as error:
         if chosen is None:
-            return free_port()
+            return hold_port()
         raise StackError(
-            f"Port {chosen} on 127.0.0.1 cannot be used ({error.strerror}): choose another with --port."
+            f"Port {chosen} on 127.0.0.1 cannot be used ({os.strerror(error.errno or 0)}): "
+            "choose another with --port."
         ) from error
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sagahook.embedded.errors import StackError
+from sagahook.embedded.ports import HeldPort
 from sagahook.embedded.process import Child, Command
 
 FIRST_DELAY, LONGEST_DELAY = 0.25, 10.0
@@ -43,13 +44,17 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """One service process. `env` is added to ours; `ready_url` answers 200 once it can work."""
+    """One service process.
+
+    `env` is added to ours; `ready_url` answers 200 once it can work; `port` is kept for it as long as this lives.
+    """
 
     name: str
     kind: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     ready_url: str | None = None
+    port: HeldPort | None = None
     grace: float = 15.0
 
 
@@ -57,7 +62,7 @@ class ServiceProcess:
     """A service as the supervisor runs it. SIGTERM asks it to finish what it has accepted."""
 
     def __init__(self, spec: ServiceSpec, log: Path) -> None:
-        self._grace = spec.grace
+        self._spec = spec
         self._command = Command(argv=spec.argv, log=log, env={**os.environ, **spec.env})
         self._child: Child | None = None
 
@@ -73,7 +78,7 @@ class ServiceProcess:
 
     async def stop(self) -> None:
         if self._child:
-            await self._child.stop(self._grace)
+            await self._child.stop(self._spec.grace)
 
 
 @dataclass

@@ -18,17 +18,19 @@ KINDS = ("api", "saga-runner", "tracker", "notifier")
 
 
 def standins(deployment: "Deployment") -> "list[ServiceSpec]":
-    """One for each kind, on the public port and those after it."""
+    """One for each kind; the api's on the public port."""
+    from sagahook.embedded.ports import hold_port
     from sagahook.embedded.supervisor import ServiceSpec
 
-    ports = {kind: deployment.api_port + number for number, kind in enumerate(KINDS)}
+    ports = {kind: deployment.api_port if kind == "api" else hold_port() for kind in KINDS}
     return [
         ServiceSpec(
             name=kind,
             kind=kind,
             argv=(sys.executable, __file__, "service"),
-            env={**deployment.common_env(), "PORT": str(port)},
-            ready_url=f"http://127.0.0.1:{port}/readyz",
+            env={**deployment.common_env(), "PORT": str(port.number)},
+            ready_url=f"http://127.0.0.1:{port.number}/readyz",
+            port=port,
         )
         for kind, port in ports.items()
     ]
@@ -52,10 +54,10 @@ def run_stack(app: str, data: Path | None, port: int) -> None:
     from sagahook.embedded.errors import StackError
     from sagahook.embedded.stack import Stack, StackOptions
 
-    options = StackOptions(app=app, data=data, port=port, partitions=1)
+    options = StackOptions(app=app, data=data, port=port, partitions=1, reload=True)
     stack = Stack(options, say=_say, services=standins, migrate=(sys.executable, "-c", ""))
     try:
-        asyncio.run(serve(stack, reload=False, headless=True, as_json=True))
+        asyncio.run(serve(stack, headless=True, as_json=True))
     except StackError as error:
         sys.exit(str(error))
 

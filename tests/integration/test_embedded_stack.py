@@ -53,14 +53,15 @@ class Stacks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._app = folder / "small.py"
-        self._app.write_text(APP)
+        self.app = folder / "app" / "small.py"
+        self.app.parent.mkdir()
+        self.app.write_text(APP)
         self._processes: list[asyncio.subprocess.Process] = []
         self._env = {**os.environ, "TMPDIR": str(folder)}
 
     async def spawn(self, data: Path | None = None, app: Path | None = None) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, STANDIN, app or self._app, data or "-", str(free_port())),
+            *(sys.executable, STANDIN, app or self.app, data or "-", str(free_port())),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._env,
@@ -79,6 +80,11 @@ class Stacks:
     def pids(self, *options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "sagahook.cli.main", "dev", "pids", *options]
         return subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)
+
+    def describe(self, *options: str) -> dict[str, Any]:
+        """What `sagahook dev pids --json` says now."""
+        description: dict[str, Any] = json.loads(self.pids("--json", *options).stdout)
+        return description
 
     def left_in_temporary_directory(self) -> list[str]:
         """Data directories, then entries in the list of running stacks."""
@@ -100,6 +106,19 @@ async def stacks(tmp_path: Path) -> AsyncIterator[Stacks]:
     await stacks.end_all()
 
 
+@pytest_asyncio.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stacks]:
+    """For the tests that share one running stack, because each start takes seconds."""
+    world = Stacks(tmp_path_factory.mktemp("world"))
+    yield world
+    await world.end_all()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def stack(world: Stacks) -> Running:
+    return await world.start()
+
+
 async def topics(bootstrap: str) -> list[str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -110,21 +129,17 @@ async def topics(bootstrap: str) -> list[str]:
 
 
 async def test_the_ready_line_says_where_everything_is_and_pids_answers_the_same_later(
-    stacks: Stacks,
+    world: Stacks, stack: Running
 ) -> None:
-    stack = await stacks.start()
-
     assert stack.ready["ready"] is True
     assert set(stack.ready) == {"ready", "api", "kafka", "postgres", "keys", "pids"}
     assert set(stack.ready["keys"]) == {"reader", "operator", "admin"}
     assert set(stack.ready["pids"]) == {"kafka", "postgres", "api", "saga-runner", "tracker", "notifier"}
-    assert json.loads(stacks.pids("--json").stdout) == stack.ready
+    assert world.describe() == stack.ready
     assert SAGA_EVENTS.name("sagahook") in await topics(stack.ready["kafka"])
 
 
-async def test_services_are_told_where_everything_is_but_never_a_plain_key(stacks: Stacks) -> None:
-    stack = await stacks.start()
-
+async def test_services_are_told_where_everything_is_but_never_a_plain_key(stack: Running) -> None:
     told = (await asyncio.to_thread(urlopen, stack.ready["api"])).read().decode().splitlines()
 
     assert f"SAGAHOOK_KAFKA={stack.ready['kafka']}" in told
@@ -135,15 +150,15 @@ async def test_services_are_told_where_everything_is_but_never_a_plain_key(stack
 
 
 @pytest.mark.parametrize("kind", ["tracker", "kafka", "postgres"])
-async def test_what_dies_is_started_again_at_the_same_address(stacks: Stacks, kind: str) -> None:
-    stack = await stacks.start()
-    [victim] = stack.ready["pids"][kind]
+async def test_what_dies_is_started_again_at_the_same_address(
+    world: Stacks, stack: Running, kind: str
+) -> None:
+    [victim] = world.describe()["pids"][kind]
 
     os.kill(victim, signal.SIGKILL)
 
     def came_back() -> bool:
-        pids = json.loads(stacks.pids("--json").stdout)["pids"][kind]
-        return pids not in ([], [victim])
+        return world.describe()["pids"][kind] not in ([], [victim])
 
     await until(came_back)
     assert await topics(stack.ready["kafka"])
@@ -212,8 +227,42 @@ async def test_a_second_stack_works_beside_the_first_but_not_on_its_data(
     assert refused.returncode == 1
     assert f"Another stack runs on {tmp_path / 'data'}" in complaint.decode()
     assert "2 stacks run: say which one you mean" in stacks.pids("--json").stderr
-    assert json.loads(stacks.pids("--json", "--data", str(tmp_path / "data")).stdout) == first.ready
-    assert json.loads(stacks.pids("--json", "--pid", str(second.process.pid)).stdout) == second.ready
+    assert stacks.describe("--data", str(tmp_path / "data")) == first.ready
+    assert stacks.describe("--pid", str(second.process.pid)) == second.ready
+
+
+async def test_the_processes_that_hold_the_apps_code_are_restarted_when_it_changes(
+    world: Stacks, stack: Running
+) -> None:
+    before = world.describe()["pids"]
+    assert stack.process.stderr
+
+    world.app.write_text(APP + "this is no Python")
+    async with asyncio.timeout(30):
+        while b"is not used yet: " not in await stack.process.stderr.readline():
+            pass
+    assert world.describe()["pids"] == before
+
+    world.app.write_text(APP + "# changed")
+
+    def changed() -> set[str]:
+        after = world.describe()["pids"]
+        return {kind for kind in after if after[kind] and after[kind] != before[kind]}
+
+    await until(lambda: changed() == {"api", "saga-runner"})
+
+
+async def test_the_log_that_a_failed_start_names_is_there_until_the_next_start(stacks: Stacks) -> None:
+    stacks.app.write_text("this is no Python")
+    failed = await stacks.spawn()
+    await failed.communicate()
+    left = stacks.left_in_temporary_directory()
+    assert left
+
+    stacks.app.write_text(APP)
+    await stacks.start()
+
+    assert not set(left) & set(stacks.left_in_temporary_directory())
 
 
 async def test_an_app_that_cannot_be_imported_is_refused_with_advice(stacks: Stacks, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from sagahook.embedded.downloads import KAFKA_VERSION, pinned_jars
 from sagahook.embedded.errors import StackError
 from sagahook.embedded.java import find_java
 from sagahook.embedded.logtail import readable
-from sagahook.embedded.ports import FIRST, LAST, free_port
+from sagahook.embedded.ports import FIRST, LAST, free_port, hold_port, hold_this_port
 from sagahook.embedded.services import Deployment, service_specs
 from sagahook.embedded.supervisor import restart_delay
 
@@ -30,6 +32,21 @@ def test_restarts_come_later_and_later_up_to_ten_seconds() -> None:
 
 def test_after_half_a_minute_of_life_restarts_are_quick_again() -> None:
     assert delays(0, 0, 30) == [0.25, 0.5, 0.25]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hold a port for another process")
+def test_a_held_port_is_kept_for_its_server_and_refused_to_whoever_looks_for_a_free_one() -> None:
+    held = hold_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", held.number))
+    for _ in range(2):  # also after its server was down
+        socket.create_server(("127.0.0.1", held.number)).close()
+    held.release()
+
+
+def test_a_port_that_a_server_uses_cannot_be_held() -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as server, pytest.raises(OSError, match="in use"):
+        hold_this_port(server.getsockname()[1])
 
 
 def test_a_free_port_is_never_one_that_outgoing_connections_get() -> None:
@@ -55,27 +72,29 @@ def test_a_line_of_another_kind_is_shown_as_it_is(line: str) -> None:
     assert readable(line) == line
 
 
-DEPLOYMENT = Deployment(
-    kafka="127.0.0.1:1",
-    postgres="postgresql://127.0.0.1:2/sagahook",
-    api_port=3,
-    keys={"reader": "plain"},
-    app="app",
-    runners=2,
-    env={"LOG_LEVEL": "DEBUG", "SAGAHOOK_NOTIFY_ALLOW_PRIVATE": "false"},
-)
+def a_deployment() -> Deployment:
+    return Deployment(
+        kafka="127.0.0.1:1",
+        postgres="postgresql://127.0.0.1:2/sagahook",
+        api_port=hold_port(),
+        keys={"reader": "plain"},
+        app="app",
+        runners=2,
+        env={"LOG_LEVEL": "DEBUG", "SAGAHOOK_NOTIFY_ALLOW_PRIVATE": "false"},
+    )
 
 
 def test_each_service_has_its_own_name_and_port_and_the_api_the_public_one() -> None:
-    specs = service_specs(DEPLOYMENT)
+    deployment = a_deployment()
+    specs = service_specs(deployment)
     assert [spec.name for spec in specs] == ["api", "runner-0", "runner-1", "tracker", "notifier"]
     assert [spec.env["SAGAHOOK_INSTANCE"] for spec in specs] == [spec.name for spec in specs]
-    assert specs[0].ready_url == "http://127.0.0.1:3/readyz"
+    assert specs[0].ready_url == f"http://127.0.0.1:{deployment.api_port.number}/readyz"
     assert len({spec.env["SAGAHOOK_HTTP_PORT"] for spec in specs}) == len(specs)
 
 
 def test_a_setting_given_with_env_wins_over_the_stacks_own() -> None:
-    env = service_specs(DEPLOYMENT)[1].env
+    env = service_specs(a_deployment())[1].env
     assert (env["LOG_LEVEL"], env["SAGAHOOK_NOTIFY_ALLOW_PRIVATE"]) == ("DEBUG", "false")
 
 
