@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from itertools import count
+from typing import Any, Literal, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -22,11 +23,12 @@ from sagahook.runtime.transactions import OwnershipLost
 
 log = get_logger(__name__)
 
-_LETTING_GO_SECONDS = 3.0
+_CLOSING_SECONDS = 3.0
 _BACKOFF_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
-StartOffset = Callable[[], Awaitable[int]]
-"""The offset the group has to read next. To be asked after the fence: an earlier answer may be overtaken."""
+StartOffset = Callable[[], Awaitable[tuple[int, bool]]]
+"""The offset the group has to read next, and whether it was committed; else it is the log's first. To be asked after
+the fence: an earlier answer may be overtaken."""
 
 
 class PartitionWorker(Protocol):
@@ -108,43 +110,45 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         heartbeat: float = 0.5,
         max_records: int = 1000,
     ) -> None:
+        self._bootstrap = bootstrap
         self._topic = topic
         self._group = group
         self._host = host
+        self._session_timeout = session_timeout
+        self._heartbeat = heartbeat
         self._max_records = max_records
-        self._slots: dict[TopicPartition, _Slot] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        self._joined = False
+        # As long as a rebalance may take is too long: the others wait for us.
+        self._letting_go_seconds = min(3.0, session_timeout / 2)
         # aiokafka keeps the sticky assignor's memory on its class, so each group needs a class of its own.
-        assignor = type("GroupAssignor", (StickyPartitionAssignor,), {})
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
-            group_id=group,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            partition_assignment_strategy=[assignor],
-            session_timeout_ms=int(session_timeout * 1000),
-            heartbeat_interval_ms=int(heartbeat * 1000),
-            max_partition_fetch_bytes=32 * 1024 * 1024,
-            retry_backoff_ms=50,
-        )
+        self._assignor = type("GroupAssignor", (StickyPartitionAssignor,), {})
+        self._slots: dict[TopicPartition, _Slot] = {}
+        self._held: set[TopicPartition] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._failure: Exception | None = None
+        self._joined = False
+        self._stopping = False
+        self._consumer: Any = None
 
     async def run(self, stopping: asyncio.Event, on_tick: Callable[[], None]) -> None:
         """Consume until `stopping`; then drain, let go of every partition and leave the group.
 
-        on_tick: called each time the loop turns. Raises KafkaError where the operator must act (offsets out of
-        range: the log no longer holds what was not yet read).
+        on_tick: called at least every second. Raises what a worker failed of, and KafkaError where the operator
+        must act (offsets out of range: the log no longer holds what was not yet read).
         """
-        self._consumer.subscribe([self._topic], listener=self)
-        if not await self._start(stopping):
-            return
+        reading = asyncio.create_task(self._read(), name=f"{self._group}-reading")
+        told = asyncio.create_task(stopping.wait())
         try:
-            while not stopping.is_set():
+            while not reading.done() and not told.done():
                 on_tick()
-                await self._turn()
+                await asyncio.wait({reading, told}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._stopping = True
+            told.cancel()
+            reading.cancel()
+            await asyncio.wait({reading}, timeout=_CLOSING_SECONDS)
             await self._stop()
+        if reading.done() and not reading.cancelled():
+            reading.result()
 
     @property
     def is_settled(self) -> bool:
@@ -156,62 +160,86 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         return tuple(slot.partition.partition for slot in self._slots.values() if slot.state == "owned")
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        for slot in [slot for slot in self._slots.values() if slot.state == "taking"]:
+            # It would open in the middle of the rebalance, and do what nobody would be told of.
+            self._end(slot)
         owned = [slot for slot in self._slots.values() if slot.state == "owned"]
         for slot in owned:
             slot.state = "released"
         await asyncio.gather(*(self._let_go(slot) for slot in owned))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        if self._stopping:
+            return
         self._joined = True
         if assigned:
             self._consumer.pause(*assigned)
         for partition in assigned:
             # A placeholder that keeps aiokafka from looking up an offset: the worker says where to read.
             self._consumer.seek(partition, 0)
-        for partition in self._slots.keys() - assigned:
-            self._end(self._slots.pop(partition))
+        for slot in [slot for slot in self._slots.values() if slot.partition not in assigned]:
+            self._end(slot)
+        for partition in self._held - assigned:
             self._host.moved(partition.partition)
+        self._held = set(assigned)
         for partition in sorted(assigned):
-            slot = self._slots.get(partition)
-            if slot is None:
+            kept = self._slots.get(partition)
+            if kept is None:
                 slot = self._slots[partition] = _Slot(partition)
                 slot.task = asyncio.create_task(self._own(slot), name=f"{self._group}-{partition.partition}")
-            elif slot.state != "taking" and slot.worker is not None:
-                slot.worker.resume()
-                self._open(slot, slot.worker.next_offset)
+            elif kept.worker is not None:
+                kept.worker.resume()
+                self._open(kept, kept.worker.next_offset)
 
-    async def _start(self, stopping: asyncio.Event) -> bool:
-        """Try until the broker is there; False where the process is to stop before."""
-        attempt = 0
-        while not stopping.is_set():
+    async def _read(self) -> None:
+        await self._start()
+        while True:
+            for slot in self._slots.values():
+                if slot.state == "owned" and slot.worker is not None and slot.worker.is_full != slot.paused:
+                    # Back-pressure: a full worker's partition is not read.
+                    slot.paused = slot.worker.is_full
+                    (self._consumer.pause if slot.paused else self._consumer.resume)(slot.partition)
+            # A short poll, because a partition that was just resumed is only fetched by the next one.
+            polled = await self._consumer.getmany(timeout_ms=50, max_records=self._max_records)
+            for partition, records in polled.items():
+                owner = self._slots.get(partition)
+                if owner is not None and owner.state == "owned" and owner.worker is not None:
+                    owner.worker.deliver(records)
+            if self._failure is not None:
+                raise self._failure
+
+    async def _start(self) -> None:
+        """Try until the broker is there. A consumer that failed to start is of no more use."""
+        for attempt in count():
+            self._consumer = self._make_consumer()
+            self._consumer.subscribe([self._topic], listener=self)
             try:
                 await self._consumer.start()
+                return
             except (KafkaError, OSError) as away:
                 log.warning("kafka.away", group=self._group, error=str(away))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), _backoff(attempt))
-                attempt += 1
-            else:
-                return True
-        return False
+                await self._close_consumer()
+                await asyncio.sleep(_backoff(attempt))
 
-    async def _turn(self) -> None:
-        for slot in self._slots.values():
-            if slot.state == "owned" and slot.worker is not None and slot.worker.is_full != slot.paused:
-                # Back-pressure: a full worker's partition is not read.
-                slot.paused = slot.worker.is_full
-                (self._consumer.pause if slot.paused else self._consumer.resume)(slot.partition)
-        # A short poll, because a partition that was just resumed is only fetched by the next one.
-        polled = await self._consumer.getmany(timeout_ms=50, max_records=self._max_records)
-        for partition, records in polled.items():
-            owner = self._slots.get(partition)
-            if owner is not None and owner.state == "owned" and owner.worker is not None:
-                owner.worker.deliver(records)
+    def _make_consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            partition_assignment_strategy=[self._assignor],
+            session_timeout_ms=int(self._session_timeout * 1000),
+            heartbeat_interval_ms=int(self._heartbeat * 1000),
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            retry_backoff_ms=50,
+        )
 
     async def _own(self, slot: _Slot) -> None:
         """Keep the partition owned while it is assigned: take over, work, and after a loss take over anew."""
         attempt = 0
-        while True:
+        # A cancellation may be swallowed on its way through aiokafka: a slot that was ended is in the table no more.
+        while self._slots.get(slot.partition) is slot:
             try:
                 await self._confirm_assignment(slot)
                 slot.worker = self._host.worker(slot.partition.partition, self._start_offset(slot.partition))
@@ -226,27 +254,35 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
                 log.warning(
                     "partition.lost", group=self._group, partition=slot.partition.partition, error=str(lost)
                 )
+            except Exception as defect:
+                # Neither a retry nor another replica helps: end the process loudly rather than stand still.
+                self._failure = defect
+                raise
             finally:
                 await self._discard(slot)
             await asyncio.sleep(_backoff(attempt))
             attempt += 1
 
     async def _discard(self, slot: _Slot) -> None:
-        slot.state, slot.paused = "taking", True
-        if slot.partition in self._consumer.assignment():
-            self._consumer.pause(slot.partition)
+        slot.paused = True
+        if self._slots.get(slot.partition) is slot:
+            slot.state = "taking"
+            if slot.partition in self._consumer.assignment():
+                self._consumer.pause(slot.partition)
         worker, slot.worker = slot.worker, None
         if worker is not None:
             await worker.close()
 
     def _open(self, slot: _Slot, offset: int) -> None:
+        if self._slots.get(slot.partition) is not slot:
+            raise OwnershipLost(f"partition {slot.partition.partition} was taken away meanwhile")
         self._consumer.seek(slot.partition, offset)
         self._consumer.resume(slot.partition)
         slot.paused, slot.state = False, "owned"
 
     async def _let_go(self, slot: _Slot) -> None:
         try:
-            async with asyncio.timeout(_LETTING_GO_SECONDS):
+            async with asyncio.timeout(self._letting_go_seconds):
                 if slot.worker is not None:
                     await slot.worker.let_go()
         except Exception as lost:
@@ -260,21 +296,21 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
                 exc_info=not expected,
             )
             self._end(slot)
-            self._slots.pop(slot.partition, None)
 
     def _end(self, slot: _Slot) -> None:
+        self._slots.pop(slot.partition, None)
         if slot.task is not None and not slot.task.done():
             slot.task.cancel()
             self._ending.add(slot.task)
             slot.task.add_done_callback(self._ending.discard)
 
     def _start_offset(self, partition: TopicPartition) -> StartOffset:
-        async def ask() -> int:
+        async def ask() -> tuple[int, bool]:
             committed: int | None = await self._consumer.committed(partition)
             if committed is not None:
-                return committed
+                return committed, True
             first: int = (await self._consumer.beginning_offsets([partition]))[partition]
-            return first
+            return first, False
 
         return ask
 
@@ -285,25 +321,35 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         """
         coordinator = self._consumer._coordinator  # aiokafka has no public way to ask for a heartbeat
         generation = coordinator.generation
-        confirmed = await coordinator._do_heartbeat()
-        rejoining = coordinator._rejoin_needed_fut.done()
-        if not confirmed or rejoining or coordinator.generation != generation:
+
+        def is_assigned() -> bool:
+            return (
+                slot.partition in self._consumer.assignment()
+                and coordinator.generation == generation
+                and not coordinator._rejoin_needed_fut.done()
+            )
+
+        if not is_assigned() or not await coordinator._do_heartbeat() or not is_assigned():
             raise OwnershipLost(f"the group does not confirm partition {slot.partition.partition}")
 
     async def _stop(self) -> None:
         await self._host.drain()
-        slots = list(self._slots.values())
-        owned = [slot for slot in slots if slot.state == "owned"]
+        owned = [slot for slot in self._slots.values() if slot.state == "owned"]
         for slot in owned:
             slot.state = "released"
         await asyncio.gather(*(self._let_go(slot) for slot in owned))
-        for slot in slots:
+        for slot in list(self._slots.values()):
             self._end(slot)
-            self._host.moved(slot.partition.partition)
+        for partition in self._held:
+            self._host.moved(partition.partition)
         if self._ending:
-            await asyncio.wait(self._ending)
-        with contextlib.suppress(KafkaError, OSError):
-            await self._consumer.stop()
+            await asyncio.wait(self._ending, timeout=_CLOSING_SECONDS)
+        await self._close_consumer()
+
+    async def _close_consumer(self) -> None:
+        if self._consumer is not None:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(self._consumer.stop(), _CLOSING_SECONDS)
 
 
 def _backoff(attempt: int) -> float:

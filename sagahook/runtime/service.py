@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 import uvloop
@@ -39,12 +41,20 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run_service(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
+def run_service(settings: ServiceSettings, app: ASGIApp, main: Main) -> NoReturn:
     """Serve `app` and run `main` until SIGTERM or SIGINT, then let both finish.
 
-    A failure of either ends the process: its supervisor starts a new one.
+    A failure of either ends the process with exit code 1: its supervisor starts a new one. Never returns.
     """
-    uvloop.run(_run(settings, app, main))
+    code = 0
+    try:
+        uvloop.run(_run(settings, app, main))
+    except BaseException:
+        log.exception("service.failed")
+        code = 1
+    # Not sys.exit: it would wait for the threads of users' code, of which one may never end.
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:

@@ -27,7 +27,8 @@ TRANSACTION_TIMEOUT_MS = 10_000
 """After so long the broker itself aborts what a dead writer left open."""
 
 MAX_BATCH_BYTES = 1024 * 1024
-REQUEST_TIMEOUT_MS = 5_000
+REQUEST_TIMEOUT_MS = 10_000
+"""Longer than a commit may take, so that aiokafka repeats no request of a transaction that is still waited for."""
 
 _SMALLEST_GAP = 0.001
 """Seconds between two transactions of one writer. The broker still writes the markers of the last one when its
@@ -47,7 +48,7 @@ class OwnershipLost(Exception):
 
 
 class Fenced(OwnershipLost):
-    """Another writer has this transactional id: nothing of this transaction was written."""
+    """Another writer has this transactional id: this one can write no more."""
 
 
 class CommitUnknown(OwnershipLost):
@@ -85,6 +86,9 @@ class TransactionalWriter:
         )
         self._loop = asyncio.get_running_loop()
         self._ended_at = 0.0
+        self._disturbed: KafkaError | OSError | None = None
+        self._send_request = self._producer.client.send
+        self._producer.client.send = self._send_and_notice
 
     async def start(self) -> None:
         """Fence every earlier writer of this id and abort what it left open.
@@ -120,6 +124,8 @@ class TransactionalWriter:
                 # aiokafka would commit what is left when a batch failed: every batch must have arrived.
                 await asyncio.gather(*sent)
                 await self._producer.commit_transaction()
+            if self._disturbed is not None:
+                raise self._disturbed
         except _FENCES as fenced:
             raise Fenced(f"{self.transactional_id} belongs to another writer: {fenced!r}") from fenced
         except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
@@ -145,14 +151,19 @@ class TransactionalWriter:
             if batch is not None:
                 await send(batch, *place)
             batch = batches[place] = self._producer.create_batch()
-            _append(batch, record)  # the first record fits whatever its size
+            _append(batch, record)  # the client takes a batch's first record whatever its size
         for (topic, partition), batch in batches.items():
             await send(batch, topic, partition)
         return sent
 
-    async def stop(self) -> None:
-        """Close after the last commit was answered."""
-        await self._producer.stop()
+    async def _send_and_notice(self, *arguments: Any, **options: Any) -> Any:
+        """A request that got no answer may still arrive, after aiokafka has repeated it and gone on: a late EndTxn
+        would then end the next transaction in its middle. So a writer that ever missed an answer writes no more."""
+        try:
+            return await self._send_request(*arguments, **options)
+        except (KafkaError, OSError) as missed:
+            self._disturbed = missed
+            raise
 
     async def abandon(self) -> None:
         """Close without finishing anything: the next writer under this id settles what is open."""

@@ -13,7 +13,7 @@ class Order(Saga):
 
 from sagahook.saga.app import AppError, SagaApp, load_app
 from sagahook.saga.context import StepContext
-from sagahook.saga.errors import DefinitionError, PermanentError
+from sagahook.saga.errors import DefinitionError, PermanentError, UnknownOutcomeError
 from sagahook.saga.language import Saga, compensate, step, trigger
 from sagahook_schemas.definitions import Retry
 
@@ -25,6 +25,7 @@ __all__ = [
     "Saga",
     "SagaApp",
     "StepContext",
+    "UnknownOutcomeError",
     "compensate",
     "load_app",
     "step",

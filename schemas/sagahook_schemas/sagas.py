@@ -95,13 +95,15 @@ class AttemptInFlight(Contract):
 
 
 class OwnerAcquired(Contract):
-    """A runner took over a partition, under a new epoch. Key: `owner/<partition>`."""
+    """A runner took over a partition, under a new epoch. Key: `owner/<partition>`. in_flight: attempts that
+    earlier owners promised to tell of, and that were not told of yet."""
 
     ce_type: ClassVar[str] = "sagahook.owner.acquired.v1"
 
     partition: int
     epoch: int
     instance: str
+    in_flight: tuple[AttemptInFlight, ...] = ()
 
 
 class OwnerReleased(Contract):

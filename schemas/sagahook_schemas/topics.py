@@ -47,7 +47,7 @@ class Topic:
             readers=("operators",),
             holds=f"records of {self.base} that a consumer could not read or refused, with the reason",
             retention=timedelta(days=30),
-            max_bytes=self.max_bytes,
+            max_bytes=self.max_bytes + 64 * 1024,  # the record, with where it stood and why it was refused
         )
 
     def config(self) -> dict[str, str]:

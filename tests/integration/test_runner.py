@@ -145,9 +145,16 @@ async def test_deleting_the_snapshots_costs_only_time(runners: RunnerHarness, ka
     await admin.close()
     await asyncio.sleep(1)
     await ensure_topics(kafka_bootstrap, runners.prefix, PARTITIONS)
-    await runners.start_runner()
+    second = await runners.start_runner()
     events = await runners.read_until_final(10)
+    second.kill()
+    await second.wait()
+    # The next owner reads snapshots again: they must hold every saga, also those that nothing touched since.
+    await runners.start_runner()
+    await runners.publish({"id": number} for number in range(10))
+    events = await runners.wait_for_log("saga.joined", 10)
     assert kinds(events)["saga.completed"] == 10
+    assert kinds(events)["saga.started"] == 10
     assert_each_run_is_contiguous(events)
     assert_epochs_never_decrease(events)
 

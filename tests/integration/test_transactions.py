@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from sagahook.runtime.topics import ensure_topics
@@ -167,3 +168,26 @@ async def test_a_commit_whose_answer_is_late_counts_once_and_the_next_writer_see
     assert await committed(kafka_bootstrap, topic) == ["landed"]
     await rightful.commit([record(topic, "next")], {}, "group")
     assert await committed(kafka_bootstrap, topic) == ["landed", "next"]
+
+
+async def test_a_writer_that_missed_an_answer_does_not_go_on_after_its_request_was_repeated(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    """Else the first request, still on its way, would end the next transaction in its middle."""
+    writer = await make_writer()
+    client, send = writer._producer.client, writer._send_request
+    missed: list[Any] = []
+
+    async def lose_the_first_answer(node: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, EndTxnRequest) and not missed:
+            missed.append(request)
+            raise RequestTimedOutError()
+        return await send(node, request, **options)
+
+    writer._send_request = lose_the_first_answer
+    with pytest.raises(CommitUnknown):
+        await writer.commit([record(topic, "repeated")], {}, "group")
+    assert client.send == writer._send_and_notice
+    rightful = await make_writer()
+    await rightful.commit([record(topic, "next")], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["repeated", "next"]

@@ -209,7 +209,7 @@ async def test_no_more_attempts_run_than_there_are_places_and_none_is_forgotten(
     assert bench.executor.load == 5
     assert bench.executor.is_full
     await bench.until(lambda: highest == 2)
-    assert len(bench.executor.in_flight(0)) == 5
+    assert len(bench.executor.in_flight(0)) == 2, "what has not begun may still be left to another owner"
     gate.set()
     await bench.until(lambda: bench.executor.load == 0)
     assert highest == 2

@@ -111,7 +111,7 @@ class Runner:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, stopping)
         if partitions is None:
             return
-        await publish_definitions(settings, self._sagas.definitions(), self._clock)
+        await publish_definitions(settings, self._sagas.definitions(), self._clock, stopping)
         late = LateOutcomes(settings, self._clock, partitions)
         executor = Executor(max_running=settings.max_running, threads=settings.threads, forward=late.forward)
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)

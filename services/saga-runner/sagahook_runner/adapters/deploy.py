@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from sagahook.runtime.clock import Clock
+from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
 from sagahook_runner.adapters.records import SOURCE
 from sagahook_schemas.definitions import SagaDefinition
@@ -14,15 +18,34 @@ from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_DEFINITIONS
 
+log = get_logger(__name__)
+
+_PATIENCE_SECONDS = 10.0
+
 
 async def publish_definitions(
-    settings: ServiceSettings, definitions: Iterable[SagaDefinition], clock: Clock
+    settings: ServiceSettings, definitions: Iterable[SagaDefinition], clock: Clock, stopping: asyncio.Event
 ) -> None:
-    """The topic is compacted, so that saying the same at every start leaves one record for each version."""
+    """The topic is compacted, so that saying the same at every start leaves one record for each version.
+
+    Tries until Kafka is there, or `stopping`.
+    """
+    while not stopping.is_set():
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await _publish(settings, definitions, clock)
+                return
+        except (KafkaError, OSError, TimeoutError) as away:
+            log.warning("definitions.waiting", error=repr(away))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), 1.0)
+
+
+async def _publish(settings: ServiceSettings, definitions: Iterable[SagaDefinition], clock: Clock) -> None:
     topic = settings.topic(SAGA_DEFINITIONS)
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, acks="all", enable_idempotence=True)
-    await producer.start()
     try:
+        await producer.start()
         partitions = len(await producer.partitions_for(topic))
         for definition in definitions:
             now = clock.now()

@@ -16,7 +16,9 @@ from inspect import iscoroutinefunction
 from random import random
 from typing import NamedTuple
 
-from sagahook.saga.errors import PermanentError
+import aiohttp
+
+from sagahook.saga.errors import PermanentError, UnknownOutcomeError
 from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptLost, AttemptSucceeded
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import Phase
@@ -26,7 +28,16 @@ from sagahook_schemas.values import NotKept, kept, told
 ERROR_LIMIT = 2_000
 """Characters of an error's text that the log keeps."""
 
-_DRAIN_SECONDS = 10.0
+_UNKNOWN = (
+    UnknownOutcomeError,
+    OSError,
+    asyncio.CancelledError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+)
+"""A connection that broke says nothing about what was done at its other end. (aiohttp's are no OSErrors.)"""
+
+_DRAIN_SECONDS = 8.0
 _CANCEL_SECONDS = 1.0
 
 
@@ -72,24 +83,40 @@ class Executor:
         self._max_running = max_running
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="action")
         self._forward = forward
+        self._free_threads = asyncio.Semaphore(threads)
         self._queue: deque[Job] = deque()
+        self._set_aside: dict[int, list[Job]] = {}
         self._running: dict[AttemptKey, tuple[int, asyncio.Task[None]]] = {}
         self._mailboxes: dict[int, _Mailbox] = {}
         self._draining = False
 
     def attach(self, partition: int, wake: Callable[[], None]) -> None:
-        """An owner of the partition works here: `wake` is called when an outcome waits for it."""
+        """A new owner of the partition works here: `wake` is called when an outcome waits for it. What its
+        predecessor had not begun is its to decide anew."""
+        self._set_aside.pop(partition, None)
         mailbox = self._mailbox(partition)
         mailbox.wake, mailbox.elsewhere = wake, False
         if mailbox.waiting:
             wake()
 
     def detach(self, partition: int) -> None:
-        """The owner stopped; whether another one here follows is not known yet."""
+        """The owner stopped; whether another one here follows is not known yet. What has not begun waits."""
         self._mailbox(partition).wake = None
+        self._set_aside.setdefault(partition, []).extend(
+            job for job in self._queue if job.partition == partition
+        )
+        self._queue = deque(job for job in self._queue if job.partition != partition)
+
+    def resume(self, partition: int, wake: Callable[[], None]) -> None:
+        """The same owner goes on, and with it what had not begun."""
+        set_aside = self._set_aside.pop(partition, [])
+        self.attach(partition, wake)
+        for job in set_aside:
+            self.submit(job)
 
     def moved(self, partition: int) -> None:
         """Another process owns the partition: what waits and what still comes is forwarded to it."""
+        self._set_aside.pop(partition, None)
         mailbox = self._mailbox(partition)
         mailbox.wake, mailbox.elsewhere = None, True
         while mailbox.waiting:
@@ -117,9 +144,8 @@ class Executor:
         return bool(self._mailbox(partition).waiting)
 
     def in_flight(self, partition: int) -> set[AttemptKey]:
-        """Every attempt of the partition whose outcome will still come from here."""
+        """Every attempt of the partition that began here and whose outcome was not collected yet."""
         keys = {key for key, (where, _) in self._running.items() if where == partition}
-        keys |= {job.key for job in self._queue if job.partition == partition}
         for saga_id, command in self._mailbox(partition).waiting:
             keys.add(AttemptKey(saga_id, command.run, command.step, command.phase, command.attempt))
         return keys
@@ -185,8 +211,17 @@ class Executor:
             mailbox.wake()
 
     async def _attempt(self, job: Job) -> Attempt:
-        """Never raises: whatever the action does is an outcome."""
-        _, run, step, phase, attempt = job.key
+        """Whatever the action does is an outcome."""
+        if job.is_async:
+            return await self._timed(job)
+        # The time of an attempt is its own: it does not begin to run out while the attempt waits for a thread.
+        try:
+            async with self._free_threads:
+                return await self._timed(job)
+        except asyncio.CancelledError:
+            return AttemptLost(*job.key[1:], "never_begun")
+
+    async def _timed(self, job: Job) -> Attempt:
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = asyncio.timeout(job.timeout)
@@ -197,33 +232,28 @@ class Executor:
                 else:
                     result = await loop.run_in_executor(self._threads, job.call)
             duration = _milliseconds(loop.time() - began)
-            return AttemptSucceeded(run, step, phase, attempt, kept(result, CONTEXT_LIMIT), duration)
-        except NotKept as unfit:
-            # The effect was applied all the same, so its step is compensated.
-            error, unknown, retryable = f"result_{unfit}", True, False
+            # Nobody reads what a compensation returns.
+            told_result = None if job.key.phase == "compensation" else kept(result, CONTEXT_LIMIT)
+            return AttemptSucceeded(*job.key[1:], told_result, duration)
         except (Exception, asyncio.CancelledError, SystemExit) as raised:
             if is_cancelled():
-                return AttemptLost(run, step, phase, attempt, "stopped")
-            # Whatever it raised when it was cut off: what it had done by then is not known. Nor does a connection
-            # that broke say what was done at its other end.
-            cut_off = deadline.expired()
-            error = (
-                f"TimeoutError: no answer within {job.timeout:g} s" if cut_off else told(raised, ERROR_LIMIT)
-            )
-            unknown = cut_off or isinstance(raised, OSError | asyncio.CancelledError)
-            retryable = cut_off or not isinstance(raised, PermanentError)
-        duration = _milliseconds(loop.time() - began)
-        return AttemptFailed(
-            run,
-            step,
-            phase,
-            attempt,
-            error,
-            retryable,
-            unknown,
-            duration,
-            random(),
-        )
+                return AttemptLost(*job.key[1:], "stopped")
+            return _failed(job, raised, _milliseconds(loop.time() - began), cut_off=deadline.expired())
+
+
+def _failed(job: Job, raised: BaseException, duration_ms: int, *, cut_off: bool) -> AttemptFailed:
+    """cut_off: the attempt was ended by its time-out, and whatever it raised then says nothing."""
+    retryable, unknown = True, False
+    if cut_off:
+        error, unknown = f"TimeoutError: no answer within {job.timeout:g} s", True
+    elif isinstance(raised, NotKept):
+        # The effect was applied all the same, so its step is compensated.
+        error, retryable, unknown = f"result_{raised}", False, True
+    else:
+        error = told(raised, ERROR_LIMIT)
+        retryable = not isinstance(raised, PermanentError)
+        unknown = isinstance(raised, _UNKNOWN)
+    return AttemptFailed(*job.key[1:], error, retryable, unknown, duration_ms, random())
 
 
 @lru_cache(maxsize=1024)

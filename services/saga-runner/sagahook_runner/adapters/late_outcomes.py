@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 from aiokafka import AIOKafkaProducer
@@ -19,6 +20,7 @@ from sagahook_schemas.topics import SAGA_COMMANDS
 log = get_logger(__name__)
 
 _RETRY_SECONDS = 0.2
+_STOP_SECONDS = 1.0
 
 
 class LateOutcomes:
@@ -66,7 +68,9 @@ class LateOutcomes:
                 self._arrived.clear()
                 self._empty.set()
         finally:
-            await producer.stop()
+            with contextlib.suppress(TimeoutError):
+                # Stopping flushes, which takes for ever while the broker is away.
+                await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
 
     async def flush(self) -> None:
         """Wait until nothing is left to send."""

@@ -25,6 +25,9 @@ SOURCE = "/sagahook/saga-runner"
 OWNER_KEY = b"owner"
 """The owner's own record in `saga.state`. No saga id looks like this."""
 
+_UUID_LENGTH = 36
+_REASON_LIMIT = 1_000
+
 _SPEC = ("ce_specversion", b"1.0")
 _SOURCE = ("ce_source", SOURCE.encode())
 _JSON = ("content-type", b"application/json")
@@ -144,8 +147,10 @@ def read_command(record: ConsumerRecord) -> tuple[str, Contract]:
     headers = dict(record.headers)
     try:
         saga_id, ce_type = headers["ce_sagaid"].decode(), headers["ce_type"].decode()
-    except (KeyError, ValueError) as invalid:
+    except (KeyError, ValueError, AttributeError) as invalid:
         raise Undecodable(f"the headers are no command's: {invalid!r}") from None
+    if len(saga_id) != _UUID_LENGTH:
+        raise Undecodable(f"{saga_id[:100]!r} is no saga id")
     return saga_id, decode_data(ce_type, record.value)
 
 
@@ -217,7 +222,7 @@ def dead_letter(
     """The record as it was, and beside it where it stood and why it was refused."""
     headers = [
         *record.headers,
-        ("dlqreason", reason.encode()),
+        ("dlqreason", reason[:_REASON_LIMIT].encode(errors="replace")),
         ("dlqtopic", record.topic.encode()),
         ("dlqpartition", b"%d" % record.partition),
         ("dlqoffset", b"%d" % record.offset),

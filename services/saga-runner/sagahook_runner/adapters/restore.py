@@ -21,8 +21,11 @@ from sagahook_schemas.topics import SAGA_EVENTS, SAGA_STATE
 
 @dataclass(frozen=True, slots=True)
 class OwnerRecord:
-    """What the last owner left. released: it let go in order, and the outcomes of `in_flight` will come as
-    commands."""
+    """What the last owner left.
+
+    instance: the process it was. released: it let go in order. in_flight: attempts that it, or an owner before
+    it, promised to tell of by commands; they may still run elsewhere.
+    """
 
     epoch: int = 0
     instance: str = ""
@@ -56,6 +59,8 @@ class Restored:
     states: dict[str, SagaState]
     latest: datetime
     """The partition's last event time."""
+    from_log: bool = False
+    """The snapshots were gone: they have to be written anew before the owner's record says that they are there."""
 
 
 async def restore(settings: ServiceSettings, partition: int) -> Restored:
@@ -69,13 +74,16 @@ async def restore(settings: ServiceSettings, partition: int) -> Restored:
         max_partition_fetch_bytes=8 * 1024 * 1024,
         fetch_max_wait_ms=50,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         async for record in _read_all(consumer, TopicPartition(settings.topic(SAGA_STATE), partition)):
             _take_snapshot(restored, record)
         if restored.owner.epoch == 0:
+            # A crash while they were written anew may have left some: the log is folded from nothing.
+            restored.states.clear()
             async for record in _read_all(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition)):
                 _take_event(restored, record)
+            restored.from_log = bool(restored.states)
     finally:
         await consumer.stop()
     return restored
@@ -118,7 +126,7 @@ async def _read_all(consumer: AIOKafkaConsumer, partition: TopicPartition) -> As
     end = (await consumer.end_offsets([partition]))[partition]
     consumer.seek(partition, first)
     while await consumer.position(partition) < end:
-        for records in (await consumer.getmany(partition, timeout_ms=1000)).values():
+        for records in (await consumer.getmany(partition, timeout_ms=20)).values():
             for record in records:
                 yield record
 

@@ -44,20 +44,17 @@ class Shard:
         self._timers: list[tuple[datetime, int, str, Command]] = []
         self._tie_breaker = count()
 
-    def __len__(self) -> int:
-        return len(self._states)
-
     def restore(self, state: SagaState) -> None:
         """Put a saga back as its snapshot, or the fold of its log, tells it."""
         self._states[state.saga_id] = state
         if isinstance(state.current, Waiting):
             self.set_timer(state.current.due_at, state.saga_id, RetryDue(state.run, state.current.attempt))
 
-    def forget(self, saga_id: str) -> None:
-        self._states.pop(saga_id, None)
-
     def state(self, saga_id: str) -> SagaState:
         return self._states.get(saga_id) or SagaState(saga_id)
+
+    def all(self) -> Iterator[SagaState]:
+        return iter(self._states.values())
 
     def live(self) -> Iterator[SagaState]:
         return (state for state in self._states.values() if state.status not in FINAL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -81,7 +82,8 @@ class SagaState:
 
     @classmethod
     def from_json(cls, data: bytes) -> SagaState:
-        fields: dict[str, Any] = loads(data)
+        # A field that a newer version added is passed over, so that a deployment can be taken back.
+        fields: dict[str, Any] = {name: value for name, value in loads(data).items() if name in _FIELDS}
         fields["to_undo"] = tuple(fields["to_undo"])
         current = fields["current"]
         if current is not None:
@@ -90,3 +92,6 @@ class SagaState:
             current[moment] = datetime.fromisoformat(current[moment])
             fields["current"] = timed(**current)
         return cls(**fields)
+
+
+_FIELDS = frozenset(each.name for each in dataclass_fields(SagaState))

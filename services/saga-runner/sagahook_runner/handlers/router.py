@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
@@ -28,7 +28,12 @@ BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
 """Bytes of bodies in one transaction, at most (one body may be larger)."""
 
-INBOX_LIMIT = 2_000
+TRANSACTION_BYTES = 900 * 1024
+"""A transaction is closed when its records reach this size."""
+
+INBOX_RECORDS = 2_000
+INBOX_BYTES = 16 * 1024 * 1024
+"""Webhooks read but not yet routed, beyond which the partition is not read."""
 
 
 class PartitionRouter:
@@ -57,6 +62,7 @@ class PartitionRouter:
         self._clock = clock
         self._source = TopicPartition(settings.topic(WEBHOOKS_RECEIVED), partition)
         self._inbox: deque[ConsumerRecord] = deque()
+        self._inbox_bytes = 0
         self._delivered = 0
         self._may_write = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -64,7 +70,7 @@ class PartitionRouter:
 
     async def take_over(self) -> int:
         await self._writer.start()
-        self._delivered = await self._start_offset()
+        self._delivered, _ = await self._start_offset()
         self._may_write.set()
         return self._delivered
 
@@ -93,12 +99,13 @@ class PartitionRouter:
 
     def deliver(self, records: Sequence[ConsumerRecord]) -> None:
         self._inbox.extend(records)
+        self._inbox_bytes += sum(len(record.value or b"") for record in records)
         self._delivered = records[-1].offset + 1
         self._wake.set()
 
     @property
     def is_full(self) -> bool:
-        return len(self._inbox) >= INBOX_LIMIT
+        return len(self._inbox) >= INBOX_RECORDS or self._inbox_bytes >= INBOX_BYTES
 
     @property
     def next_offset(self) -> int:
@@ -106,30 +113,43 @@ class PartitionRouter:
 
     async def _route(self) -> None:
         """Load, decide, persist; the offsets in the transaction acknowledge."""
-        await self._writer.ready()
         records = self._next_batch()
         stamp = Stamp(self._clock.now())
-        webhooks: list[Webhook] = []
-        out: list[OutRecord] = []
+        decided = deque(await self._decide(records, stamp))
+        while decided:
+            await self._writer.ready()
+            out: list[OutRecord] = []
+            taken = size = 0
+            while decided and size < TRANSACTION_BYTES:
+                routed = decided.popleft()
+                out += routed
+                size += sum(len(record.value or b"") for record in routed)
+                taken += 1
+            offsets = {self._source: self._inbox[taken - 1].offset + 1}
+            await self._writer.commit(out, offsets, self._settings.router_group)
+            for _ in range(taken):
+                self._inbox_bytes -= len(self._inbox.popleft().value or b"")
+
+    async def _decide(self, records: Sequence[ConsumerRecord], stamp: Stamp) -> list[list[OutRecord]]:
+        """What each record leads to, in their order."""
+        encoder = RouteRecords(self._settings, self._partition, self._partitions, stamp)
+        webhooks: dict[int, Webhook] = {}
+        decided: dict[int, list[OutRecord]] = {}
         for record in records:
             try:
-                webhooks.append(Webhook(Envelope.from_headers(record.headers), record.value or b""))
+                webhooks[record.offset] = Webhook(Envelope.from_headers(record.headers), record.value or b"")
             except InvalidEnvelope as refused:
                 log.warning("webhook.refused", offset=record.offset, reason=str(refused))
                 topic = self._settings.topic(WEBHOOKS_RECEIVED.dead_letters)
-                out.append(dead_letter(topic, record, self._partition, str(refused), stamp.milliseconds))
-        outcomes: Counter[str] = Counter()
-        encoder = RouteRecords(self._settings, self._partition, self._partitions, stamp)
-        for route in await self._triggers.evaluate(webhooks):
+                letter = dead_letter(topic, record, self._partition, str(refused), stamp.milliseconds)
+                decided[record.offset] = [letter]
+        routes = await self._triggers.evaluate(list(webhooks.values()))
+        for offset, route in zip(webhooks, routes, strict=True):
             received = route.webhook.envelope
-            out.extend(encoder.start(received, saga_id, request) for saga_id, request in route.starts)
-            out.append(encoder.routed(received, route.routed))
-            outcomes[route.routed.outcome] += 1
-        await self._writer.commit(out, {self._source: records[-1].offset + 1}, self._settings.router_group)
-        for _ in records:
-            self._inbox.popleft()
-        for outcome, count in outcomes.items():
-            metrics.WEBHOOKS_ROUTED.labels(outcome).inc(count)
+            starts = [encoder.start(received, saga_id, request) for saga_id, request in route.starts]
+            decided[offset] = [*starts, encoder.routed(received, route.routed)]
+            metrics.WEBHOOKS_ROUTED.labels(route.routed.outcome).inc()
+        return [decided[record.offset] for record in records]
 
     def _next_batch(self) -> list[ConsumerRecord]:
         size = 0
