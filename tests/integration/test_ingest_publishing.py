@@ -18,6 +18,7 @@ from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import OnceOnly, Webhook
 from sagahook_schemas.definitions import SagaDefinition, TriggerDefinition
 from sagahook_schemas.identity import partition_of
+from sagahook_schemas.topics import WEBHOOKS_RECEIVED
 from tests.ingest_harness import PARTITIONS, Log, deploy, serving, settings_for, write_definition
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -49,8 +50,28 @@ async def publishing(log: Log, *, max_records: int = 10_000) -> AsyncIterator[Gr
         await asyncio.wait({running})
 
 
+async def make_topic(log: Log, **config: str) -> None:
+    """Only `webhooks.received`, which is all that the publisher needs."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=log.bootstrap)
+    await admin.start()
+    try:
+        largest = WEBHOOKS_RECEIVED.config()
+        topic = NewTopic(log.topic, PARTITIONS, 1, topic_configs=largest | config)
+        await admin.create_topics([topic])
+    finally:
+        await admin.close()
+
+
 @pytest_asyncio.fixture
 async def log(kafka_bootstrap: str, topic_prefix: str) -> Log:
+    log = Log(kafka_bootstrap, topic_prefix)
+    await make_topic(log)
+    return log
+
+
+@pytest_asyncio.fixture
+async def deployment(kafka_bootstrap: str, topic_prefix: str) -> Log:
+    """All the topics."""
     await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
     return Log(kafka_bootstrap, topic_prefix)
 
@@ -108,12 +129,7 @@ async def test_after_a_record_that_kafka_refuses_it_goes_on_with_a_new_producer(
     kafka_bootstrap: str, topic_prefix: str
 ) -> None:
     log = Log(kafka_bootstrap, topic_prefix)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    await admin.start()
-    await admin.create_topics(
-        [NewTopic(log.topic, PARTITIONS, 1, topic_configs={"max.message.bytes": "2000"})]
-    )
-    await admin.close()
+    await make_topic(log, **{"max.message.bytes": "2000"})
     settled: list[Published | None] = []
     async with publishing(log) as publisher:
         with pytest.raises(Unavailable):
@@ -145,23 +161,27 @@ async def test_a_tail_finds_what_is_wanted_in_compressed_batches_and_passes_over
     assert sorted(value for value in found if value) == [b"wanted", b"zipped wanted"]
 
 
-async def test_a_source_is_known_as_soon_as_a_saga_is_deployed_for_it_and_gone_with_it(log: Log) -> None:
-    async with serving(settings_for(log.bootstrap, log.prefix)) as ingest:
+async def test_a_source_is_known_as_soon_as_a_saga_is_deployed_for_it_and_gone_with_it(
+    deployment: Log,
+) -> None:
+    async with serving(settings_for(deployment.bootstrap, deployment.prefix)) as ingest:
         assert (await ingest.post("/webhooks/parcels")).status == 404
-        await deploy(log.bootstrap, log.prefix, TriggerDefinition(source="parcels"), name="parcel")
+        await deploy(
+            deployment.bootstrap, deployment.prefix, TriggerDefinition(source="parcels"), name="parcel"
+        )
         async with asyncio.timeout(10):
             while (await ingest.post("/webhooks/parcels")).status != 202:
                 await asyncio.sleep(0.02)
-        await write_definition(log.bootstrap, log.prefix, "parcel@1", None)
+        await write_definition(deployment.bootstrap, deployment.prefix, "parcel@1", None)
         async with asyncio.timeout(10):
             while (await ingest.post("/webhooks/parcels")).status != 404:
                 await asyncio.sleep(0.02)
 
 
-async def test_what_no_reader_understands_in_the_definitions_is_passed_over(log: Log) -> None:
+async def test_what_no_reader_understands_in_the_definitions_is_passed_over(deployment: Log) -> None:
     broken = SagaDefinition.model_construct(name="x", version=1, triggers="none", steps=())  # type: ignore[arg-type]  # broken on purpose
     with pytest.warns(UserWarning, match="serializ"):
-        await write_definition(log.bootstrap, log.prefix, "x@1", broken)
-    await deploy(log.bootstrap, log.prefix, TriggerDefinition(source="parcels"))
-    async with serving(settings_for(log.bootstrap, log.prefix)) as ingest:
+        await write_definition(deployment.bootstrap, deployment.prefix, "x@1", broken)
+    await deploy(deployment.bootstrap, deployment.prefix, TriggerDefinition(source="parcels"))
+    async with serving(settings_for(deployment.bootstrap, deployment.prefix)) as ingest:
         assert (await ingest.post("/webhooks/parcels")).status == 202
