@@ -21,7 +21,7 @@ from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
-from sagahook_notifier.adapters.sender import open_sender
+from sagahook_notifier.adapters.sender import Sender, open_sender
 from sagahook_notifier.adapters.store import Store
 from sagahook_notifier.api import routes
 from sagahook_notifier.handlers.dependency import Dependency
@@ -78,20 +78,7 @@ class Notifier:
                 )
             )
             outbox = Outbox(store=store, announcer=announcer, database=database, kafka=Dependency("Kafka"))
-            dispatcher = Dispatcher(
-                store=store,
-                sender=sender,
-                clock=clock,
-                dice=random.SystemRandom().random,
-                limits=Limits(
-                    lease=timedelta(seconds=settings.notify_lease),
-                    concurrency=settings.notify_concurrency,
-                    per_endpoint=settings.notify_endpoint_concurrency,
-                    drain=timedelta(seconds=settings.notify_drain),
-                ),
-                database=database,
-                on_recorded=outbox.wake,
-            )
+            dispatcher = self._dispatcher(store, sender, outbox)
             intake = Intake(
                 store=store,
                 sources=settings.sources,
@@ -107,6 +94,23 @@ class Notifier:
                     outbox.run(stopping),
                 ):
                     parts.create_task(_ending_all(stopping, part))
+
+    def _dispatcher(self, store: Store, sender: Sender, outbox: Outbox) -> Dispatcher:
+        settings = self._settings
+        return Dispatcher(
+            store=store,
+            sender=sender,
+            clock=self._clock,
+            dice=random.SystemRandom().random,
+            limits=Limits(
+                lease=timedelta(seconds=settings.notify_lease),
+                concurrency=settings.notify_concurrency,
+                per_endpoint=settings.notify_endpoint_concurrency,
+                drain=timedelta(seconds=settings.notify_drain),
+            ),
+            database=self._database,
+            on_recorded=outbox.wake,
+        )
 
     async def _read_log(self, store: Store, intake: Intake, stopping: asyncio.Event) -> None:
         settings = self._settings

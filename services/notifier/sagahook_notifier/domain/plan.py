@@ -135,17 +135,8 @@ def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:
             made.subscriptions.append(subscription)
 
         types = event_types(event, before, view)
-        told = _told(types, envelope, view, known.subscribers)
-        if isinstance(event, sagas.SagaJoined):
-            if asking is not None and view.state in FINAL:
-                # The end that it asks for has come already: this event answers it.
-                told.append(_Told(asking.endpoint_id, _final_type(view), envelope.correlation_id))
-        elif types[0] in FINAL_TYPES:
-            told += [
-                _Told(waiter.endpoint_id, types[0], waiter.correlation_id)
-                for waiter in waiting.get(saga, {}).values()
-                if (waiter.run, waiter.sequence) < (envelope.run, envelope.sequence)
-            ]
+        told = _subscribers_told(types, envelope, view, known.subscribers)
+        told += _callers_told(types, envelope, view, asking, waiting.get(saga, {}).values())
         made.deliveries += [_delivery(each, envelope, event, view) for each in told]
     return made
 
@@ -176,7 +167,7 @@ class _Told:
     payload_format: PayloadFormat = "standard"
 
 
-def _told(
+def _subscribers_told(
     types: tuple[str, ...], envelope: Envelope, view: SagaView, subscribers: Sequence[Subscriber]
 ) -> list[_Told]:
     told = []
@@ -187,6 +178,27 @@ def _told(
                 _Told(subscriber.endpoint_id, name, envelope.correlation_id, subscriber.payload_format)
             )
     return told
+
+
+def _callers_told(
+    types: tuple[str, ...],
+    envelope: Envelope,
+    view: SagaView,
+    asking: NotifyEndpoint | None,
+    waiting: Iterable[Subscription],
+) -> list[_Told]:
+    """Those that named a URL hear of the end: all who wait for it when it comes, and one that asks after it at
+    once, by the event that asks."""
+    if types[0] in FINAL_TYPES:
+        return [
+            _Told(waiter.endpoint_id, types[0], waiter.correlation_id)
+            for waiter in waiting
+            if (waiter.run, waiter.sequence) < (envelope.run, envelope.sequence)
+        ]
+    if asking is not None and view.state in FINAL:
+        end = "task_completed" if view.state == "COMPLETED" else "task_failed"
+        return [_Told(asking.endpoint_id, end, envelope.correlation_id)]
+    return []
 
 
 def _delivery(told: _Told, envelope: Envelope, event: Contract, view: SagaView) -> NewDelivery:
@@ -207,10 +219,6 @@ def _delivery(told: _Told, envelope: Envelope, event: Contract, view: SagaView) 
             correlation_id=told.correlation_id,
         ),
     )
-
-
-def _final_type(view: SagaView) -> str:
-    return "task_completed" if view.state == "COMPLETED" else "task_failed"
 
 
 def _notify_endpoint(event: Contract, sources: Sources) -> NotifyEndpoint | None:
