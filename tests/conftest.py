@@ -4,11 +4,14 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
+from functools import cache
 from urllib.parse import urlsplit
 
 import asyncpg
+import docker
 import pytest
 import pytest_asyncio
+from docker.errors import DockerException
 from hypothesis import settings
 
 from sagahook.embedded.kafka import EmbeddedKafka
@@ -20,12 +23,21 @@ settings.register_profile("sagahook", deadline=None)
 settings.load_profile("sagahook")
 
 
+@cache
+def docker_answers() -> bool:
+    try:
+        docker.from_env(timeout=2).ping()
+    except (DockerException, OSError):
+        return False
+    return True
+
+
 @pytest_asyncio.fixture(scope="session")
 async def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """`SAGAHOOK_TEST_KAFKA`; a container where `SAGAHOOK_TEST_CONTAINERS` is set; else an embedded broker."""
+    """`SAGAHOOK_TEST_KAFKA`; else a container where a Docker daemon answers; else an embedded broker."""
     if given := os.environ.get("SAGAHOOK_TEST_KAFKA"):
         yield given
-    elif os.environ.get("SAGAHOOK_TEST_CONTAINERS"):
+    elif docker_answers():
         from testcontainers.community.kafka import KafkaContainer
 
         container = KafkaContainer("confluentinc/cp-kafka:8.0.0").with_kraft()
@@ -45,10 +57,10 @@ async def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 
 @pytest_asyncio.fixture(scope="session")
 async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """`SAGAHOOK_TEST_POSTGRES`; a container where `SAGAHOOK_TEST_CONTAINERS` is set; else an embedded one."""
+    """`SAGAHOOK_TEST_POSTGRES`; else a container where a Docker daemon answers; else an embedded server."""
     if given := os.environ.get("SAGAHOOK_TEST_POSTGRES"):
         yield given
-    elif os.environ.get("SAGAHOOK_TEST_CONTAINERS"):
+    elif docker_answers():
         from testcontainers.community.postgres import PostgresContainer
 
         container = PostgresContainer("postgres:18", driver=None)
