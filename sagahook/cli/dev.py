@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -61,6 +62,8 @@ def dev(
         return
     from sagahook.embedded.stack import Stack, StackOptions
 
+    # Its client complains of every attempt while a broker starts; what fails in the end is an error of ours.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     options = StackOptions(
         app=module,
         data=data,

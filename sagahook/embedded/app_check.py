@@ -25,7 +25,7 @@ def main() -> int:
     module = sys.modules[Path(name).stem if name.endswith(".py") else name]
     sources = [trigger.source for definition in app.definitions() for trigger in definition.triggers]
     directory = Path(module.__file__ or ".").resolve().parent
-    sys.stdout.write(json.dumps({"directory": str(directory), "source": next(iter(sources), None)}))
+    sys.stdout.write("\n" + json.dumps({"directory": str(directory), "source": next(iter(sources), None)}))
     return 0
 
 

@@ -1,6 +1,7 @@
 """Who runs where: a data directory's lock and description, and the list of this user's running stacks."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -80,10 +81,7 @@ class RunningStack:
 
 def write_description(data: Path, description: dict[str, Any]) -> None:
     """Keeps what `sagahook dev pids` answers. It holds the keys, so only its owner may read it."""
-    new = data / "stack.json.new"
-    new.touch(mode=0o600)
-    new.write_text(json.dumps(description))
-    new.replace(data / "stack.json")
+    write_private(data / "stack.json", description)
 
 
 def remove_description(data: Path) -> None:
@@ -102,12 +100,12 @@ def read_description(data: Path) -> dict[str, Any]:
 
 
 def register(stack: RunningStack) -> None:
-    entry = {"data": str(stack.data), "temporary": stack.temporary}
-    (_directory() / f"{stack.pid}.json").write_text(json.dumps(entry))
+    entry = {"pid": stack.pid, "data": str(stack.data), "temporary": stack.temporary}
+    write_private(_entry(stack.data), entry)
 
 
-def unregister(pid: int) -> None:
-    (_directory() / f"{pid}.json").unlink(missing_ok=True)
+def unregister(data: Path) -> None:
+    _entry(data).unlink(missing_ok=True)
 
 
 def running_stacks() -> list[RunningStack]:
@@ -115,7 +113,7 @@ def running_stacks() -> list[RunningStack]:
     found = []
     for path in sorted(_directory().glob("*.json")):
         entry = json.loads(path.read_text())
-        stack = RunningStack(int(path.stem), Path(entry["data"]), entry["temporary"])
+        stack = RunningStack(entry["pid"], Path(entry["data"]), entry["temporary"])
         if DataLock(stack.data).is_held():
             found.append(stack)
             continue
@@ -139,6 +137,18 @@ def find_stack(data: Path | None, pid: int | None) -> dict[str, Any]:
         listing = "\n".join(f"  --pid {stack.pid}  --data {stack.data}" for stack in stacks)
         raise StackError(f"{len(stacks)} stacks run: say which one you mean.\n{listing}")
     return read_description(stacks[0].data)
+
+
+def write_private(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all, and readable by its owner alone."""
+    new = path.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(content))
+    new.replace(path)
+
+
+def _entry(data: Path) -> Path:
+    return _directory() / f"{hashlib.sha256(str(data).encode()).hexdigest()[:16]}.json"
 
 
 def _directory() -> Path:

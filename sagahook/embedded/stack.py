@@ -9,15 +9,16 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sagahook.embedded import registry
+from sagahook.embedded.app_facts import AppFacts, check_app
 from sagahook.embedded.errors import StackError
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
@@ -27,13 +28,8 @@ from sagahook.embedded.process import Child, Command, last_lines
 from sagahook.embedded.services import MIGRATE, RELOADED_KINDS, ROLES, Deployment, service_specs
 from sagahook.embedded.supervisor import ServiceProcess, ServiceSpec, Supervisor
 
-if TYPE_CHECKING:
-    import aiohttp
-
 USUAL_PORT = 8080
 PARTITIONS = 4
-_READY_SECONDS = 60
-_DEATHS_BEFORE_READY = 3
 
 
 @dataclass(frozen=True)
@@ -51,14 +47,6 @@ class StackOptions:
     prefix: str = "sagahook"
     env: Mapping[str, str] = field(default_factory=dict)
     reload: bool = False
-
-
-@dataclass(frozen=True)
-class AppFacts:
-    """What app_check found out. `source`: one of those that the app's triggers name."""
-
-    directory: Path
-    source: str | None
 
 
 class Stack:
@@ -135,7 +123,7 @@ class Stack:
         self._claim()
         port = _public_port(self.options.port)
         kafka, postgres, self.app = await _together(
-            self._start_kafka(), self._start_postgres(), self._check_app()
+            self._start_kafka(), self._start_postgres(), check_app(self.options.app, self.options.env)
         )
         if self.options.reload:
             self._reloading = asyncio.create_task(self._reload_on_change(self.app.directory))
@@ -165,7 +153,7 @@ class Stack:
         self._lock.release()
         if self._failed:
             return  # the message names a log: the next stack finds our entry, and removes it and what is temporary
-        registry.unregister(os.getpid())
+        registry.unregister(self.data)
         if self.options.data is None:
             shutil.rmtree(self.data, ignore_errors=True)
 
@@ -186,26 +174,13 @@ class Stack:
         await self._run_migrations(postgres.url)
         return postgres
 
-    async def _check_app(self) -> AppFacts:
-        """Raises StackError when the app cannot be run."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sagahook.embedded.app_check", self.options.app),
-            env={**os.environ, **self.options.env},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        facts, complaint = await process.communicate()
-        if process.returncode != 0:
-            raise StackError(f"--app {self.options.app}: {complaint.decode().strip()}")
-        return AppFacts(**json.loads(facts))
-
     async def _reload_on_change(self, directory: Path) -> None:
         """Restarts the processes that hold the app's code when it changes, until it is cancelled."""
         from watchfiles import PythonFilter, awatch
 
         async for _ in awatch(directory, watch_filter=PythonFilter()):
             try:
-                await self._check_app()
+                await check_app(self.options.app, self.options.env)
             except StackError as error:
                 self._say(f"The app has changed, and is not used yet: {error}")
                 continue
@@ -245,27 +220,20 @@ class Stack:
     async def _start_services(self, specs: list[ServiceSpec]) -> None:
         import aiohttp
 
+        from sagahook.embedded.readiness import until_ready
+
         started = time.monotonic()
         for spec in specs:
             process = ServiceProcess(spec, self._log(spec.name))
             await self._supervisor.start(spec.name, spec.kind, process)
         async with aiohttp.ClientSession() as http:
-            await _together(*(self._until_ready(spec, http) for spec in specs))
-        self._say(f"{len(specs)} services are up after {time.monotonic() - started:.1f} s")
-
-    async def _until_ready(self, spec: ServiceSpec, http: "aiohttp.ClientSession") -> None:
-        if spec.ready_url is None:
-            return
-        deadline = time.monotonic() + _READY_SECONDS
-        while (answer := await _get(http, spec.ready_url)) != "200":
-            deaths = self._supervisor.deaths(spec.name)
-            if deaths >= _DEATHS_BEFORE_READY or time.monotonic() > deadline:
-                trouble = f"ended {deaths} times" if deaths else f"is not ready ({spec.ready_url}: {answer})"
-                log = self._log(spec.name)
-                raise StackError(
-                    f"{spec.name} {trouble} while starting. The end of {log}:\n{last_lines(log)}"
+            await _together(
+                *(
+                    until_ready(spec, http, self._log(spec.name), partial(self._supervisor.deaths, spec.name))
+                    for spec in specs
                 )
-            await asyncio.sleep(0.05)
+            )
+        self._say(f"{len(specs)} services are up after {time.monotonic() - started:.1f} s")
 
     def _describe(self) -> None:
         if self._ready:
@@ -304,23 +272,9 @@ def _keys(data: Path) -> dict[str, str]:
     """One API key a role, made once for a data directory."""
     path = data / "keys.json"
     if not path.exists():
-        new = data / "keys.json.new"
-        new.touch(mode=0o600)
-        new.write_text(json.dumps({role: f"{role}-{secrets.token_urlsafe(24)}" for role in ROLES}))
-        new.replace(path)
+        registry.write_private(path, {role: f"{role}-{secrets.token_urlsafe(24)}" for role in ROLES})
     keys: dict[str, str] = json.loads(path.read_text())
     return keys
-
-
-async def _get(http: "aiohttp.ClientSession", url: str) -> str:
-    """The status code, or why there is none."""
-    import aiohttp
-
-    try:
-        async with http.get(url, timeout=aiohttp.ClientTimeout(5)) as response:
-            return str(response.status)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return str(error) or type(error).__name__
 
 
 async def _together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
