@@ -13,6 +13,8 @@ from sagahook.embedded.supervisor import ServiceSpec
 
 READY_SECONDS = 60
 MOST_DEATHS = 3
+WANTED_SECONDS = 10
+NOT_FOUND = 404
 
 
 async def until_ready(
@@ -27,6 +29,20 @@ async def until_ready(
             trouble = f"ended {deaths()} times" if deaths() else f"is not ready ({spec.ready_url}: {answer})"
             raise StackError(f"{spec.name} {trouble} while starting. The end of {log}:\n{last_lines(log)}")
         await asyncio.sleep(0.05)
+
+
+async def until_wanted(api: str, source: str, http: aiohttp.ClientSession) -> None:
+    """Returns when ingest has read that a trigger wants the source; an empty POST, which nothing accepts, tells it.
+
+    A definition takes a moment through Kafka, and a stack that is ready must not answer 404 to what its app wants.
+    Gives up silently: an app whose source is refused for another reason is no failure of the stack.
+    """
+    deadline = time.monotonic() + WANTED_SECONDS
+    while time.monotonic() < deadline:
+        async with http.post(f"{api}/webhooks/{source}") as answer:
+            if answer.status != NOT_FOUND:
+                return
+        await asyncio.sleep(0.02)
 
 
 async def _get(http: aiohttp.ClientSession, url: str) -> str:

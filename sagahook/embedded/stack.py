@@ -220,7 +220,7 @@ class Stack:
     async def _start_services(self, specs: list[ServiceSpec]) -> None:
         import aiohttp
 
-        from sagahook.embedded.readiness import until_ready
+        from sagahook.embedded.readiness import until_ready, until_wanted
 
         started = time.monotonic()
         for spec in specs:
@@ -233,6 +233,10 @@ class Stack:
                     for spec in specs
                 )
             )
+            if self.app.source is not None and any(spec.kind == "api" for spec in specs):
+                await until_wanted(
+                    f"http://127.0.0.1:{self._started().api_port.number}", self.app.source, http
+                )
         self._say(f"{len(specs)} services are up after {time.monotonic() - started:.1f} s")
 
     def _describe(self) -> None:
