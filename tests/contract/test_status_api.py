@@ -248,6 +248,7 @@ async def test_a_suspended_saga_is_not_final_and_says_why(tracker: Tracker, api:
 
 async def test_a_source_may_be_called_status(tracker: Tracker, api: Api, ids: Ids) -> None:
     await tracker.log.write([received(ids.event, ids.cid, source="status")])
+    await tracker.until_caught_up()
     assert (await api.status(ids.cid, source="status"))["status"] == "queued"
 
 
@@ -261,7 +262,8 @@ async def test_a_source_may_be_called_status(tracker: Tracker, api: Api, ids: Id
         "/webhooks/status/%00",
     ],
 )
-async def test_an_unknown_id_is_404_with_the_documented_body(api: Api, path: str) -> None:
+async def test_an_unknown_id_is_404_with_the_documented_body(tracker: Tracker, api: Api, path: str) -> None:
+    await tracker.until_caught_up()
     code, body, _ = await api.get(path, headers={"X-Correlation-ID": "mine"})
     assert code == 404
     assert body.keys() == {"error", "status_code", "path", "correlation_id"}
@@ -270,6 +272,7 @@ async def test_an_unknown_id_is_404_with_the_documented_body(api: Api, path: str
 
 async def test_the_id_of_one_source_is_unknown_under_another(tracker: Tracker, api: Api, ids: Ids) -> None:
     await tracker.log.write([received(ids.event, ids.cid, source="shop")])
+    await tracker.until_caught_up()
     code, _, _ = await api.get(f"/webhooks/elsewhere/status/{ids.cid}")
     assert code == 404
 
