@@ -12,6 +12,8 @@ from sagahook.runtime.settings import LogLevel
 
 Logger = structlog.stdlib.BoundLogger
 
+_REMEMBERED = 1_000
+
 
 def configure_logging(service: str, level: LogLevel, instance: str = "") -> None:
     """Send this process's logs, and those of the libraries it uses, to stderr as JSON."""
@@ -38,6 +40,7 @@ def configure_logging(service: str, level: LogLevel, instance: str = "") -> None
             ],
         )
     )
+    handler.addFilter(OnceInAWhile("aiokafka"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -66,6 +69,28 @@ class _Seldom(logging.Filter):
         if record.created - self._said.get(template, 0.0) < self._seconds:
             return False
         self._said[template] = record.created
+        return True
+
+
+class OnceInAWhile(logging.Filter):
+    """Of one library's messages each at most once in `seconds`: aiokafka tells every try to reach a broker that
+    is away, forty a second. Messages are the same when they differ only in what is filled in."""
+
+    def __init__(self, library: str, seconds: float = 30.0) -> None:
+        super().__init__()
+        self._library = library
+        self._seconds = seconds
+        self._told: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] != self._library:
+            return True
+        key = (record.name, str(record.msg))
+        if record.created - self._told.get(key, 0.0) < self._seconds:
+            return False
+        if len(self._told) >= _REMEMBERED:  # messages that were put together before they came here
+            self._told.clear()
+        self._told[key] = record.created
         return True
 
 
