@@ -200,13 +200,22 @@ class BatchConsumer:
         offsets = dict(await self._load_offsets(partitions))
         unread = [partition for partition in partitions if partition not in offsets]
         if unread:
-            offsets.update(await consumer.beginning_offsets(unread))
+            await self._begin(await consumer.beginning_offsets(unread), offsets)
         if not self._assigned or consumer.assignment() != partitions:
             return  # a rebalance came in between
         for partition, offset in offsets.items():
             consumer.seek(partition, offset)
         consumer.resume(*partitions)
         self._next = offsets
+
+    async def _begin(
+        self, beginnings: Mapping[TopicPartition, int], offsets: dict[TopicPartition, int]
+    ) -> None:
+        """Where the beginning of a log is gone, what is stored must say so at once: nothing may ever follow."""
+        gone = {partition: Batch(first, first, ()) for partition, first in beginnings.items() if first}
+        if gone:
+            await self._handle(gone)
+        offsets.update(beginnings)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
         try:

@@ -202,6 +202,17 @@ async def test_a_member_that_joins_takes_over_partitions_and_nothing_is_lost_or_
     assert sorted(int(value or b"") for value in table.values) == list(range(written))
 
 
+async def test_a_log_that_is_empty_because_its_records_expired_counts_as_read(log: Log) -> None:
+    table = Table()
+    partition = TopicPartition(log.topic, 0)
+    await log.write(b"a", b"b")
+    await log.admin.delete_records({partition: RecordsToDelete(before_offset=2)})
+    async with running(log.consumer(table)):
+        await until(lambda: table.offsets == {partition: 2})
+        await log.write(b"c")
+        await until(lambda: table.values == [b"c"])
+
+
 async def test_offsets_that_kafka_no_longer_holds_stop_it_with_what_to_do(log: Log) -> None:
     table = Table(offsets={TopicPartition(log.topic, 0): 1})
     await log.write(b"a", b"b", b"c")
