@@ -17,6 +17,7 @@ from random import random
 from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
+from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import TransactionalWriter
@@ -35,10 +36,6 @@ from sagahook_schemas.steps import StepRetryScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS
 
 log = get_logger(__name__)
-
-INBOX_RECORDS = 2_000
-INBOX_BYTES = 16 * 1024 * 1024
-"""Commands read but not yet decided, beyond which the partition is not read."""
 
 _OUTCOME_GRACE = timedelta(seconds=10)
 """How long beyond its time-out an attempt that another process promised to tell of is waited for."""
@@ -76,9 +73,7 @@ class PartitionOwner:
         self._place = Place(partition, partitions, settings, app, self._shard)
         self._epoch = 0
         self._latest = datetime.fromtimestamp(0, UTC)
-        self._inbox: deque[ConsumerRecord] = deque()
-        self._inbox_bytes = 0
-        self._delivered = 0
+        self._inbox = Inbox()
         self._promised: frozenset[AttemptKey] = frozenset()
         self._collected: list[Outcome] = []
         self._announced = False
@@ -103,7 +98,7 @@ class PartitionOwner:
         for state in restored.states.values():
             self._shard.restore(state)
         self._promised = restored.owner.in_flight
-        self._delivered = offset
+        self._inbox.next_offset = offset
         self._executor.attach(self._partition, self._wake.set)
         if restored.from_log:
             await self._write_snapshots(restored.states.values())
@@ -148,18 +143,15 @@ class PartitionOwner:
 
     def deliver(self, records: Sequence[ConsumerRecord]) -> None:
         self._inbox.extend(records)
-        self._inbox_bytes += sum(len(record.value or b"") for record in records)
-        self._delivered = records[-1].offset + 1
         self._wake.set()
 
     @property
     def is_full(self) -> bool:
-        full = len(self._inbox) >= INBOX_RECORDS or self._inbox_bytes >= INBOX_BYTES
-        return full or self._executor.is_full
+        return self._inbox.is_full or self._executor.is_full
 
     @property
     def next_offset(self) -> int:
-        return self._delivered
+        return self._inbox.next_offset
 
     # -- taking over ----------------------------------------------------------------------------------------
 
@@ -261,9 +253,7 @@ class PartitionOwner:
         while transaction.is_open and (due := self._shard.pop_due(self._latest)) is not None:
             transaction.apply(*due)
         while transaction.is_open and self._inbox:
-            record = self._inbox.popleft()
-            self._inbox_bytes -= len(record.value or b"")
-            transaction.take(record)
+            transaction.take(self._inbox.popleft())
         await self._write(transaction)
         self._collected.clear()
 

@@ -10,6 +10,7 @@ from itertools import islice
 from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
+from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
@@ -30,10 +31,6 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 TRANSACTION_BYTES = 900 * 1024
 """A transaction is closed when its records reach this size."""
-
-INBOX_RECORDS = 2_000
-INBOX_BYTES = 16 * 1024 * 1024
-"""Webhooks read but not yet routed, beyond which the partition is not read."""
 
 
 class PartitionRouter:
@@ -61,18 +58,16 @@ class PartitionRouter:
         self._start_offset = start_offset
         self._clock = clock
         self._source = TopicPartition(settings.topic(WEBHOOKS_RECEIVED), partition)
-        self._inbox: deque[ConsumerRecord] = deque()
-        self._inbox_bytes = 0
-        self._delivered = 0
+        self._inbox = Inbox()
         self._may_write = asyncio.Event()
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
 
     async def take_over(self) -> int:
         await self._writer.start()
-        self._delivered, _ = await self._start_offset()
+        self._inbox.next_offset, _ = await self._start_offset()
         self._may_write.set()
-        return self._delivered
+        return self._inbox.next_offset
 
     async def run(self) -> None:
         while True:
@@ -99,36 +94,35 @@ class PartitionRouter:
 
     def deliver(self, records: Sequence[ConsumerRecord]) -> None:
         self._inbox.extend(records)
-        self._inbox_bytes += sum(len(record.value or b"") for record in records)
-        self._delivered = records[-1].offset + 1
         self._wake.set()
 
     @property
     def is_full(self) -> bool:
-        return len(self._inbox) >= INBOX_RECORDS or self._inbox_bytes >= INBOX_BYTES
+        return self._inbox.is_full
 
     @property
     def next_offset(self) -> int:
-        return self._delivered
+        return self._inbox.next_offset
 
     async def _route(self) -> None:
         """Load, decide, persist; the offsets in the transaction acknowledge."""
         records = self._next_batch()
         stamp = Stamp(self._clock.now())
-        decided = deque(await self._decide(records, stamp))
+        decided = deque(zip(records, await self._decide(records, stamp), strict=True))
         while decided:
             await self._writer.ready()
             out: list[OutRecord] = []
-            taken = size = 0
+            taken: list[ConsumerRecord] = []
+            size = 0
             while decided and size < TRANSACTION_BYTES:
-                routed = decided.popleft()
+                record, routed = decided.popleft()
+                taken.append(record)
                 out += routed
-                size += sum(len(record.value or b"") for record in routed)
-                taken += 1
-            offsets = {self._source: self._inbox[taken - 1].offset + 1}
+                size += sum(len(each.value or b"") for each in routed)
+            offsets = {self._source: taken[-1].offset + 1}
             await self._writer.commit(out, offsets, self._settings.router_group)
-            for _ in range(taken):
-                self._inbox_bytes -= len(self._inbox.popleft().value or b"")
+            for _ in taken:
+                self._inbox.popleft()
 
     async def _decide(self, records: Sequence[ConsumerRecord], stamp: Stamp) -> list[list[OutRecord]]:
         """What each record leads to, in their order."""
