@@ -241,13 +241,18 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         # A cancellation may be swallowed on its way through aiokafka: a slot that was ended is in the table no more.
         while self._slots.get(slot.partition) is slot:
             try:
+                began = asyncio.get_running_loop().time()
                 await self._confirm_assignment(slot)
                 slot.worker = self._host.worker(slot.partition.partition, self._start_offset(slot.partition))
                 offset = await slot.worker.take_over()
                 self._open(slot, offset)
                 attempt = 0
                 log.info(
-                    "partition.owned", group=self._group, partition=slot.partition.partition, offset=offset
+                    "partition.owned",
+                    group=self._group,
+                    partition=slot.partition.partition,
+                    offset=offset,
+                    seconds=round(asyncio.get_running_loop().time() - began, 3),
                 )
                 await slot.worker.run()
             except (OwnershipLost, KafkaError, OSError, TimeoutError) as lost:
