@@ -76,7 +76,9 @@ class BatchConsumer:
     the database refuses (`OffsetsMoved`) means to read on from the stored offsets.
 
     on_tick: called at every turn of the loop, at least every few seconds. max_records: the most that one call
-    of `handle` gets. session_timeout: seconds after which a dead member's partitions go to another.
+    of `handle` gets. gap: seconds between two calls of it; what comes meanwhile shares the next one. It is there
+    because each call costs a transaction of the database and each fetch one of the broker's turns, whatever they
+    carry. session_timeout: seconds after which a dead member's partitions go to another.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class BatchConsumer:
         handle: Handle,
         on_tick: Callable[[], None] = lambda: None,
         max_records: int = 5_000,
+        gap: float = 0.0,
         session_timeout: float = 6.0,
     ) -> None:
         self._bootstrap = bootstrap
@@ -98,6 +101,7 @@ class BatchConsumer:
         self._handle = handle
         self._on_tick = on_tick
         self._max_records = max_records
+        self._gap = gap
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = False
@@ -193,6 +197,7 @@ class BatchConsumer:
         if batches:
             await self._handle(batches)
             offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
+            await asyncio.sleep(self._gap)
 
     async def _resume(self, consumer: AIOKafkaConsumer) -> None:
         """Read on from where the last transaction ended."""

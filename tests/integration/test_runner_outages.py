@@ -19,7 +19,9 @@ async def test_a_runner_outlives_its_broker(tmp_path: Path) -> None:
         runner = await runners.start_runner()
         await runners.publish({"id": number} for number in range(20))
         await runners.wait_for_effects(10)
-        await kafka.stop(grace=0)
+        # In order: a lone broker that is killed between its answer to a commit and the markers of that commit
+        # forgets to write them when it is back (docs/decisions/0004), and no client can make up for that.
+        await kafka.stop()
         await asyncio.sleep(4)  # the attempts end while nobody can be told, and the session passes
         await kafka.start()
         events = await runners.read_until_final(20)

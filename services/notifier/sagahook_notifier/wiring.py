@@ -34,6 +34,9 @@ from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
 _CHECK_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 
+INTAKE_GAP = 0.01
+"""Seconds. A webhook out may come 10 ms later; the broker and the database have a quarter of the work."""
+
 
 class Notifier:
     """Intake, dispatch and outbox as one object: `run` until told to stop, `app` for probes and metrics."""
@@ -129,6 +132,7 @@ class Notifier:
             load_offsets=store.load_offsets,
             handle=intake.handle,
             on_tick=tick,
+            gap=INTAKE_GAP,
             session_timeout=settings.session_timeout,
         )
         self.health.add("intake", consumer.check)

@@ -32,6 +32,9 @@ from sagahook_tracker.settings import TrackerSettings
 MAX_RECORDS = 2_000
 """Of one transaction: what is projected while it runs is not visible yet."""
 
+PROJECTION_GAP = 0.004
+"""Seconds. About what one batch takes: a status is seldom later for it, and half of the batches are saved."""
+
 
 class Projector:
     """`run` until told to stop; `app` is its HTTP face."""
@@ -66,6 +69,7 @@ class Projector:
             handle=handle,
             on_tick=tick,
             max_records=MAX_RECORDS,
+            gap=PROJECTION_GAP,
             session_timeout=settings.session_timeout,
         )
         self.health.add("projection", consumer.check)
