@@ -46,6 +46,15 @@ async def sagahook(*arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, ["topics", *arguments])
 
 
+async def make(admin: AIOKafkaAdminClient, prefix: str, topics: list[NewTopic]) -> None:
+    """Kafka answers before everybody can see what it made."""
+    await admin.create_topics(topics)
+    wanted = {topic.name: topic.num_partitions for topic in topics}
+    async with asyncio.timeout(30):
+        while await partitions(admin, prefix) != wanted:
+            await asyncio.sleep(0.05)
+
+
 async def test_topics_are_made_once_and_saying_it_again_changes_nothing(
     kafka_bootstrap: str, topic_prefix: str, admin: AIOKafkaAdminClient
 ) -> None:
@@ -78,7 +87,7 @@ async def test_another_partition_count_is_refused_and_makes_nothing(
     kafka_bootstrap: str, topic_prefix: str, admin: AIOKafkaAdminClient
 ) -> None:
     events = SAGA_EVENTS.name(topic_prefix)
-    await admin.create_topics([NewTopic(events, 2, 1)])
+    await make(admin, topic_prefix, [NewTopic(events, 2, 1)])
 
     with pytest.raises(TopicsMismatch, match=f"{events} has 2 partitions, not 5: keep 2"):
         await ensure_topics(kafka_bootstrap, topic_prefix, 5)
@@ -90,9 +99,8 @@ async def test_topics_that_do_not_agree_are_refused(
     kafka_bootstrap: str, topic_prefix: str, admin: AIOKafkaAdminClient
 ) -> None:
     state = SAGA_STATE.name(topic_prefix)
-    await admin.create_topics(
-        [NewTopic(topic.name(topic_prefix), 1 + (topic is SAGA_STATE), 1) for topic in ALL_TOPICS]
-    )
+    topics = [NewTopic(topic.name(topic_prefix), 1 + (topic is SAGA_STATE), 1) for topic in ALL_TOPICS]
+    await make(admin, topic_prefix, topics)
 
     with pytest.raises(TopicsMismatch, match=f"must all have the same number of partitions .*{state}: 2"):
         await partition_count(kafka_bootstrap, topic_prefix)
