@@ -20,8 +20,10 @@ import aiohttp
 
 from sagahook.saga.errors import PermanentError, UnknownOutcomeError
 from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptLost, AttemptSucceeded
+from sagahook_runner.domain.state import Running
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import Phase
+from sagahook_schemas.sagas import AttemptInFlight
 from sagahook_schemas.topics import CONTEXT_LIMIT
 from sagahook_schemas.values import NotKept, kept, told
 
@@ -49,6 +51,10 @@ class AttemptKey(NamedTuple):
     step: str
     phase: Phase
     attempt: int
+
+    @classmethod
+    def of(cls, saga_id: str, run: int, at: Running | Attempt | AttemptInFlight) -> AttemptKey:
+        return cls(saga_id, run, at.step, at.phase, at.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ class Executor:
         """Every attempt of the partition that began here and whose outcome was not collected yet."""
         keys = {key for key, (where, _) in self._running.items() if where == partition}
         for saga_id, command in self._mailbox(partition).waiting:
-            keys.add(AttemptKey(saga_id, command.run, command.step, command.phase, command.attempt))
+            keys.add(AttemptKey.of(saga_id, command.run, command))
         return keys
 
     @property

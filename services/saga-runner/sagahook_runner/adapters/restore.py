@@ -103,14 +103,12 @@ def _take_event(restored: Restored, record: ConsumerRecord) -> None:
     restored.latest = max(restored.latest, _time(record))
     envelope, event = decode(record.headers, record.value)
     match event:
-        case OwnerAcquired():
-            restored.owner = OwnerRecord(event.epoch, event.instance, released=False)
-        case OwnerReleased():
-            in_flight = frozenset(
-                AttemptKey(key.saga_id, key.run, key.step, key.phase, key.attempt) for key in event.in_flight
-            )
+        case OwnerAcquired() | OwnerReleased():
             restored.owner = OwnerRecord(
-                event.epoch, restored.owner.instance, released=True, in_flight=in_flight
+                event.epoch,
+                event.instance if isinstance(event, OwnerAcquired) else restored.owner.instance,
+                released=isinstance(event, OwnerReleased),
+                in_flight=frozenset(AttemptKey.of(each.saga_id, each.run, each) for each in event.in_flight),
             )
         case _:
             state = restored.states.get(envelope.saga_id)

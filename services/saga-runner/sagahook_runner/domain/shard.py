@@ -53,9 +53,6 @@ class Shard:
     def state(self, saga_id: str) -> SagaState:
         return self._states.get(saga_id) or SagaState(saga_id)
 
-    def all(self) -> Iterator[SagaState]:
-        return iter(self._states.values())
-
     def live(self) -> Iterator[SagaState]:
         return (state for state in self._states.values() if state.status not in FINAL)
 

@@ -191,8 +191,7 @@ class PartitionOwner:
     def _still_promised(self) -> frozenset[AttemptKey]:
         """Of the attempts that other processes promised to tell of, those that are waited for."""
         self._promised &= {
-            AttemptKey(state.saga_id, state.run, running.step, running.phase, running.attempt)
-            for state, running in self._shard.running()
+            AttemptKey.of(state.saga_id, state.run, running) for state, running in self._shard.running()
         }
         return self._promised
 
@@ -202,7 +201,7 @@ class PartitionOwner:
         here = self._executor.in_flight(self._partition)
         verdicts: deque[tuple[str, Command]] = deque()
         for state, running in self._shard.running():
-            key = AttemptKey(state.saga_id, state.run, running.step, running.phase, running.attempt)
+            key = AttemptKey.of(state.saga_id, state.run, running)
             if key in here:
                 continue
             if key in self._promised:

@@ -169,7 +169,7 @@ def _job(place: Place, saga_id: str) -> Job:
         function = saga.compensation(running.step)
         call = partial(function, context, results.get(running.step))
     return Job(
-        key=AttemptKey(saga_id, state.run, running.step, running.phase, running.attempt),
+        key=AttemptKey.of(saga_id, state.run, running),
         partition=place.partition,
         call=call,
         is_async=is_async(function),
