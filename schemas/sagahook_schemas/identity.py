@@ -10,11 +10,13 @@ from functools import lru_cache
 from typing import Literal
 from uuid import UUID, uuid5
 
-Phase = Literal["action", "compensation"]
+Phase = Literal["action", "compensation", "prepare"]
+"""prepare: the author's code that says, before the action, whether and with what it is to be done. It has no effects."""
 
 # Fixed for ever: changing a namespace would give every saga and delivery a new identity.
 _SAGAS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e001")
 _DELIVERIES = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e002")
+_CHILDREN = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e004")
 _NOTIFY_ENDPOINTS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e003")
 
 NOTIFY_ENDPOINT_PREFIX = "notify-"
@@ -30,6 +32,17 @@ def saga_id(source: str, saga_name: str, idempotency_value: str) -> str:
     the value, which is a sender's, may: it comes last.
     """
     return str(uuid5(_SAGAS, f"{source}\x1f{saga_name}\x1f{idempotency_value}"))
+
+
+def child_id(parent_id: str, run: int, step: str) -> str:
+    """The saga that a step of another one runs: found again by whoever asks for it twice."""
+    return str(uuid5(_CHILDREN, f"{parent_id}\x1f{run}\x1f{step}"))
+
+
+def limit_key(saga_name: str, value: str | None) -> str:
+    """What sagas share that count against one limit: their name, and the value at the trigger's concurrency key.
+    It lives in the partition that `partition_of` gives for it, as sagas do, and is never taken for a saga id."""
+    return f"limit/{saga_name}" if value is None else f"limit/{saga_name}/{value}"
 
 
 def idempotency_key(saga_id: str, run: int, step: str, phase: Phase) -> str:
