@@ -150,8 +150,8 @@ def seconds(duration: Any) -> Any:
 def is_async(function: object) -> bool:
     """Whether calling it gives a coroutine: an `async def`, a partial of one, an object whose `__call__` is
     one."""
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa:
-    B004
+    call = getattr(function, "__call__", None)  # noqa: B004  # its kind is asked, not whether there is one
+    return iscoroutinefunction(function) or iscoroutinefunction(call)
 
 
 def plain(answer: object) -> Any:
