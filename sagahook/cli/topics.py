@@ -2,14 +2,29 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from sagahook_schemas.topics import ALL_TOPICS, DEFAULT_PARTITIONS, DEFAULT_PREFIX, FOREVER, Topic
+from sagahook_schemas.topics import (
+    ALL_TOPICS,
+    DEAD_LETTER_TOPICS,
+    DEFAULT_PARTITIONS,
+    DEFAULT_PREFIX,
+    FOREVER,
+    TOPICS,
+    Topic,
+    steps_topic,
+)
 
 app = typer.Typer(help="The Kafka topics of a deployment.", no_args_is_help=True)
+
+_STEPS = replace(
+    steps_topic("x"), base="saga.steps.<participant>", holds="steps that a participant is asked to do"
+)
+_OF_A_PARTICIPANT = (_STEPS, _STEPS.dead_letters)
 
 Prefix = Annotated[
     str,
@@ -71,7 +86,7 @@ def reference() -> str:
             ", ".join(topic.writers),
             ", ".join(topic.readers),
         )
-        for topic in ALL_TOPICS
+        for topic in (*TOPICS, *_OF_A_PARTICIPANT, *DEAD_LETTER_TOPICS)
     ]
     return f"""\
 # Topics
@@ -81,8 +96,9 @@ def reference() -> str:
 A topic's full name is `<prefix>.<name>`; the prefix is `{DEFAULT_PREFIX}` unless `SAGAHOOK_TOPIC_PREFIX` says
 otherwise. All topics of a deployment have the same number of partitions ({DEFAULT_PARTITIONS} by default), which
 is fixed when they are made: whatever belongs to a key lives in partition `crc32(key) mod partitions` of each of
-them. `sagahook topics create` makes them. Services make none: they wait for missing ones, and refuse to start
-where the numbers of partitions differ.
+them. `sagahook topics create` makes them. Services wait for missing ones, and refuse to start where the numbers
+of partitions differ; they make none but `saga.steps.<participant>`, which [participants](participants.md) read: the
+runner makes it when a saga that names the participant is deployed.
 
 {_table(("name", "key", "holds", "kept", "largest record", "written by", "read by"), rows)}
 Records are CloudEvents 1.0 in Kafka's binary mode: the headers are described by

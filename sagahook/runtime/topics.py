@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -28,18 +28,23 @@ class TopicsMissing(TopicsMismatch):
 
 
 async def ensure_topics(
-    bootstrap: str, prefix: str, partitions: int, *, replication_factor: int | None = None
+    bootstrap: str,
+    prefix: str,
+    partitions: int,
+    *,
+    replication_factor: int | None = None,
+    topics: Sequence[Topic] = ALL_TOPICS,
 ) -> tuple[str, ...]:
-    """Make the topics that are missing, and return their names. `replication_factor` None: 3, or as many as
-    there are brokers.
+    """Make those of the topics that are missing, and return their names. `replication_factor` None: 3, or as many
+    as there are brokers.
 
     Raises TopicsMismatch, and makes nothing, where a topic exists with another number of partitions: which
     saga lives where depends on that number.
     """
     async with _admin(bootstrap) as admin:
-        there = await _described(admin, prefix)
+        there = await _described(admin, prefix, topics)
         _check_partitions(there, prefix, partitions)
-        missing = [topic for topic in ALL_TOPICS if topic.name(prefix) not in there]
+        missing = [topic for topic in topics if topic.name(prefix) not in there]
         if missing:
             copies = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
             response = await admin.create_topics(
@@ -55,7 +60,7 @@ async def ensure_topics(
                     raise TopicsMismatch(
                         f"Kafka refused to make the topic {name}: {error.__name__} {' '.join(map(str, message))}"
                     )
-        _check_partitions(await _await_visible(admin, prefix), prefix, partitions)
+        _check_partitions(await _await_visible(admin, prefix, topics), prefix, partitions)
     return tuple(topic.name(prefix) for topic in missing)
 
 
@@ -65,7 +70,7 @@ async def partition_count(bootstrap: str, prefix: str) -> int:
     Raises TopicsMismatch where topics are missing or do not agree.
     """
     async with _admin(bootstrap) as admin:
-        there = await _described(admin, prefix)
+        there = await _described(admin, prefix, ALL_TOPICS)
     missing = [name for topic in ALL_TOPICS if (name := topic.name(prefix)) not in there]
     if missing:
         raise TopicsMissing(
@@ -103,10 +108,12 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _described(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, Mapping[str, Any]]:
-    """Our topics that exist, by name. It asks for all topics, because to ask for one by name makes it on a
-    broker with auto-creation."""
-    names = {topic.name(prefix) for topic in ALL_TOPICS}
+async def _described(
+    admin: AIOKafkaAdminClient, prefix: str, topics: Sequence[Topic]
+) -> dict[str, Mapping[str, Any]]:
+    """Those that exist, by name. It asks for all topics, because to ask for one by name makes it on a broker with
+    auto-creation."""
+    names = {topic.name(prefix) for topic in topics}
     return {
         topic["topic"]: topic
         for topic in await admin.describe_topics()
@@ -129,12 +136,14 @@ def _config(topic: Topic, copies: int) -> dict[str, str]:
     return topic.config() | {"min.insync.replicas": "2" if copies >= 3 else "1"}
 
 
-async def _await_visible(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, Mapping[str, Any]]:
+async def _await_visible(
+    admin: AIOKafkaAdminClient, prefix: str, topics: Sequence[Topic]
+) -> dict[str, Mapping[str, Any]]:
     """A topic that was just made is not in every broker's metadata at once."""
     async with asyncio.timeout(VISIBLE_SECONDS):
         while True:
-            there = await _described(admin, prefix)
-            if len(there) == len(ALL_TOPICS) and all(
+            there = await _described(admin, prefix, topics)
+            if len(there) == len(topics) and all(
                 partition["leader"] >= 0 for topic in there.values() for partition in topic["partitions"]
             ):
                 return there

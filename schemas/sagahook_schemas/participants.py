@@ -46,7 +46,8 @@ class ParticipantReplied(Contract):
     refused, because it could mean either.
 
     saga_id: may be left out where the header `ce_sagaid` has it. retryable: whether a further attempt can succeed.
-    unknown: the effect may have been applied all the same. retry_after: seconds that the next attempt has to wait at least.
+    unknown: the effect may have been applied all the same. retry_after: seconds that the next attempt has to wait at
+    least.
     """
 
     ce_type: ClassVar[str] = "sagahook.participant.replied.v1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -120,6 +121,14 @@ SAGA_STATE = Topic(
     compacted=True,
     max_bytes=8 * 1024 * 1024,
 )
+SAGA_REPLIES = Topic(
+    "saga.replies",
+    key="any",
+    writers=("participants",),
+    readers=("saga-runner",),
+    holds="what participants answer, on any partition; the runner forwards it to saga.commands",
+    retention=timedelta(days=7),
+)
 NOTIFICATIONS = Topic(
     "notifications",
     key="delivery id",
@@ -136,6 +145,7 @@ TOPICS: tuple[Topic, ...] = (
     SAGA_COMMANDS,
     SAGA_EVENTS,
     SAGA_STATE,
+    SAGA_REPLIES,
     NOTIFICATIONS,
 )
 DEAD_LETTER_TOPICS: tuple[Topic, ...] = tuple(
@@ -145,3 +155,28 @@ DEAD_LETTER_TOPICS: tuple[Topic, ...] = tuple(
     if topic is not SAGA_STATE
 )
 ALL_TOPICS: tuple[Topic, ...] = TOPICS + DEAD_LETTER_TOPICS
+
+_PARTICIPANT = re.compile(r"[a-z][a-z0-9-]{0,63}\Z")
+
+
+def is_participant(name: str) -> bool:
+    """Whether it can stand in a topic's name: lower-case letters, digits and -, at most 64, a letter first."""
+    return _PARTICIPANT.match(name) is not None
+
+
+def steps_topic(participant: str) -> Topic:
+    """What one participant is asked to do. It is no part of ALL_TOPICS: the runner makes it, with its dead-letter
+    topic, when a definition that names the participant is deployed. Raises ValueError."""
+    if not is_participant(participant):
+        raise ValueError(
+            f"the participant's name {participant!r} must be lower-case letters, digits and -, begin with a letter "
+            "and have at most 64 characters"
+        )
+    return Topic(
+        f"saga.steps.{participant}",
+        key="saga_id",
+        writers=("saga-runner",),
+        readers=("participants",),
+        holds=f"steps that {participant} is asked to do or undo",
+        retention=timedelta(days=7),
+    )

@@ -1,10 +1,11 @@
-"""Publishes what is deployed to `saga.definitions`, so that ingest knows the sources and tracker the steps."""
+"""Publishes what is deployed to `saga.definitions`, so that ingest knows the sources and tracker the steps; and makes
+the topics of the participants that it names."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -12,11 +13,12 @@ from aiokafka.errors import KafkaError
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
+from sagahook.runtime.topics import VISIBLE_SECONDS, ensure_topics
 from sagahook_runner.adapters.records import SOURCE
 from sagahook_schemas.definitions import SagaDefinition
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
-from sagahook_schemas.topics import SAGA_DEFINITIONS
+from sagahook_schemas.topics import SAGA_DEFINITIONS, steps_topic
 
 log = get_logger(__name__)
 
@@ -30,13 +32,40 @@ async def publish_definitions(
 
     Tries until Kafka is there, or `stopping`.
     """
+    await _until_done(lambda: _publish(settings, definitions, clock), _PATIENCE_SECONDS, stopping)
+
+
+async def ensure_participant_topics(
+    settings: ServiceSettings,
+    definitions: Iterable[SagaDefinition],
+    partitions: int,
+    stopping: asyncio.Event,
+) -> None:
+    """Make `saga.steps.<participant>` and its dead-letter topic for every participant that a definition names, before
+    anything of it can run.
+
+    Tries until Kafka is there, or `stopping`. Raises TopicsMismatch where one exists with another number of
+    partitions, or may not be made.
+    """
+    named = sorted({step.participant for each in definitions for step in each.steps if step.participant})
+    topics = [topic for name in named for topic in (steps_topic(name), steps_topic(name).dead_letters)]
+    if topics:
+        prefix = settings.topic_prefix
+        await _until_done(
+            lambda: ensure_topics(settings.kafka, prefix, partitions, topics=topics),
+            VISIBLE_SECONDS + _PATIENCE_SECONDS,
+            stopping,
+        )
+
+
+async def _until_done(act: Callable[[], Awaitable[object]], patience: float, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await _publish(settings, definitions, clock)
+            async with asyncio.timeout(patience):
+                await act()
                 return
         except (KafkaError, OSError, TimeoutError) as away:
-            log.warning("definitions.waiting", error=repr(away))
+            log.warning("deploy.waiting", error=repr(away))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), 1.0)
 

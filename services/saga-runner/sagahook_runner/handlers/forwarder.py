@@ -1,0 +1,118 @@
+"""What the workers have in common that carry records from one partition to others and keep nothing in between."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from sagahook.runtime.inbox import Inbox
+from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.transactions import OutRecord, TransactionalWriter
+
+BATCH = 500
+"""Records in one transaction, at most."""
+
+BATCH_BYTES = 4 * 1024 * 1024
+"""Bytes that are read for one transaction, at most (one record may be larger)."""
+
+TRANSACTION_BYTES = 900 * 1024
+"""A transaction is closed when its records reach this size."""
+
+
+class PartitionForwarder(ABC):
+    """See `sagahook.runtime.partitions.PartitionWorker` for when each method is called.
+
+    What the records lead to is written in the same transaction as their offsets, so that letting go is no more than
+    ending the current one. source: the partition that is read; group: whose offsets.
+    """
+
+    def __init__(
+        self, source: TopicPartition, group: str, *, writer: TransactionalWriter, start_offset: StartOffset
+    ) -> None:
+        self._source = source
+        self._group = group
+        self._writer = writer
+        self._start_offset = start_offset
+        self._inbox = Inbox()
+        self._may_write = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._wake = asyncio.Event()
+
+    @abstractmethod
+    async def decide(self, records: Sequence[ConsumerRecord]) -> Sequence[list[OutRecord]]:
+        """What each record leads to, in their order."""
+        ...
+
+    async def take_over(self) -> int:
+        await self._writer.start()
+        self._inbox.next_offset, _ = await self._start_offset()
+        self._may_write.set()
+        return self._inbox.next_offset
+
+    async def run(self) -> None:
+        while True:
+            await self._may_write.wait()
+            if not self._inbox:
+                self._wake.clear()
+                await self._wake.wait()
+            async with self._writing:
+                if self._may_write.is_set() and self._inbox:
+                    await self._forward()
+
+    async def let_go(self) -> None:
+        self._may_write.clear()
+        async with self._writing:
+            return
+
+    def resume(self) -> None:
+        self._may_write.set()
+        self._wake.set()
+
+    async def close(self) -> None:
+        self._may_write.clear()
+        await self._writer.abandon()
+
+    def deliver(self, records: Sequence[ConsumerRecord]) -> None:
+        self._inbox.extend(records)
+        self._wake.set()
+
+    @property
+    def is_full(self) -> bool:
+        return self._inbox.is_full
+
+    @property
+    def next_offset(self) -> int:
+        return self._inbox.next_offset
+
+    async def _forward(self) -> None:
+        """Load, decide, persist; the offsets in the transaction acknowledge."""
+        records = self._next_batch()
+        decided = deque(zip(records, await self.decide(records), strict=True))
+        while decided:
+            await self._writer.ready()
+            out: list[OutRecord] = []
+            taken: list[ConsumerRecord] = []
+            size = 0
+            while decided and size < TRANSACTION_BYTES:
+                record, made = decided.popleft()
+                taken.append(record)
+                out += made
+                size += sum(len(each.value or b"") for each in made)
+            await self._writer.commit(out, {self._source: taken[-1].offset + 1}, self._group)
+            for _ in taken:
+                self._inbox.popleft()
+
+    def _next_batch(self) -> list[ConsumerRecord]:
+        size = 0
+        batch: list[ConsumerRecord] = []
+        for record in islice(self._inbox, BATCH):
+            size += len(record.value or b"")
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(record)
+        return batch
