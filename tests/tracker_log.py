@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from sagahook_schemas.base import Contract, JsonValue
+from sagahook_schemas.definitions import SagaDefinition
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import Phase, partition_of, saga_event_id
 from sagahook_schemas.sagas import (
@@ -21,8 +23,15 @@ from sagahook_schemas.sagas import (
     SagaStarted,
     SagaSuspended,
 )
-from sagahook_schemas.steps import StepCompleted, StepFailed, StepRetryScheduled, StepScheduled
-from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
+from sagahook_schemas.steps import (
+    StepAwaiting,
+    StepCompleted,
+    StepFailed,
+    StepRetryScheduled,
+    StepScheduled,
+    StepSleeping,
+)
+from sagahook_schemas.topics import SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
 from sagahook_schemas.webhooks import RoutedSaga, RouteError, WebhookRouted, received_envelope
 from sagahook_tracker.domain.changes import Event
 
@@ -84,6 +93,23 @@ def routed(
     return Written(WEBHOOKS_ROUTED, event_id, envelope, data)
 
 
+def deployed(definition: SagaDefinition) -> Written:
+    envelope = Envelope(
+        id=f"{definition.key}/deployed",
+        source="/sagahook/saga-runner",
+        type=definition.ce_type,
+        time=T0,
+        subject=definition.name,
+    )
+    return Written(SAGA_DEFINITIONS, definition.key, envelope, definition)
+
+
+def of_a_limit(data: Contract) -> Written:
+    """What the owner of a limit writes about it: no saga's log."""
+    envelope = Envelope(id="limit/1", source="/sagahook/saga-runner", type=data.ce_type, time=T0)
+    return Written(SAGA_EVENTS, "limit/order", envelope, data)
+
+
 @dataclass
 class SagaLog:
     """One run's log: each method adds what the owner would write, one second after the last."""
@@ -95,7 +121,7 @@ class SagaLog:
 
     def started(self, event_id: str, correlation_id: str, **context: JsonValue) -> SagaLog:
         self.correlation_id = correlation_id
-        return self._add(
+        return self.add(
             SagaStarted(
                 name="order",
                 version=3,
@@ -109,50 +135,67 @@ class SagaLog:
             )
         )
 
+    def started_with(self, **fields: Any) -> SagaLog:
+        """As `started`, with what else a start may carry."""
+        self.started("event-1", "cid")
+        last = self.written.pop()
+        assert isinstance(last.data, SagaStarted)
+        return self.add(SagaStarted.model_validate(last.data.model_dump() | fields))
+
     def joined(self, event_id: str, correlation_id: str, state: str = "EXECUTING") -> SagaLog:
         joined = SagaJoined(
             name="order", source="shop", event_id=event_id, correlation_id=correlation_id, state=state
         )
-        return self._add(joined)
+        return self.add(joined)
 
     def scheduled(self, step: str, attempt: int = 1, phase: Phase = "action") -> SagaLog:
-        return self._add(
+        return self.add(
             StepScheduled(step=step, phase=phase, attempt=attempt, idempotency_key="k", times_out_at=T0)
         )
+
+    def sleeping(self, step: str) -> SagaLog:
+        return self.add(StepSleeping(step=step, due_at=T0))
+
+    def awaiting(self, step: str, signal: str) -> SagaLog:
+        return self.add(StepAwaiting(step=step, signal=signal))
+
+    def outcome(self, step: str, phase: Phase = "action") -> SagaLog:
+        """The first attempt succeeds."""
+        return self.add(StepCompleted(step=step, phase=phase, attempt=1))
 
     def done(self, *steps: str, phase: Phase = "action") -> SagaLog:
         """Each of the steps at its first attempt."""
         for step in steps:
-            self.scheduled(step, phase=phase)._add(StepCompleted(step=step, phase=phase, attempt=1))
+            self.scheduled(step, phase=phase).add(StepCompleted(step=step, phase=phase, attempt=1))
         return self
 
     def failed_attempt(self, step: str, error: str, attempt: int = 1, phase: Phase = "action") -> SagaLog:
-        return self._add(StepFailed(step=step, phase=phase, attempt=attempt, error=error))
+        return self.add(StepFailed(step=step, phase=phase, attempt=attempt, error=error))
 
     def retry(self, step: str, attempt: int) -> SagaLog:
-        return self._add(StepRetryScheduled(step=step, phase="action", attempt=attempt, due_at=T0))
+        return self.add(StepRetryScheduled(step=step, phase="action", attempt=attempt, due_at=T0))
 
     def completed(self) -> SagaLog:
-        return self._add(SagaCompleted(name="order"))
+        return self.add(SagaCompleted(name="order"))
 
     def compensating(self, step: str, error: str, *undo: str) -> SagaLog:
-        return self._add(SagaCompensating(failed_step=step, error=error, steps=undo))
+        return self.add(SagaCompensating(failed_step=step, error=error, steps=undo))
 
     def rolled_back(self, step: str, error: str) -> SagaLog:
-        return self._add(SagaRolledBack(name="order", failed_step=step, error=error))
+        return self.add(SagaRolledBack(name="order", failed_step=step, error=error))
 
     def failed(self, step: str, error: str, *unresolved: str) -> SagaLog:
-        return self._add(SagaFailed(name="order", failed_step=step, error=error, unresolved=unresolved))
+        return self.add(SagaFailed(name="order", failed_step=step, error=error, unresolved=unresolved))
 
     def suspended(self, reason: str) -> SagaLog:
-        return self._add(SagaSuspended(reason=reason))
+        return self.add(SagaSuspended(reason=reason))
 
     def declined(self, step: str = "charge", error: str = "Declined: too much") -> SagaLog:
         """The step fails for good after `reserve`, which is undone."""
         self.done("reserve").scheduled(step).failed_attempt(step, error).compensating(step, error, "reserve")
         return self.done("reserve", phase="compensation").rolled_back(step, error)
 
-    def _add(self, data: Contract) -> SagaLog:
+    def add(self, data: Contract) -> SagaLog:
         sequence = len(self.written) + 1
         envelope = Envelope(
             id=saga_event_id(self.saga_id, self.run, sequence),

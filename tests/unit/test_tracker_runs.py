@@ -5,7 +5,8 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagahook_tracker.domain.runs import Run, Step, evolve
+from sagahook_tracker.domain.evolve import evolve
+from sagahook_tracker.domain.runs import Run, Step
 from tests.tracker_log import T0, SagaLog, Written
 
 
@@ -51,7 +52,9 @@ def test_an_attempt_that_failed_is_told_until_the_next_one_succeeds() -> None:
     log = saga().scheduled("charge").failed_attempt("charge", "Timeout: no answer")
     assert fold(log).steps == (Step("charge", "failed", 1, "Timeout: no answer"),)
     log.retry("charge", attempt=2)
-    assert fold(log).steps == (Step("charge", "retrying", 1, "Timeout: no answer"),)
+    assert fold(log).steps == (
+        Step("charge", "retrying", 1, "Timeout: no answer", due_at="2026-01-01T00:00:00.000Z"),
+    )
     log.scheduled("charge", attempt=2)
     assert fold(log).steps == (Step("charge", "running", 2, "Timeout: no answer"),)
 

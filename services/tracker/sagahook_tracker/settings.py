@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from sagahook.runtime.settings import DatabaseSettings, KeyHashes
-from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
+from sagahook_schemas.topics import SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 
-TOPICS = (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_EVENTS)
+TOPICS = (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_EVENTS, SAGA_DEFINITIONS)
 """What the views are made from."""
 
 

@@ -12,6 +12,7 @@ from sagahook.runtime.batches import Batches, OffsetsMoved
 from sagahook.runtime.database import reaching_database
 from sagahook_tracker.adapters.news import CHANNEL, PAYLOAD_LIMIT, offsets_payload
 from sagahook_tracker.adapters.rows import (
+    definition_columns,
     link_columns,
     route_columns,
     run_columns,
@@ -91,6 +92,9 @@ class Projection:
             await self._queries.store_routes(connection, **route_columns(changes.routes.values()))
         if changes.links:
             await self._queries.add_links(connection, **link_columns(changes.links.values()))
+        if changes.definitions:
+            columns = definition_columns(changes.definitions.values())
+            await self._queries.store_definitions(connection, **columns)
         if changes.runs:
             await self._queries.store_runs(connection, **run_columns(changes.runs.values()))
 

@@ -33,7 +33,9 @@ FROM set_config('synchronous_commit', 'off', TRUE);
 -- name: load_runs(saga_ids, runs)
 -- The runs that a batch goes on with; without their contexts, which never change.
 SELECT saga_id, run, number, sequence, name, version, state, user_id, total_steps, steps, completed_steps,
-       failed_step, error, reason, started_at, updated_at, finished_at
+       failed_step, error, reason, definition_hash, source, correlation_id, suspended_in, attributes, parent, limit_key, deadline_at,
+       progress, message, unresolved, cause, acts,
+       started_at, updated_at, finished_at
 FROM tracker.runs
 JOIN unnest(:saga_ids::text[], :runs::bigint[]) AS wanted (saga_id, run) USING (saga_id, run);
 
@@ -57,25 +59,42 @@ ON CONFLICT (event_id) DO UPDATE
 SET outcome = excluded.outcome, reason = excluded.reason, sagas = excluded.sagas, errors = excluded.errors,
     routed_at = excluded.routed_at;
 
--- name: store_runs(saga_ids, runs, numbers, sequences, names, versions, states, user_ids, contexts, total_steps, steps, completed_steps, failed_steps, errors, reasons, started_at, updated_at, finished_at)!
--- A run that is there keeps its context: only its first event carries one.
+-- name: store_runs(saga_ids, runs, numbers, sequences, names, versions, states, user_ids, contexts, total_steps, steps, completed_steps, failed_steps, errors, reasons, definition_hashes, sources, correlation_ids, suspended_in, attributes, parents, limit_keys, deadlines, progress, messages, unresolved, causes, acts, started_at, updated_at, finished_at)!
+-- A run that is there keeps what only its first event carries.
 INSERT INTO tracker.runs (
     saga_id, run, number, sequence, name, version, state, user_id, context, total_steps, steps,
-    completed_steps, failed_step, error, reason, started_at, updated_at, finished_at
+    completed_steps, failed_step, error, reason, definition_hash, source, correlation_id, suspended_in, attributes,
+    parent, limit_key, deadline_at, progress, message, unresolved, cause, acts, started_at, updated_at, finished_at
 )
 SELECT *
 FROM unnest(
     :saga_ids::text[], :runs::bigint[], :numbers::bigint[], :sequences::bigint[], :names::text[],
     :versions::bigint[], :states::text[], :user_ids::text[], :contexts::json[], :total_steps::bigint[],
     :steps::json[], :completed_steps::json[], :failed_steps::text[], :errors::text[], :reasons::text[],
+    :definition_hashes::text[], :sources::text[], :correlation_ids::text[], :suspended_in::text[],
+    :attributes::jsonb[], :parents::json[], :limit_keys::text[], :deadlines::timestamptz[],
+    :progress::float8[], :messages::text[], :unresolved::json[], :causes::text[], :acts::json[],
     :started_at::timestamptz[], :updated_at::timestamptz[], :finished_at::timestamptz[]
 )
 ON CONFLICT (saga_id, run) DO UPDATE
 SET sequence = excluded.sequence, name = excluded.name, version = excluded.version, state = excluded.state,
     user_id = excluded.user_id, total_steps = excluded.total_steps, steps = excluded.steps,
     completed_steps = excluded.completed_steps, failed_step = excluded.failed_step, error = excluded.error,
-    reason = excluded.reason, started_at = excluded.started_at, updated_at = excluded.updated_at,
+    reason = excluded.reason, definition_hash = excluded.definition_hash, suspended_in = excluded.suspended_in,
+    progress = excluded.progress, message = excluded.message, unresolved = excluded.unresolved,
+    cause = excluded.cause, acts = excluded.acts, updated_at = excluded.updated_at,
     finished_at = excluded.finished_at;
+
+-- name: store_definitions(names, versions, numbers, hashes, definitions, deployed_at)!
+INSERT INTO tracker.definitions (name, version, number, hash, definition, deployed_at)
+SELECT *
+FROM unnest(
+    :names::text[], :versions::bigint[], :numbers::bigint[], :hashes::text[], :definitions::json[],
+    :deployed_at::timestamptz[]
+)
+ON CONFLICT (name, version) DO UPDATE
+SET number = excluded.number, hash = excluded.hash, definition = excluded.definition,
+    deployed_at = excluded.deployed_at;
 
 -- name: add_links(event_ids, saga_ids, runs, correlation_ids, linked_at)!
 INSERT INTO tracker.links (event_id, saga_id, run, correlation_id, linked_at)
@@ -115,7 +134,8 @@ WHERE webhooks.correlation_id = :correlation_id AND webhooks.source = :source
 ORDER BY webhooks.received_at, webhooks.number, runs.run;
 
 -- name: saga_status(saga_id)
--- The saga's newest run, and the correlation ids under which it was asked for, the first ones first.
+-- The saga's newest run, and the correlation ids under which it was asked for, the first ones first; none where
+-- another saga asked for it.
 SELECT runs.*,
        ARRAY(
            SELECT correlation_id

@@ -7,8 +7,10 @@ from typing import Any
 
 from orjson import dumps, loads
 
-from sagahook_tracker.domain.changes import Link, Route, Webhook
-from sagahook_tracker.domain.runs import Run, Step
+from sagahook_schemas.base import JsonValue
+from sagahook_schemas.commands import ParentStep
+from sagahook_tracker.domain.changes import Deployed, Link, Route, Webhook
+from sagahook_tracker.domain.runs import Act, Run, Step
 
 Columns = dict[str, list[Any]]
 """By the name of the query's parameter; one element for each row."""
@@ -25,6 +27,22 @@ def maybe_text(value: str | None) -> str | None:
 
 def as_json(value: Any) -> str:
     return dumps(value).decode()
+
+
+def as_jsonb(value: JsonValue) -> str:
+    """As JSON that PostgreSQL can look into: it refuses the same one character there."""
+    return as_json(_without_nul(value))
+
+
+def _without_nul(value: JsonValue) -> JsonValue:
+    match value:
+        case str():
+            return text(value)
+        case list():
+            return [_without_nul(each) for each in value]
+        case dict():
+            return {text(key): _without_nul(each) for key, each in value.items()}
+    return value
 
 
 def webhook_columns(webhooks: Iterable[Webhook]) -> Columns:
@@ -80,18 +98,50 @@ def run_columns(runs: Iterable[Run]) -> Columns:
         "failed_steps": [maybe_text(row.failed_step) for row in rows],
         "errors": [maybe_text(row.error) for row in rows],
         "reasons": [maybe_text(row.reason) for row in rows],
+        "definition_hashes": [maybe_text(row.definition_hash) for row in rows],
+        "sources": [maybe_text(row.source) for row in rows],
+        "correlation_ids": [maybe_text(row.correlation_id) for row in rows],
+        "suspended_in": [row.suspended_in for row in rows],
+        "attributes": [None if row.attributes is None else as_jsonb(row.attributes) for row in rows],
+        "parents": [None if row.parent is None else as_json(row.parent.model_dump()) for row in rows],
+        "limit_keys": [maybe_text(row.limit_key) for row in rows],
+        "deadlines": [row.deadline_at for row in rows],
+        "progress": [row.said_progress for row in rows],
+        "messages": [maybe_text(row.message) for row in rows],
+        "unresolved": [as_json(row.unresolved) for row in rows],
+        "causes": [row.cause for row in rows],
+        "acts": [as_json(row.acts) for row in rows],
         "started_at": [row.started_at for row in rows],
         "updated_at": [row.updated_at for row in rows],
         "finished_at": [row.finished_at for row in rows],
     }
 
 
+def definition_columns(definitions: Iterable[Deployed]) -> Columns:
+    rows = list(definitions)
+    return {
+        "names": [text(row.definition.name) for row in rows],
+        "versions": [row.definition.version for row in rows],
+        "numbers": [row.number for row in rows],
+        "hashes": [row.definition.hash for row in rows],
+        "definitions": [row.definition.model_dump_json(exclude_defaults=True) for row in rows],
+        "deployed_at": [row.deployed_at for row in rows],
+    }
+
+
 def run_of(row: Mapping[str, Any]) -> Run:
+    """From the columns of `tracker.runs`, with or without the context."""
     fields = dict(row)
     fields["steps"] = steps_of(fields["steps"])
-    fields["completed_steps"] = tuple(loads(fields["completed_steps"]))
-    if fields.get("context") is not None:
-        fields["context"] = loads(fields["context"])
+    for name in ("completed_steps", "unresolved"):
+        fields[name] = tuple(loads(fields[name]))
+    for name in ("context", "attributes"):
+        if fields.get(name) is not None:
+            fields[name] = loads(fields[name])
+    if fields["parent"] is not None:
+        fields["parent"] = ParentStep.model_validate_json(fields["parent"])
+    fields["acts"] = tuple(Act(**act) for act in loads(fields["acts"]))
+    fields["said_progress"] = fields.pop("progress")
     return Run(**fields)
 
 

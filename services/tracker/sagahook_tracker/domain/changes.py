@@ -1,7 +1,8 @@
 """From the records of a batch to the rows that they change.
 
 Each table is told by one topic alone: `webhooks` by webhooks.received, `routes` by webhooks.routed, `runs` and
-`links` by saga.events. So the order in which topics are read cannot matter, and a reader joins the tables.
+`links` by saga.events, `definitions` by saga.definitions. So the order in which topics are read cannot matter,
+and a reader joins the tables.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sagahook_schemas.base import Contract
+from sagahook_schemas.definitions import SagaDefinition
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.sagas import SagaJoined, SagaStarted
 from sagahook_schemas.steps import StepRetryScheduled
 from sagahook_schemas.webhooks import RECEIVED, RoutedSaga, RouteError, WebhookRouted
-from sagahook_tracker.domain.runs import FINAL, Run, RunKey, evolve
+from sagahook_tracker.domain.evolve import evolve
+from sagahook_tracker.domain.runs import FINAL, Run, RunKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,15 @@ class Link:
     linked_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """One version of a saga, as it was deployed last."""
+
+    number: int
+    definition: SagaDefinition
+    deployed_at: datetime
+
+
 @dataclass(slots=True)
 class Changes:
     """The rows that a batch adds or replaces, each once.
@@ -81,6 +93,7 @@ class Changes:
     routes: dict[str, Route] = field(default_factory=dict)
     links: dict[tuple[str, str, int], Link] = field(default_factory=dict)
     runs: dict[RunKey, Run] = field(default_factory=dict)
+    definitions: dict[str, Deployed] = field(default_factory=dict)
     ended: set[RunKey] = field(default_factory=set)
     waited_for: set[str] = field(default_factory=set)
     retries: Counter[str] = field(default_factory=Counter)
@@ -88,7 +101,8 @@ class Changes:
 
 def fold(events: Iterable[Event], known: Mapping[RunKey, Run]) -> Changes:
     """known: the runs of the events as the views have them; a run that is absent begins in this batch.
-    Events of one partition come in its order; the partitions may be mixed at will."""
+    Events of one partition come in its order; the partitions may be mixed at will. What a limit's or a partition's
+    owner writes about itself is of no saga, and is passed over."""
     changes = Changes()
     for event in events:
         envelope = event.envelope
@@ -97,6 +111,9 @@ def fold(events: Iterable[Event], known: Mapping[RunKey, Run]) -> Changes:
         elif isinstance(event.data, WebhookRouted):
             changes.routes[envelope.subject] = _route(envelope, event.data)
             changes.waited_for.add(envelope.correlation_id)
+        elif isinstance(event.data, SagaDefinition):
+            told = Deployed(event.number, event.data, event.data.deployed_at or envelope.time)
+            changes.definitions[event.data.key] = told
         elif event.data is not None and event.run is not None:
             _fold_saga_event(changes, known, event, event.run, event.data)
     return changes
@@ -110,7 +127,12 @@ def _fold_saga_event(
     changes.runs[key] = after
     if after.state in FINAL and (before is None or before.state not in FINAL):
         changes.ended.add(key)
-    if isinstance(data, SagaStarted | SagaJoined):
+        if after.parent is not None and after.correlation_id is not None:
+            changes.waited_for.add(after.correlation_id)
+    elif after.state not in FINAL:
+        changes.ended.discard(key)  # within the batch it ended, and goes on after all
+    # A child is its parent's: no webhook asked for it.
+    if isinstance(data, SagaJoined) or (isinstance(data, SagaStarted) and data.parent is None):
         link = Link(data.event_id, *key, data.correlation_id, event.envelope.time)
         changes.links.setdefault((link.event_id, *key), link)
     if isinstance(data, StepRetryScheduled):
