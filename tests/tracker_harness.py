@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 import uvicorn
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -23,6 +23,7 @@ import sagahook_tracker
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.service import bind
 from sagahook.runtime.topics import ensure_topics
+from sagahook_schemas.topics import SAGA_COMMANDS
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import Projector, build_app
 from tests.tracker_log import LogWriter, open_writer
@@ -68,7 +69,7 @@ class Tracker:
                 table: [
                     dict(row) for row in await connection.fetch(f"TABLE tracker.{table} ORDER BY 1, 2, 3")
                 ]
-                for table in ("offsets", "webhooks", "routes", "runs", "links")
+                for table in ("offsets", "webhooks", "routes", "runs", "links", "definitions")
             }
         finally:
             await connection.close()
@@ -90,6 +91,20 @@ class Tracker:
             assert time.monotonic() < until, f"not projected: {behind}, but {await self._offsets()}"
             await asyncio.sleep(0.02)
 
+    async def commands(self) -> list[ConsumerRecord]:
+        """Everything in `saga.commands`."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka, isolation_level="read_committed")
+        found: list[ConsumerRecord] = []
+        topic = self.settings.topic(SAGA_COMMANDS)
+        async with consumer:
+            for partition in [TopicPartition(topic, number) for number in range(PARTITIONS)]:
+                consumer.assign([partition])
+                consumer.seek(partition, 0)
+                end = (await consumer.end_offsets([partition]))[partition]
+                while await consumer.position(partition) < end:
+                    found += (await consumer.getmany(timeout_ms=100)).get(partition, [])
+        return found
+
     async def _offsets(self) -> dict[tuple[str, int], int]:
         rows = (await self.rows())["offsets"]
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
@@ -102,6 +117,11 @@ class Api:
     async def get(self, path: str, **options: Any) -> tuple[int, Any, dict[str, str]]:
         """status code, body, headers"""
         async with self.http.get(path, **options) as response:
+            return response.status, await response.json(), dict(response.headers)
+
+    async def post(self, path: str, body: Any, **options: Any) -> tuple[int, Any, dict[str, str]]:
+        """status code, body, headers"""
+        async with self.http.post(path, json=body, **options) as response:
             return response.status, await response.json(), dict(response.headers)
 
     async def status(self, correlation_id: str, source: str = "shop", wait: float = 0) -> Any:

@@ -230,10 +230,23 @@ async def test_a_saga_by_its_id(tracker: Tracker, api: Api, ids: Ids) -> None:
         "error": "Declined: too much",
         "attempts": 3,
         "steps": [
-            {"name": "reserve", "status": "compensated", "attempts": 1, "error": None},
-            {"name": "charge", "status": "failed", "attempts": 1, "error": "Declined: too much"},
+            {"name": "reserve", "status": "compensated", "attempts": 1, "error": None}
+            | {"compensation_attempts": 1, "child_id": None, "signal": None, "due_at": None},
+            {"name": "charge", "status": "failed", "attempts": 1, "error": "Declined: too much"}
+            | {"compensation_attempts": 0, "child_id": None, "signal": None, "due_at": None},
         ],
         "correlation_ids": [ids.cid],
+        "progress": pytest.approx(1 / 3),
+        "message": None,
+        "cause": None,
+        "unresolved": [],
+        "attributes": {},
+        "source": "shop",
+        "definition_hash": "h",
+        "limit_key": None,
+        "parent": None,
+        "acts": [],
+        "deadline_at": None,
     }
 
 

@@ -6,10 +6,12 @@ import asyncio
 import time
 from contextlib import suppress
 
+from sagahook_schemas.definitions import SagaDefinition
 from sagahook_schemas.identity import partition_of
 from sagahook_tracker.adapters.log_end import LogEnd
 from sagahook_tracker.adapters.news import News
 from sagahook_tracker.adapters.views import RunView, Views
+from sagahook_tracker.domain.runs import FINAL
 from sagahook_tracker.domain.status import Answer, answer
 
 CATCH_UP = 2.0
@@ -24,13 +26,20 @@ class Answers:
     """Every method raises Unavailable while PostgreSQL or Kafka is away."""
 
     def __init__(
-        self, views: Views, news: News, log_end: LogEnd, *, webhooks_topic: str, sagas_topic: str
+        self,
+        views: Views,
+        news: News,
+        log_end: LogEnd,
+        webhooks_topic: str,
+        sagas_topic: str,
+        definitions_topic: str,
     ) -> None:
         self._views = views
         self._news = news
         self._log_end = log_end
         self._webhooks_topic = webhooks_topic
         self._sagas_topic = sagas_topic
+        self._definitions_topic = definitions_topic
 
     async def webhook(self, source: str, correlation_id: str, wait: float) -> Answer | None:
         """As soon as it is final, or after `wait` seconds; None where there is no such webhook.
@@ -46,12 +55,42 @@ class Answers:
                 found = await self._look(source, correlation_id)
             return found
 
-    async def saga(self, saga_id: str) -> RunView | None:
-        """The newest run; None where there is no such saga. Raises Behind."""
+    async def saga(self, saga_id: str, wait: float = 0) -> RunView | None:
+        """The newest run, as soon as it is final, or after `wait` seconds; None where there is no such saga.
+        Raises Behind."""
+        deadline = time.monotonic() + wait
         found = await self._views.newest_run(saga_id)
         if found is None:
             await self._catch_up(self._sagas_topic, saga_id)
             found = await self._views.newest_run(saga_id)
+        if found is None or found.run.state in FINAL or not wait:
+            return found
+        with self._news.following(found.run.correlation_id or "") as changed:
+            while True:
+                found = await self._views.newest_run(saga_id)
+                if found is None or found.run.state in FINAL or not await _is_set(changed, deadline):
+                    return found
+                changed.clear()
+
+    async def freshest(self, saga_id: str) -> RunView | None:
+        """The newest run as the log has it now, or, where the views are behind, as they last knew it. Raises Behind
+        where they do not know it at all."""
+        behind: Behind | None = None
+        try:
+            await self._catch_up(self._sagas_topic, saga_id)
+        except Behind as reason:
+            behind = reason
+        found = await self._views.newest_run(saga_id)
+        if found is None and behind is not None:
+            raise behind
+        return found
+
+    async def definition(self, name: str, version: int | None) -> SagaDefinition | None:
+        """The version, or the newest; None where it is not deployed. Raises Behind."""
+        found = await self._views.definition(name, version)
+        if found is None:
+            await self._catch_up(self._definitions_topic)
+            found = await self._views.definition(name, version)
         return found
 
     async def _look(self, source: str, correlation_id: str) -> Answer | None:

@@ -28,6 +28,28 @@ class StepBody(BaseModel):
     error: str | None = Field(description="of the last attempt that failed")
 
 
+class StepDetails(StepBody):
+    compensation_attempts: int
+    child_id: str | None = Field(description="the saga that it runs")
+    signal: str | None = Field(description="the signal that it waits for")
+    due_at: str | None = Field(description="when it goes on by itself")
+
+
+class ParentBody(BaseModel):
+    saga_id: str
+    run: int
+    step: str
+
+
+class ActBody(BaseModel):
+    what: str
+    at: str
+    actor: str
+    reason: str
+    why: str | None = Field(description="why it was refused; null where it was done")
+    command_id: str | None
+
+
 class SagaBody(BaseModel):
     saga_id: str
     name: str
@@ -61,8 +83,21 @@ class SagaDetails(BaseModel):
     failed_step: str | None
     error: str | None = Field(description="why it did not succeed, or why it is suspended")
     attempts: int = Field(description="of all its steps and compensations")
-    steps: list[StepBody]
+    steps: list[StepDetails]
     correlation_ids: list[str] = Field(description="under which it was asked for, the first 100")
+    progress: float = Field(
+        description="0 to 1: what its actions said, else the share of the steps that are done"
+    )
+    message: str | None = Field(description="what an action said with its progress")
+    cause: str | None = Field(description="the kind of reason that it is suspended for")
+    unresolved: list[str] = Field(description="steps whose effects are left behind")
+    attributes: dict[str, JsonValue]
+    source: str | None
+    definition_hash: str | None
+    limit_key: str | None = Field(description="what it waits for, or waited for, with others")
+    parent: ParentBody | None = Field(description="the step of another saga that it is run by")
+    acts: list[ActBody] = Field(description="what operators did to this run, the last 20")
+    deadline_at: AwareDatetime | None
     started_at: AwareDatetime | None
     updated_at: AwareDatetime | None
     finished_at: AwareDatetime | None
@@ -95,7 +130,7 @@ def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable
         """What became of everything that `source` sent under the correlation id."""
         found = None
         if CORRELATION_ID.match(correlation_id) and "\0" not in source:
-            with _refusals():
+            with not_yet():
                 found = await answers().webhook(source, correlation_id, wait)
         if found is None:
             raise ApiError(
@@ -105,12 +140,17 @@ def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable
         return _webhook_status(source, correlation_id, found)
 
     @router.get("/status/{saga_id}")
-    async def saga_status(saga_id: str) -> SagaDetails:
+    async def saga_status(
+        saga_id: str,
+        wait: Annotated[
+            float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for a final state")
+        ] = 0,
+    ) -> SagaDetails:
         """The newest run of a saga."""
         found = None
         if "\0" not in saga_id:
-            with _refusals():
-                found = await answers().saga(saga_id)
+            with not_yet():
+                found = await answers().saga(saga_id, wait)
         if found is None:
             raise ApiError(404, f"There is no saga {saga_id!r}: check the id")
         return _saga_details(found)
@@ -119,7 +159,7 @@ def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def not_yet() -> Iterator[None]:
     """What keeps the answer away for now, as 503."""
     try:
         yield
@@ -170,8 +210,19 @@ def _saga_details(found: RunView) -> SagaDetails:
         failed_step=run.failed_step,
         error=run.reason or run.error,
         attempts=run.attempts,
-        steps=[StepBody.model_validate(step, from_attributes=True) for step in run.steps],
+        steps=[StepDetails.model_validate(step, from_attributes=True) for step in run.steps],
         correlation_ids=list(found.correlation_ids),
+        progress=run.progress,
+        message=run.message,
+        cause=run.cause,
+        unresolved=list(run.unresolved),
+        attributes=run.attributes or {},
+        source=run.source,
+        definition_hash=run.definition_hash,
+        limit_key=run.limit_key,
+        parent=None if run.parent is None else ParentBody.model_validate(run.parent, from_attributes=True),
+        acts=[ActBody.model_validate(act, from_attributes=True) for act in run.acts],
+        deadline_at=run.deadline_at,
         started_at=run.started_at,
         updated_at=run.updated_at,
         finished_at=run.finished_at,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 
 import asyncpg
@@ -18,7 +19,10 @@ from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import requires
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
 from sagahook.runtime.topics import await_partition_count
-from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
+from sagahook_tracker.access import needs_key
+from sagahook_tracker.adapters.command_log import CommandLog
+from sagahook_tracker.adapters.finding import Finder
 from sagahook_tracker.adapters.log_end import LogEnd
 from sagahook_tracker.adapters.news import News
 from sagahook_tracker.adapters.projection import Projection
@@ -26,7 +30,11 @@ from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.adapters.views import Views
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import status_routes
+from sagahook_tracker.diagram_api import diagram_routes
 from sagahook_tracker.handlers import project
+from sagahook_tracker.listing_api import listing_routes
+from sagahook_tracker.operating import Operating
+from sagahook_tracker.operator_api import operator_routes
 from sagahook_tracker.settings import TrackerSettings
 
 MAX_RECORDS = 2_000
@@ -87,12 +95,12 @@ def build_app(settings: TrackerSettings) -> FastAPI:
     """The status API, with `/health` and `/metrics`. Its lifespan opens and closes everything; it starts, and
     answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health."""
     health = Health()
-    opened: list[Answers] = []
+    opened: list[_Opened] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _open_answers(settings, health) as answers:
-            opened.append(answers)
+        async with _open(settings, health) as parts:
+            opened.append(parts)
             health.ready = True
             yield
             health.ready = False
@@ -102,19 +110,38 @@ def build_app(settings: TrackerSettings) -> FastAPI:
     app.state.health = health
     install_error_handlers(app)
     app.include_router(health_routes(health))
-    guard = requires(settings.api_keys, "reader") if settings.status_auth else None
-    app.include_router(status_routes(lambda: opened[0], guard))
+    _add_routes(app, settings, lambda: opened[0])
     return app
 
 
+def _add_routes(app: FastAPI, settings: TrackerSettings, opened: Callable[[], _Opened]) -> None:
+    keys = settings.api_keys
+    guard = requires(keys, "reader") if settings.status_auth else None
+    app.include_router(status_routes(lambda: opened().answers, guard))
+    app.include_router(diagram_routes(lambda: opened().answers, guard))
+    app.include_router(listing_routes(lambda: opened().finder, needs_key(keys, "reader")))
+    app.include_router(operator_routes(lambda: opened().operating, needs_key(keys, "operator")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    answers: Answers
+    finder: Finder
+    operating: Operating
+
+
 @asynccontextmanager
-async def _open_answers(settings: TrackerSettings, health: Health) -> AsyncIterator[Answers]:
+async def _open(settings: TrackerSettings, health: Health) -> AsyncIterator[_Opened]:
     pool = await open_pool(settings)
     _watch_connections(pool)
-    views = Views(pool, load_queries(), settings.topics)
+    queries = load_queries()
+    views = Views(pool, queries, settings.topics)
+    finder = Finder(pool, queries)
     news = News(settings.database_url.get_secret_value(), views.offsets)
-    asked_about = [settings.topic(WEBHOOKS_RECEIVED), settings.topic(SAGA_EVENTS)]
+    asked_about = [settings.topic(topic) for topic in (WEBHOOKS_RECEIVED, SAGA_EVENTS, SAGA_DEFINITIONS)]
     log_end = LogEnd(settings.kafka, settings.topic_prefix, asked_about)
+    commands = CommandLog(settings.kafka, settings.topic_prefix, settings.topic(SAGA_COMMANDS))
+    answers = Answers(views, news, log_end, *asked_about)
 
     async def postgresql() -> Status:
         return "healthy" if news.listening else "degraded"
@@ -123,12 +150,13 @@ async def _open_answers(settings: TrackerSettings, health: Health) -> AsyncItera
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
     try:
-        yield Answers(views, news, log_end, webhooks_topic=asked_about[0], sagas_topic=asked_about[1])
+        yield _Opened(answers, finder, Operating(answers, views, finder, commands))
     finally:
         for task in (listening, warming):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await commands.close()
         await log_end.close()
         await pool.close()
 

@@ -144,8 +144,46 @@ SELECT runs.*,
            GROUP BY correlation_id
            ORDER BY min(linked_at), correlation_id
            LIMIT 100
-       ) AS correlation_ids
+       ) AS asked_under
 FROM tracker.runs
 WHERE saga_id = :saga_id
 ORDER BY run DESC
+LIMIT 1;
+
+-- name: plan_for_these_values#
+-- So that a filter that is not given costs nothing, and one that is finds its index.
+SET LOCAL plan_cache_mode = force_custom_plan;
+
+-- name: find_runs(states, name, version, cause, source, attributes, started_before, started_after, after_start, after_number, how_many)
+-- The newest runs of sagas, without their contexts, those that started last first. A parameter that is null asks
+-- for nothing. position: what after_start takes.
+SELECT saga_id, run, number, sequence, name, version, state, user_id, total_steps, steps, completed_steps,
+       failed_step, error, reason, definition_hash, source, correlation_id, suspended_in, attributes, parent,
+       limit_key, deadline_at, progress, message, unresolved, cause, acts, started_at, updated_at, finished_at,
+       coalesce(started_at, '-infinity'::timestamptz)::text AS position
+FROM tracker.runs
+WHERE (:states::text[] IS NULL OR state = ANY (:states::text[]))
+  AND (:name::text IS NULL OR name = :name::text)
+  AND (:version::bigint IS NULL OR version = :version::bigint)
+  AND (:cause::text IS NULL OR cause = :cause::text)
+  AND (:source::text IS NULL OR source = :source::text)
+  AND (:attributes::jsonb[] IS NULL
+       OR (attributes IS NOT NULL AND attributes @> ANY (:attributes::jsonb[])))
+  AND (:started_before::timestamptz IS NULL OR started_at < :started_before::timestamptz)
+  AND (:started_after::timestamptz IS NULL OR started_at > :started_after::timestamptz)
+  AND (:after_start::text IS NULL
+       OR (coalesce(started_at, '-infinity'::timestamptz), number)
+          < (:after_start::text::timestamptz, :after_number::bigint))
+  AND NOT EXISTS (
+      SELECT FROM tracker.runs AS newer WHERE newer.saga_id = runs.saga_id AND newer.run > runs.run
+  )
+ORDER BY coalesce(started_at, '-infinity'::timestamptz) DESC, number DESC
+LIMIT :how_many::bigint;
+
+-- name: load_definition(name, version)
+-- The version, or where none is given the newest.
+SELECT definition
+FROM tracker.definitions
+WHERE name = :name AND (:version::bigint IS NULL OR version = :version::bigint)
+ORDER BY version DESC
 LIMIT 1;

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from orjson import loads
 
 from sagahook.runtime.database import reaching_database
+from sagahook_schemas.definitions import SagaDefinition
 from sagahook_tracker.adapters.rows import run_of, steps_of
 from sagahook_tracker.domain.runs import Run
 from sagahook_tracker.domain.status import EventView, SagaView
@@ -19,7 +20,7 @@ from sagahook_tracker.domain.status import EventView, SagaView
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """correlation_ids: under which the run was asked for, the first 100."""
+    """correlation_ids: under which the run was asked for, the first 100; a child's are its parent's."""
 
     run: Run
     correlation_ids: tuple[str, ...]
@@ -47,8 +48,16 @@ class Views:
         rows = await self._rows(self._queries.saga_status, saga_id=saga_id)
         for row in rows:
             fields = dict(row)
-            correlation_ids = tuple(fields.pop("correlation_ids"))
-            return RunView(run_of(fields), correlation_ids)
+            correlation_ids = tuple(fields.pop("asked_under"))
+            run = run_of(fields)
+            asked_by_a_saga = (run.correlation_id,) if run.correlation_id else ()
+            return RunView(run, correlation_ids or asked_by_a_saga)
+        return None
+
+    async def definition(self, name: str, version: int | None) -> SagaDefinition | None:
+        """The version, or where it is None the newest one; None where it is not deployed."""
+        for row in await self._rows(self._queries.load_definition, name=name, version=version):
+            return SagaDefinition.model_validate_json(row["definition"])
         return None
 
     async def _rows(self, query: Any, **parameters: Any) -> list[Mapping[str, Any]]:

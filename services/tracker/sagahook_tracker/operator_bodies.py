@@ -1,0 +1,138 @@
+"""The bodies of the operator routes (api.md §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from sagahook_schemas.base import AwareDatetime, Contract
+from sagahook_schemas.commands import (
+    CancelSaga,
+    MigrateSaga,
+    ResolveCompensation,
+    RetrySaga,
+    SignalSaga,
+)
+from sagahook_tracker.domain.operating import Filter
+from sagahook_tracker.domain.runs import Run, State
+
+How = Literal["retry", "skip", "resolve"]
+
+# What a log line, a header and a terminal can show as it is.
+_PLAIN = r"^\P{Cc}*$"
+Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PLAIN)]
+Words = Annotated[str, StringConstraints(max_length=1_000, pattern=_PLAIN)]
+
+
+class OperatorBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    actor: Word = Field(description="who asks")
+    reason: Words = Field(default="", description="why, in their words")
+
+
+class SignalBody(OperatorBody):
+    signal_id: Word | None = Field(
+        default=None, description="a signal whose id was seen is a duplicate; by default the command's id"
+    )
+    payload: JsonValue = Field(default=None, description="what the step that waits for it is given")
+
+
+class MigrateBody(OperatorBody):
+    version: int = Field(ge=1, le=2**31)
+
+
+class FilterBody(BaseModel):
+    """Each saga counts by its newest run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State | list[State] | None = None
+    name: Word | None = None
+    version: int | None = Field(default=None, ge=1, le=2**31)
+    cause: Word | None = Field(default=None, description="why it is suspended")
+    attributes: dict[str, JsonValue] | None = Field(default=None, description="all of them, as they are")
+    source: Word | None = None
+    started_before: AwareDatetime | None = None
+    started_after: AwareDatetime | None = None
+
+    def filter(self) -> Filter:
+        states = () if self.state is None else (self.state,) if isinstance(self.state, str) else self.state
+        return Filter(
+            states=tuple(states),
+            name=self.name,
+            version=self.version,
+            cause=self.cause,
+            source=self.source,
+            attributes=() if self.attributes is None else (self.attributes,),
+            started_before=self.started_before,
+            started_after=self.started_after,
+        )
+
+
+BulkAction = Literal[
+    "cancel",
+    "retry",
+    "signal",
+    "migrate",
+    "retry_compensation",
+    "skip_compensation",
+    "resolve_compensation",
+]
+
+
+class BulkBody(OperatorBody):
+    action: BulkAction
+    filter: FilterBody
+    confirm: int | None = Field(
+        default=None, ge=0, description="the preview's count: it acts only where that still holds"
+    )
+    signal: Word | None = Field(default=None, description="its name, for `signal`")
+    payload: JsonValue = Field(default=None, description="for `signal`")
+    version: int | None = Field(default=None, ge=1, le=2**31, description="for `migrate`")
+    step: Word | None = Field(
+        default=None, description="for compensations: this step's; by default each that is unresolved"
+    )
+
+    def lacking(self) -> str | None:
+        """What the action needs and was not given."""
+        if not self.filter.model_fields_set:
+            return "filter: say which sagas; an empty filter would be all of them"
+        if self.action == "signal" and self.signal is None:
+            return "signal: say which"
+        if self.action == "migrate" and self.version is None:
+            return "version: say to which"
+        return None
+
+    def commands(self, run: Run) -> Sequence[Contract]:
+        """Those for one run. A signal gets its id later."""
+        by = {"actor": self.actor, "reason": self.reason}
+        match self.action:
+            case "cancel":
+                return [CancelSaga(**by)]
+            case "retry":
+                return [RetrySaga(**by)]
+            case "signal":
+                return [SignalSaga(**by, signal=self.signal or "", signal_id="", payload=self.payload)]
+            case "migrate":
+                return [MigrateSaga(**by, version=self.version or 1)]
+        how: dict[str, How] = {
+            "retry_compensation": "retry",
+            "skip_compensation": "skip",
+            "resolve_compensation": "resolve",
+        }
+        steps = run.unresolved if self.step is None else (self.step,)
+        return [ResolveCompensation(**by, step=step, how=how[self.action]) for step in steps]
+
+
+class CommandAccepted(BaseModel):
+    command_id: str = Field(description="it stands in the events that the command causes")
+    saga_id: str
+
+
+class BulkAnswer(BaseModel):
+    count: int = Field(description="the sagas that the act reaches")
+    sample: list[str] = Field(description="the ids of up to ten of them")
+    bulk_id: str | None = Field(description="once it was confirmed: what its commands' ids begin with")
