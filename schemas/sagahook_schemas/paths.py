@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
@@ -47,3 +48,13 @@ def identity_value(value: JsonValue) -> str | None:
         case float() if abs(value) < _EXACT:
             return dumps(value).decode()
     return None
+
+
+def identity_of(values: Iterable[JsonValue | _Missing]) -> str | None:
+    """What several fields together contribute to an identity: the JSON list of what each contributes by itself,
+    so that `("a", "b,c")` and `("a,b", "c")` differ. A single field is itself, as if it had been named alone. None
+    where one of them cannot identify."""
+    parts = [None if value is MISSING else identity_value(value) for value in values]
+    if any(part is None for part in parts):
+        return None
+    return parts[0] if len(parts) == 1 else dumps(parts).decode()

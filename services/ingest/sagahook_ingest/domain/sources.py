@@ -14,7 +14,7 @@ from sagahook_schemas.paths import MISSING, identity_value, lookup
 
 @dataclass(frozen=True, slots=True)
 class IdentityRule:
-    """A trigger that takes a saga's identity from the body."""
+    """A trigger that takes a saga's identity from the body. path: one of the fields that it is made of."""
 
     saga: str
     trigger: TriggerDefinition
@@ -89,8 +89,7 @@ def _index(
         newest = versions[max(versions)]
         for trigger in newest.triggers:
             of_source = rules.setdefault(trigger.source, [])
-            if trigger.idempotency_key is not None:
-                of_source.append(IdentityRule(newest.name, trigger, trigger.idempotency_key))
+            of_source += [IdentityRule(newest.name, trigger, path) for path in trigger.identifying]
     default = Source()
     return {
         name: KnownSource(name, configured.get(name, default).allow_notify_url, tuple(of_source))
