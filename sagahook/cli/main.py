@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sagahook.cli import demo, dev, schemas, topics
+from sagahook.cli import check, demo, dev, schemas, topics
 
 app = typer.Typer(
     name="sagahook",
@@ -13,6 +13,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.add_typer(dev.app, name="dev")
 app.add_typer(schemas.app, name="schemas")

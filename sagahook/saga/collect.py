@@ -117,8 +117,8 @@ def _marks(cls: type[Saga], taken: Collection[str], problems: list[str]) -> Iter
 
 
 def _add_step(parts: Parts, attribute: str, step: DeclaredStep) -> None:
-    wrong = [f"{'the step ' + repr(attribute)}: {problem}" for problem in step.problems()]
-    name = step.name or attribute
+    wrong = [f"the step {attribute!r}: {problem}" for problem in step.problems()]
+    name = step.name if step.name and isinstance(step.name, str) else attribute
     if not wrong:
         wrong += _name_problems(name, name in parts.steps)
     parts.problems += wrong
