@@ -184,7 +184,10 @@ class Participant:
         return self._register(step, "compensation")
 
     async def run(self, stopping: asyncio.Event | None = None) -> None:
-        """Handle what comes, until `stopping`; what is under way is given 10 s then. Waits while Kafka is away."""
+        """Handle what comes, until `stopping`; what is under way is given 10 s then. Waits while Kafka is away.
+
+        Raises aiokafka's KafkaError where an operator must act: a topic that may not be read, for example.
+        """
         forgetting = asyncio.create_task(self._forget_now_and_then())
         try:
             await self._consumer.run(stopping or asyncio.Event())

@@ -53,24 +53,29 @@ class MemoryInbox:
     themselves."""
 
     def __init__(self) -> None:
-        self._remembered: dict[tuple[str, AskedPhase], tuple[ParticipantReplied, datetime]] = {}
+        self._remembered: dict[str, dict[AskedPhase, tuple[ParticipantReplied, datetime]]] = {}
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
     async def open(self, action_key: str) -> AsyncIterator[InboxTransaction]:
         async with self._only_one(action_key):
-            found: dict[AskedPhase, ParticipantReplied] = {
-                phase: reply for (key, phase), (reply, _) in self._remembered.items() if key == action_key
-            }
-            transaction = _MemoryTransaction(found)
+            known = self._remembered.get(action_key, {})
+            transaction = _MemoryTransaction({phase: reply for phase, (reply, _) in known.items()})
             yield transaction
             for reply, at in transaction.written:
-                self._remembered[action_key, reply.phase] = (reply, at)
+                self._remembered.setdefault(action_key, {})[reply.phase] = (reply, at)
 
     async def forget(self, before: datetime) -> int:
-        old = [key for key, (_, at) in self._remembered.items() if at < before]
-        for key in old:
-            del self._remembered[key]
+        old = [
+            (key, phase)
+            for key, known in self._remembered.items()
+            for phase, (_, at) in known.items()
+            if at < before
+        ]
+        for key, phase in old:
+            del self._remembered[key][phase]
+            if not self._remembered[key]:
+                del self._remembered[key]
         return len(old)
 
     @asynccontextmanager
