@@ -109,14 +109,19 @@ class Circuits:
 
     _known: dict[tuple[str, Breaker], Circuit] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def circuit(self, host: str, breaker: Breaker) -> Circuit:
+        return self._known.get((host, breaker), Circuit())
+
     def admit(self, host: str, breaker: Breaker, now: float, lease: float) -> Ticket | Refusal:
-        circuit, answer = admit(self._known.get((host, breaker), Circuit()), now, lease)
+        circuit, answer = admit(self.circuit(host, breaker), now, lease)
         self._remember(host, breaker, circuit)
         return answer
 
     def settle(self, host: str, breaker: Breaker, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        circuit = self._known.get((host, breaker), Circuit())
-        self._remember(host, breaker, settle(circuit, ticket, outcome, now, breaker))
+        self._remember(host, breaker, settle(self.circuit(host, breaker), ticket, outcome, now, breaker))
 
     def _remember(self, host: str, breaker: Breaker, circuit: Circuit) -> None:
         self._known[host, breaker] = circuit
