@@ -12,13 +12,16 @@ from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
 from typing import Literal, NamedTuple
+from uuid import NAMESPACE_OID, uuid5
 
 from orjson import loads
 
 from sagahook_runner.domain.commands import AttemptFailed, AttemptLost, AttemptSucceeded, Command, Start
 from sagahook_runner.domain.evolve import evolve
-from sagahook_runner.domain.shard import Entry, Shard
-from sagahook_runner.domain.state import FINAL, Running, SagaState
+from sagahook_runner.domain.finished import Finished, FinishedIndex
+from sagahook_runner.domain.react import Message
+from sagahook_runner.domain.shard import Definitions, Entry, RateDue, Shard
+from sagahook_runner.domain.state import FINAL, Open, SagaState
 from sagahook_schemas.base import Contract, JsonValue
 from sagahook_schemas.codec import decode_data
 from sagahook_schemas.commands import StartSaga
@@ -157,6 +160,42 @@ class _UnderWay(NamedTuple):
     command: Command | None
 
 
+class ShortNames(FinishedIndex):
+    """Takes any text for a saga's id, so that tests can call a saga `saga`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: dict[str, str] = {}
+
+    def put(self, finished: Finished) -> None:
+        super().put(finished._replace(saga_id=self._uuid(finished.saga_id)))
+
+    def get(self, saga_id: str) -> Finished | None:
+        return self._named(super().get(self._uuid(saga_id)))
+
+    def pop(self, saga_id: str) -> Finished | None:
+        return self._named(super().pop(self._uuid(saga_id)))
+
+    def expired(self, before_ms: int, limit: int) -> list[Finished]:
+        return [
+            each._replace(saga_id=self._names[each.saga_id]) for each in super().expired(before_ms, limit)
+        ]
+
+    def _uuid(self, name: str) -> str:
+        found = str(uuid5(NAMESPACE_OID, name))
+        self._names[found] = name
+        return found
+
+    def _named(self, found: Finished | None) -> Finished | None:
+        return None if found is None else found._replace(saga_id=self._names[found.saga_id])
+
+
+def shard_of(definitions: Iterable[SagaDefinition]) -> Shard:
+    shard = Shard(Definitions(definitions))
+    shard.finished = ShortNames()
+    return shard
+
+
 class World:
     """One partition. Every `apply` is one transaction; `log` and `snapshots` are what survives a crash."""
 
@@ -169,8 +208,9 @@ class World:
         self.log: list[Record] = []
         self.snapshots: dict[str, bytes] = {}
         self.participants = Participants()
-        self.shard = Shard(dict(self.definitions))
+        self.shard = shard_of(self.definitions.values())
         self.commits = 0
+        self.sent: list[Message] = []
         self.told: list[tuple[str, Command]] = []
         self.answers: dict[str, JsonValue] = {}
         self.after_commit: Callable[[World], None] = lambda world: None
@@ -182,7 +222,9 @@ class World:
 
     def apply(self, saga_id: str, command: Command) -> list[Entry]:
         """One command, committed; its attempts begin after the commit."""
-        entries = self.shard.apply(saga_id, command, self.now)
+        applied = self.shard.apply(saga_id, command, self.now)
+        entries = applied.entries
+        self.sent += applied.messages
         if not entries:
             return entries
         self.commits += 1
@@ -199,10 +241,10 @@ class World:
             )
             for entry in entries
         )
-        self.snapshots[saga_id] = self.shard.state(saga_id).to_json()
+        self.snapshots[saga_id] = entries[-1].state.to_json()
         for entry in entries:
             if isinstance(entry.event, StepScheduled):
-                self._begin(saga_id)
+                self._begin(entry.state, entry.state.open[entry.event.step])
         self.after_commit(self)
         return entries
 
@@ -219,11 +261,11 @@ class World:
     ) -> None:
         """The process dies and another one takes over; what it ran is lost, and what it had sent arrives late."""
         self._under_way.clear()
-        self.shard = Shard(dict(self.definitions))
+        self.shard = shard_of(self.definitions.values())
         for state in (
             self.folded().values() if from_log else map(SagaState.from_json, self.snapshots.values())
         ):
-            self.shard.restore(state)
+            self.shard.restore(state, self.now)
         for state, running in list(self.shard.running()):
             lost = AttemptLost(state.run, running.step, running.phase, running.attempt, reason)
             self.apply(state.saga_id, lost)
@@ -280,17 +322,18 @@ class World:
                 self.tell(ended.saga_id, ended.command)
         # As the owner does: whatever happened, all timers that are due by now.
         while (timer := self.shard.pop_due(self.now)) is not None:
-            self.apply(*timer)
+            key, due = timer
+            assert not isinstance(due, RateDue), "this world has no limits"
+            self.apply(key, due)
 
     def tell(self, saga_id: str, outcome: Command) -> None:
         self.told.append((saga_id, outcome))
         self.apply(saga_id, outcome)
 
-    def _begin(self, saga_id: str) -> None:
-        state = self.state(saga_id)
-        running = state.current
-        assert isinstance(running, Running)
-        attempted = Attempted(saga_id, running.step, running.phase, running.attempt, state.failures)
+    def _begin(self, state: SagaState, running: Open) -> None:
+        saga_id = state.saga_id
+        assert running.at is not None
+        attempted = Attempted(saga_id, running.step, running.phase, running.attempt, running.failures)
         comes_to = self.script(attempted)
         key = idempotency_key(saga_id, state.run, running.step, running.phase)
         action_key = idempotency_key(saga_id, state.run, running.step, "action")
@@ -300,12 +343,12 @@ class World:
             else:
                 self.participants.undo(key, action_key)
         if comes_to == "times out late" and running.phase == "action":
-            heappush(self._late, (running.times_out_at + 40 * ATTEMPT, next(self._order), key))
-        ends = running.times_out_at if comes_to.startswith("times out") else self.now + ATTEMPT
+            heappush(self._late, (running.at + 40 * ATTEMPT, next(self._order), key))
+        ends = running.at if comes_to.startswith("times out") else self.now + ATTEMPT
         command = self._outcome(state, running, comes_to, ends - self.now)
         heappush(self._under_way, _UnderWay(ends, next(self._order), saga_id, command))
 
-    def _outcome(self, state: SagaState, running: Running, comes_to: Try, took: timedelta) -> Command | None:
+    def _outcome(self, state: SagaState, running: Open, comes_to: Try, took: timedelta) -> Command | None:
         which = (state.run, running.step, running.phase, running.attempt)
         duration = round(took / timedelta(milliseconds=1))
         match comes_to:
@@ -323,7 +366,7 @@ class World:
                 error, retryable, unknown = f"TimeoutError: no answer within {took.seconds} s", True, True
         return AttemptFailed(*which, error, retryable, unknown, duration, dice=0.5)
 
-    def _answer(self, running: Running) -> JsonValue:
+    def _answer(self, running: Open) -> JsonValue:
         if running.phase == "compensation":
             return None
         return self.answers.get(running.step, {"did": running.step})

@@ -47,7 +47,8 @@ class StartSaga(Contract):
 class CompleteStep(Contract):
     """The outcome of an attempt that was not made where the saga's owner is: by a runner that owned the partition before,
     by a participant, by a child. `error` None: it succeeded with `result`. retry_after: seconds that the next attempt
-    has to wait at least."""
+    has to wait at least. continue_after: it is neither done nor failed, but to be called again after so many seconds, with
+    `result` carried over. attempt 0: a child's answer, whichever attempt its parent waits for."""
 
     ce_type: ClassVar[str] = "sagahook.command.complete_step.v1"
 
@@ -61,6 +62,7 @@ class CompleteStep(Contract):
     unknown: bool = False
     duration_ms: int = 0
     retry_after: float | None = None
+    continue_after: float | None = None
 
 
 class _Operators(Contract):
@@ -77,12 +79,9 @@ class CancelSaga(_Operators):
 
 
 class RetrySaga(_Operators):
-    """Go on with a suspended saga; run one that was rolled back or failed again, as a new run. context: the run's, as
-    the views have it: a finished saga is remembered without it."""
+    """Go on with a suspended saga; run one that was rolled back or failed again, as a new run."""
 
     ce_type: ClassVar[str] = "sagahook.command.retry.v1"
-
-    context: dict[str, JsonValue] | None = None
 
 
 class ResolveCompensation(_Operators):

@@ -205,7 +205,8 @@ class SlotRequested(Contract):
 
 
 class SlotGranted(Contract):
-    """in_use: slots after it. allowed: the limit that held then; None: no limit on how many at once."""
+    """in_use: slots after it. allowed: the limit that held then; None: no limit on how many at once. full_at: when the
+    whole burst of the rate limit is there again; None: no rate limit."""
 
     ce_type: ClassVar[str] = "sagahook.limit.slot_granted.v1"
 
@@ -214,6 +215,7 @@ class SlotGranted(Contract):
     ticket: int
     in_use: int
     allowed: int | None = None
+    full_at: AwareDatetime | None = None
 
 
 class SlotReleased(Contract):

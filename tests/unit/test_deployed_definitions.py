@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from sagahook_runner.domain.commands import AttemptFailed, AttemptSucceeded, Command, RetryDue
+from sagahook_runner.domain.commands import AttemptFailed, AttemptSucceeded, Command, StepDue
 from sagahook_runner.domain.shard import Shard
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.definitions import SagaDefinition
-from tests.saga_world import BEGINNING, Try, World, definition, start
+from tests.saga_world import BEGINNING, Try, World, definition, shard_of, start
 
 ORDER = definition("reserve", "charge", "ship")
 
@@ -27,7 +27,7 @@ def after(milliseconds: int, charge: Try = "ok") -> World:
 
 
 def owner_with(state: SagaState, *deployed: SagaDefinition) -> Shard:
-    shard = Shard({(each.name, each.version): each for each in deployed})
+    shard = shard_of(deployed)
     shard.restore(state)
     return shard
 
@@ -95,7 +95,7 @@ def test_an_outcome_is_kept_although_nothing_deployed_can_carry_on_from_it(
     outcome: Command, deployed: tuple[SagaDefinition, ...]
 ) -> None:
     shard = owner_with(at_the_second_step(), *deployed)
-    kinds = [entry.event.ce_type for entry in shard.apply("saga", outcome, BEGINNING)]
+    kinds = [entry.event.ce_type for entry in shard.apply("saga", outcome, BEGINNING).entries]
     told = "sagahook.step.completed.v1" if outcome is SUCCESS else "sagahook.step.failed.v1"
     assert kinds == [told, "sagahook.saga.suspended.v1"]
     charged = {"charge": {"paid": 7}} if outcome is SUCCESS else {}
@@ -105,5 +105,5 @@ def test_an_outcome_is_kept_although_nothing_deployed_can_carry_on_from_it(
 def test_a_retry_that_nothing_deployed_can_make_suspends_the_saga() -> None:
     waiting = after(milliseconds=250, charge="fails").state()
     shard = owner_with(waiting, definition("reserve"))
-    entries = shard.apply("saga", RetryDue(1, 2), BEGINNING + timedelta(hours=1))
+    entries = shard.apply("saga", StepDue(1, "charge", 2), BEGINNING + timedelta(hours=1)).entries
     assert [entry.event.ce_type for entry in entries] == ["sagahook.saga.suspended.v1"]

@@ -14,17 +14,36 @@ import pytest_asyncio
 from sagahook.saga import PermanentError
 from sagahook_runner.adapters import execution
 from sagahook_runner.adapters.execution import AttemptKey, Executor, Job, Outcome, is_async
+from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.commands import AttemptFailed, AttemptLost, AttemptSucceeded
 from sagahook_schemas.codec import decode_data
+from sagahook_schemas.definitions import Kind
 from sagahook_schemas.steps import StepCompleted
 from sagahook_schemas.topics import CONTEXT_LIMIT
 
 Call = Callable[[], Any]
 
 
-def job(call: Call, saga_id: str = "saga", *, timeout: float = 30, partition: int = 0) -> Job:
-    key = AttemptKey(saga_id, 1, "charge", "action", 1)
-    return Job(key=key, partition=partition, call=call, is_async=is_async(call), timeout=timeout)
+def job(
+    call: Call,
+    saga_id: str = "saga",
+    *,
+    timeout: float = 30,
+    partition: int = 0,
+    kind: Kind = "network",
+    heartbeat: float | None = None,
+    pulse: Pulse | None = None,
+) -> Job:
+    return Job(
+        key=AttemptKey(saga_id, 1, "charge", "action", 1),
+        partition=partition,
+        call=call,
+        is_async=is_async(call),
+        timeout=timeout,
+        kind=kind,
+        heartbeat=heartbeat,
+        pulse=pulse or Pulse(asyncio.get_running_loop()),
+    )
 
 
 class Bench:

@@ -13,7 +13,7 @@ from textwrap import fill
 import pytest
 from orjson import dumps
 
-from sagahook_runner.domain.commands import AttemptSucceeded, Command, Park, RetryDue
+from sagahook_runner.domain.commands import AttemptSucceeded, Command, Park, StepDue
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.definitions import Retry
 from tests.oracle import Logged, check_effects, check_log
@@ -202,7 +202,7 @@ def parked_by_its_owner() -> World:
     world.apply("saga", Park("its definition changed"))
     stale: list[Command] = [
         AttemptSucceeded(1, "reserve", "action", 1, "late", 9),
-        RetryDue(1, 2),
+        StepDue(1, "charge", 2),
         Park("again"),
     ]
     for command in stale:

@@ -113,7 +113,12 @@ class Runner:
             return
         await publish_definitions(settings, self._sagas.definitions(), self._clock, stopping)
         late = LateOutcomes(settings, self._clock, partitions)
-        executor = Executor(max_running=settings.max_running, threads=settings.threads, forward=late.forward)
+        executor = Executor(
+            max_running=settings.max_running,
+            threads=settings.threads,
+            forward=late.forward,
+            caps=settings.caps,
+        )
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
         triggers = Triggers(self._sagas, timeout=settings.route_timeout)
         owners = self._consumer(

@@ -7,8 +7,8 @@ outcome then waits until it is known whether the partition came back or belongs 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,10 +18,20 @@ from typing import NamedTuple
 
 import aiohttp
 
+from sagahook.saga.context import Continue
 from sagahook.saga.errors import PermanentError, UnknownOutcomeError
-from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptLost, AttemptSucceeded
-from sagahook_runner.domain.state import Running
+from sagahook_runner.adapters.pulse import Pulse
+from sagahook_runner.domain.commands import (
+    Attempt,
+    AttemptContinued,
+    AttemptFailed,
+    AttemptLost,
+    AttemptSucceeded,
+    Progress,
+)
+from sagahook_runner.domain.state import Open
 from sagahook_schemas.base import JsonValue
+from sagahook_schemas.definitions import Kind
 from sagahook_schemas.identity import Phase
 from sagahook_schemas.sagas import AttemptInFlight
 from sagahook_schemas.topics import CONTEXT_LIMIT
@@ -53,19 +63,23 @@ class AttemptKey(NamedTuple):
     attempt: int
 
     @classmethod
-    def of(cls, saga_id: str, run: int, at: Running | Attempt | AttemptInFlight) -> AttemptKey:
+    def of(cls, saga_id: str, run: int, at: Open | Attempt | AttemptInFlight) -> AttemptKey:
         return cls(saga_id, run, at.step, at.phase, at.attempt)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt to run. call: the bound action, given its arguments. timeout: seconds."""
+    """One attempt to run. call: the bound action, given its arguments. timeout: seconds. kind: which cap it counts
+    against. heartbeat: seconds after which one that gives no sign of life is given up. pulse: what its context calls."""
 
     key: AttemptKey
     partition: int
     call: Callable[[], Awaitable[JsonValue] | JsonValue]
     is_async: bool
     timeout: float
+    kind: Kind
+    heartbeat: float | None
+    pulse: Pulse
 
 
 class Outcome(NamedTuple):
@@ -75,22 +89,34 @@ class Outcome(NamedTuple):
 
 @dataclass(slots=True)
 class _Mailbox:
-    """Outcomes of one partition's attempts. wake None: nobody owns it here at the moment, outcomes wait."""
+    """Outcomes of one partition's attempts, and the newest progress of each saga. wake None: nobody owns it here at the
+    moment, outcomes wait."""
 
     waiting: deque[Outcome] = field(default_factory=deque)
+    progress: dict[str, Progress] = field(default_factory=dict)
     wake: Callable[[], None] | None = None
     elsewhere: bool = False
 
 
 class Executor:
-    """forward: sends the outcome of an attempt whose saga another process owns now."""
+    """forward: sends the outcome of an attempt whose saga another process owns now. caps: attempts of a kind that run
+    at once; what is not named is bounded by `max_running` alone."""
 
-    def __init__(self, *, max_running: int, threads: int, forward: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        *,
+        max_running: int,
+        threads: int,
+        forward: Callable[[Outcome], None],
+        caps: Mapping[Kind, int] | None = None,
+    ) -> None:
         self._max_running = max_running
+        self._caps = dict(caps or {})
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="action")
         self._forward = forward
         self._free_threads = asyncio.Semaphore(threads)
-        self._queue: deque[Job] = deque()
+        self._queues: dict[Kind, deque[Job]] = {}
+        self._busy: Counter[Kind] = Counter()
         self._set_aside: dict[int, list[Job]] = {}
         self._running: dict[AttemptKey, tuple[int, asyncio.Task[None]]] = {}
         self._mailboxes: dict[int, _Mailbox] = {}
@@ -108,10 +134,11 @@ class Executor:
     def detach(self, partition: int) -> None:
         """The owner stopped; whether another one here follows is not known yet. What has not begun waits."""
         self._mailbox(partition).wake = None
-        self._set_aside.setdefault(partition, []).extend(
-            job for job in self._queue if job.partition == partition
-        )
-        self._queue = deque(job for job in self._queue if job.partition != partition)
+        for kind, queue in self._queues.items():
+            self._set_aside.setdefault(partition, []).extend(
+                job for job in queue if job.partition == partition
+            )
+            self._queues[kind] = deque(job for job in queue if job.partition != partition)
 
     def resume(self, partition: int, wake: Callable[[], None]) -> None:
         """The same owner goes on, and with it what had not begun."""
@@ -132,6 +159,12 @@ class Executor:
         waiting = self._mailbox(partition).waiting
         return waiting.popleft() if waiting else None
 
+    def collect_progress(self, partition: int) -> dict[str, Progress]:
+        """What sagas said of their progress since the last time."""
+        mailbox = self._mailbox(partition)
+        told, mailbox.progress = mailbox.progress, {}
+        return told
+
     def give_back(self, partition: int, outcomes: Iterable[Outcome]) -> None:
         """Outcomes that were collected, but whose transaction may have been lost."""
         mailbox = self._mailbox(partition)
@@ -147,7 +180,8 @@ class Executor:
         return lost
 
     def has_outcomes(self, partition: int) -> bool:
-        return bool(self._mailbox(partition).waiting)
+        mailbox = self._mailbox(partition)
+        return bool(mailbox.waiting or mailbox.progress)
 
     def in_flight(self, partition: int) -> set[AttemptKey]:
         """Every attempt of the partition that began here and whose outcome was not collected yet."""
@@ -164,7 +198,7 @@ class Executor:
     @property
     def load(self) -> int:
         """Attempts that run or wait to run."""
-        return len(self._running) + len(self._queue)
+        return len(self._running) + sum(map(len, self._queues.values()))
 
     @property
     def is_full(self) -> bool:
@@ -173,10 +207,10 @@ class Executor:
     def submit(self, job: Job) -> None:
         if self._draining:
             return  # its owner lets go next, and the one after it finds the attempt never begun
-        if len(self._running) >= self._max_running:
-            self._queue.append(job)
-        else:
+        if self._has_room(job.kind):
             self._begin(job)
+        else:
+            self._queues.setdefault(job.kind, deque()).append(job)
 
     async def drain(self) -> None:
         """Begin nothing more; give what runs a while to end, then cancel it (`stopped`, in the log)."""
@@ -189,7 +223,7 @@ class Executor:
             if late:
                 # One that will not be cancelled is left: its next owner waits for it as long as for any other.
                 await asyncio.wait(late, timeout=_CANCEL_SECONDS)
-        self._queue.clear()
+        self._queues.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _mailbox(self, partition: int) -> _Mailbox:
@@ -198,15 +232,26 @@ class Executor:
             mailbox = self._mailboxes[partition] = _Mailbox()
         return mailbox
 
+    def _has_room(self, kind: Kind) -> bool:
+        return len(self._running) < self._max_running and self._busy[kind] < self._caps.get(
+            kind, self._max_running
+        )
+
+    def _begin_what_waits(self) -> None:
+        for kind, queue in self._queues.items():
+            while queue and not self._draining and self._has_room(kind):
+                self._begin(queue.popleft())
+
     def _begin(self, job: Job) -> None:
+        self._busy[job.kind] += 1
         task = asyncio.create_task(self._run(job))
         self._running[job.key] = (job.partition, task)
 
     async def _run(self, job: Job) -> None:
         command = await self._attempt(job)
         del self._running[job.key]
-        while self._queue and not self._draining and len(self._running) < self._max_running:
-            self._begin(self._queue.popleft())
+        self._busy[job.kind] -= 1
+        self._begin_what_waits()
         outcome = Outcome(job.key.saga_id, command)
         mailbox = self._mailbox(job.partition)
         if mailbox.elsewhere:
@@ -231,6 +276,7 @@ class Executor:
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = asyncio.timeout(job.timeout)
+        self._listen(job, deadline)
         try:
             async with deadline:
                 if job.is_async:
@@ -238,6 +284,9 @@ class Executor:
                 else:
                     result = await loop.run_in_executor(self._threads, job.call)
             duration = _milliseconds(loop.time() - began)
+            if isinstance(result, Continue):
+                carried = kept(result.carry, CONTEXT_LIMIT)
+                return AttemptContinued(*job.key[1:], result.seconds, carried)
             # Nobody reads what a compensation returns.
             told_result = None if job.key.phase == "compensation" else kept(result, CONTEXT_LIMIT)
             return AttemptSucceeded(*job.key[1:], told_result, duration)
@@ -245,12 +294,39 @@ class Executor:
             if is_cancelled():
                 return AttemptLost(*job.key[1:], "stopped")
             return _failed(job, raised, _milliseconds(loop.time() - began), cut_off=deadline.expired())
+        finally:
+            job.pulse.end()
+
+    def _listen(self, job: Job, deadline: asyncio.Timeout) -> None:
+        """An attempt with a heartbeat is given up when its time is up or its last sign of life too old."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + job.timeout
+        heartbeat = job.heartbeat
+
+        def beat() -> None:
+            if heartbeat is not None and not deadline.expired():
+                deadline.reschedule(min(ends, loop.time() + heartbeat))
+
+        def progress(fraction: float, message: str) -> None:
+            mailbox = self._mailbox(job.partition)
+            if mailbox.elsewhere:
+                return  # it is not worth a command: the next one that its own process tells follows soon
+            mailbox.progress[job.key.saga_id] = Progress(job.key.run, fraction, message)
+            if mailbox.wake is not None:
+                mailbox.wake()
+
+        job.pulse.listen(beat, progress)
+        if heartbeat is not None:
+            deadline.reschedule(min(ends, loop.time() + heartbeat))
 
 
 def _failed(job: Job, raised: BaseException, duration_ms: int, *, cut_off: bool) -> AttemptFailed:
     """cut_off: the attempt was ended by its time-out, and whatever it raised then says nothing."""
     retryable, unknown = True, False
-    if cut_off:
+    retry_after = _retry_after(raised)
+    if cut_off and job.heartbeat is not None and duration_ms < job.timeout * 1000:
+        error, unknown = f"HeartbeatLost: no sign of life for {job.heartbeat:g} s", True
+    elif cut_off:
         error, unknown = f"TimeoutError: no answer within {job.timeout:g} s", True
     elif isinstance(raised, NotKept):
         # The effect was applied all the same, so its step is compensated.
@@ -259,7 +335,16 @@ def _failed(job: Job, raised: BaseException, duration_ms: int, *, cut_off: bool)
         error = told(raised, ERROR_LIMIT)
         retryable = not isinstance(raised, PermanentError)
         unknown = isinstance(raised, _UNKNOWN)
-    return AttemptFailed(*job.key[1:], error, retryable, unknown, duration_ms, random())
+    return AttemptFailed(*job.key[1:], error, retryable, unknown, duration_ms, random(), retry_after)
+
+
+def _retry_after(raised: BaseException) -> float | None:
+    """What the error itself says, in seconds; at most a year."""
+    try:
+        seconds = float(raised.retry_after)  # type: ignore[attr-defined]  # most have none, which is an answer too
+    except Exception:  # an exception's own attributes are users' code too
+        return None
+    return min(seconds, 365 * 86_400.0) if seconds >= 0 else None
 
 
 @lru_cache(maxsize=1024)

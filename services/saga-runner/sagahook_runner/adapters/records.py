@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
 
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord
-from sagahook_runner.domain.commands import Attempt, AttemptFailed, AttemptSucceeded
+from sagahook_runner.domain.commands import (
+    Attempt,
+    AttemptContinued,
+    AttemptFailed,
+    AttemptSucceeded,
+)
+from sagahook_runner.domain.finished import Finished, encode_finished
+from sagahook_runner.domain.limits import LimitState
+from sagahook_runner.domain.react import Message
 from sagahook_runner.domain.shard import Entry
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import Undecodable, decode_data
-from sagahook_schemas.commands import CompleteStep, StartSaga
+from sagahook_schemas.commands import CompleteStep, ReleaseSlot, RequestSlot, StartSaga
 from sagahook_schemas.envelope import Envelope, Header, rfc3339
 from sagahook_schemas.identity import partition_of, saga_event_id
 from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased
@@ -24,6 +33,9 @@ from sagahook_schemas.webhooks import WebhookRouted
 SOURCE = "/sagahook/saga-runner"
 OWNER_KEY = b"owner"
 """The owner's own record in `saga.state`. No saga id looks like this."""
+
+LIMIT_PREFIX = "limit/"
+"""Of every limit's key, and of no saga's."""
 
 _UUID_LENGTH = 36
 _REASON_LIMIT = 1_000
@@ -52,6 +64,7 @@ class EventRecords:
     def __init__(self, settings: ServiceSettings, partition: int, stamp: Stamp) -> None:
         self._events = settings.topic(SAGA_EVENTS)
         self._state = settings.topic(SAGA_STATE)
+        self._commands = settings.topic(SAGA_COMMANDS)
         self._partition = partition
         self._stamp = stamp
         self._milliseconds = stamp.milliseconds
@@ -80,6 +93,48 @@ class EventRecords:
     def snapshot(self, state: SagaState) -> OutRecord:
         return self._record(self._state, state.saga_id.encode(), state.to_json(), [])
 
+    def finished(self, finished: Finished) -> OutRecord:
+        return self._record(self._state, finished.saga_id.encode(), encode_finished(finished), [])
+
+    def forgotten(self, saga_id: str) -> OutRecord:
+        return self._record(self._state, saga_id.encode(), None, [])
+
+    def limit_event(self, key: str, event: Contract, number: int) -> OutRecord:
+        """number: of the event in its transaction."""
+        headers = self._headers(
+            f"{key}/{self._stamp.epoch}/{self._milliseconds}/{number}", event.ce_type, key
+        )
+        return self._record(self._events, key.encode(), event.to_json(), headers)
+
+    def limit(self, state: LimitState) -> OutRecord:
+        """An idle one without a rate needs not be remembered."""
+        value = None if state.is_idle and state.full_at is None else state.to_json()
+        return self._record(self._state, state.key.encode(), value, [])
+
+    def message(self, sent: Message, cause: str, correlation_id: str, partitions: int) -> OutRecord:
+        """cause: the id of the event that asked for it."""
+        command, key = sent.command, sent.key.encode()
+        headers = self._headers(f"{cause}/{command.ce_type}/{sent.key}", command.ce_type, sent.key)
+        headers.append(("ce_causationid", cause.encode()))
+        if correlation_id:
+            headers.append(("ce_correlationid", correlation_id.encode()))
+        if not sent.key.startswith(LIMIT_PREFIX):
+            headers.append(("ce_sagaid", key))
+        where = partition_of(sent.key, partitions)
+        return OutRecord(self._commands, where, key, command.to_json(), headers, self._milliseconds)
+
+    def _headers(self, record_id: str, ce_type: str, subject: str) -> list[Header]:
+        return [
+            _SPEC,
+            ("ce_id", record_id.encode()),
+            _SOURCE,
+            ("ce_type", ce_type.encode()),
+            self._time,
+            _JSON,
+            ("ce_subject", subject.encode()),
+            self._epoch,
+        ]
+
     def owner(self, event: OwnerAcquired | OwnerReleased, record: bytes) -> tuple[OutRecord, OutRecord]:
         """The event in the log, and the owner's own record beside the snapshots."""
         envelope = Envelope(
@@ -96,7 +151,9 @@ class EventRecords:
             self._record(self._state, OWNER_KEY, record, []),
         )
 
-    def _record(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> OutRecord:
+    def _record(
+        self, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]
+    ) -> OutRecord:
         return OutRecord(topic, self._partition, key, value, headers, self._milliseconds)
 
 
@@ -142,16 +199,30 @@ class RouteRecords:
         return headers
 
 
-def read_command(record: ConsumerRecord) -> tuple[str, Contract]:
-    """The saga and what is asked of it; the rest of the envelope is not needed here. Raises Undecodable."""
+class Asked(NamedTuple):
+    """key: the saga id, or the limit key. id: the command's."""
+
+    key: str
+    id: str
+    command: Contract
+
+
+def read_command(record: ConsumerRecord) -> Asked:
+    """What is asked of whom; the rest of the envelope is not needed here. Raises Undecodable."""
     headers = dict(record.headers)
     try:
-        saga_id, ce_type = headers["ce_sagaid"].decode(), headers["ce_type"].decode()
+        command_id, ce_type = headers["ce_id"].decode(), headers["ce_type"].decode()
+        command = decode_data(ce_type, record.value)
+        if isinstance(command, RequestSlot | ReleaseSlot):
+            return Asked(record.key.decode(), command_id, command)
+        saga_id = headers["ce_sagaid"].decode()
     except (KeyError, ValueError, AttributeError) as invalid:
+        if isinstance(invalid, Undecodable):
+            raise
         raise Undecodable(f"the headers are no command's: {invalid!r}") from None
     if len(saga_id) != _UUID_LENGTH:
         raise Undecodable(f"{saga_id[:100]!r} is no saga id")
-    return saga_id, decode_data(ce_type, record.value)
+    return Asked(saga_id, command_id, command)
 
 
 def complete_step_headers(saga_id: str, now: datetime, command: CompleteStep) -> Envelope:
@@ -187,6 +258,16 @@ def complete_step(attempt: Attempt) -> CompleteStep | None:
                 retryable=attempt.retryable,
                 unknown=attempt.unknown,
                 duration_ms=attempt.duration_ms,
+                retry_after=attempt.retry_after,
+            )
+        case AttemptContinued():
+            return CompleteStep(
+                run=attempt.run,
+                step=attempt.step,
+                phase=attempt.phase,
+                attempt=attempt.attempt,
+                result=attempt.carry,
+                continue_after=attempt.after,
             )
         case _:
             return None
@@ -194,6 +275,9 @@ def complete_step(attempt: Attempt) -> CompleteStep | None:
 
 def attempt_of(command: CompleteStep, dice: float) -> Attempt:
     """The reverse of `complete_step`. dice: for a retry's jitter."""
+    if command.continue_after is not None:
+        which = (command.run, command.step, command.phase, command.attempt)
+        return AttemptContinued(*which, command.continue_after, command.result)
     if command.error is None:
         return AttemptSucceeded(
             command.run,
@@ -213,6 +297,7 @@ def attempt_of(command: CompleteStep, dice: float) -> Attempt:
         command.unknown,
         command.duration_ms,
         dice,
+        command.retry_after,
     )
 
 

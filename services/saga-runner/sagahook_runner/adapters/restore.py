@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,12 +11,30 @@ from orjson import dumps, loads
 
 from sagahook.runtime.settings import ServiceSettings
 from sagahook_runner.adapters.execution import AttemptKey
-from sagahook_runner.adapters.records import OWNER_KEY
+from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
+from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
 from sagahook_runner.domain.evolve import evolve
+from sagahook_runner.domain.finished import FinishedIndex, is_finished
+from sagahook_runner.domain.limits import LimitState, evolve_limit
+from sagahook_runner.domain.shard import Shard
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.codec import decode
-from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased
+from sagahook_schemas.sagas import (
+    AttemptInFlight,
+    OwnerAcquired,
+    OwnerReleased,
+    SlotGranted,
+    SlotReleased,
+    SlotRequested,
+)
 from sagahook_schemas.topics import SAGA_EVENTS, SAGA_STATE
+
+LAYOUT = 2
+"""Of a live saga's snapshot. Raised when `SagaState` changes so that an older snapshot cannot be read."""
+
+_LIMIT = LIMIT_PREFIX.encode()
+_AT_ONCE = 500
+"""Snapshots decoded in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +42,16 @@ class OwnerRecord:
     """What the last owner left.
 
     instance: the process it was. released: it let go in order. in_flight: attempts that it, or an owner before
-    it, promised to tell of by commands; they may still run elsewhere.
+    it, promised to tell of by commands; they may still run elsewhere. first_run: see `Shard`. layout: of the
+    snapshots; where it is another than ours, the log is folded instead.
     """
 
     epoch: int = 0
     instance: str = ""
     released: bool = True
     in_flight: frozenset[AttemptKey] = frozenset()
+    first_run: int = 1
+    layout: int = LAYOUT
 
     def to_json(self) -> bytes:
         return dumps(
@@ -39,6 +60,8 @@ class OwnerRecord:
                 "instance": self.instance,
                 "released": self.released,
                 "in_flight": [list(key) for key in sorted(self.in_flight)],
+                "first_run": self.first_run,
+                "layout": self.layout,
             }
         )
 
@@ -50,84 +73,129 @@ class OwnerRecord:
             instance=fields["instance"],
             released=fields["released"],
             in_flight=frozenset(AttemptKey(*key) for key in fields["in_flight"]),
+            first_run=fields.get("first_run", 1),
+            layout=fields.get("layout", 1),
         )
 
 
 @dataclass(slots=True)
 class Restored:
+    """latest: the partition's last event time. from_log: the snapshots were gone: they have to be written anew
+    before the owner's record says that they are there."""
+
     owner: OwnerRecord
-    states: dict[str, SagaState]
     latest: datetime
-    """The partition's last event time."""
     from_log: bool = False
-    """The snapshots were gone: they have to be written anew before the owner's record says that they are there."""
 
 
-async def restore(settings: ServiceSettings, partition: int) -> Restored:
-    """To be called after the fence, when nobody else can write the partition any more."""
-    restored = Restored(OwnerRecord(), {}, datetime.fromtimestamp(0, UTC))
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=8 * 1024 * 1024,
-        fetch_max_wait_ms=50,
-    )
+async def restore(settings: ServiceSettings, partition: int, shard: Shard) -> Restored:
+    """Fill the shard. To be called after the fence, when nobody else can write the partition any more."""
+    restored = Restored(OwnerRecord(), datetime.fromtimestamp(0, UTC))
+    consumer = snapshot_consumer(settings.kafka)
     try:
         await consumer.start()
-        async for record in _read_all(consumer, TopicPartition(settings.topic(SAGA_STATE), partition)):
-            _take_snapshot(restored, record)
-        if restored.owner.epoch == 0:
+        snapshots = _Snapshots(restored, shard)
+        async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_STATE), partition)):
+            snapshots.take(records)
+        if restored.owner.epoch and restored.owner.layout == LAYOUT:
+            await snapshots.finish()
+        else:
             # A crash while they were written anew may have left some: the log is folded from nothing.
-            restored.states.clear()
-            async for record in _read_all(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition)):
-                _take_event(restored, record)
-            restored.from_log = bool(restored.states)
+            shard.finished = FinishedIndex()
+            await _restore_from_log(settings, partition, shard, consumer, restored)
     finally:
         await consumer.stop()
     return restored
 
 
-def _take_snapshot(restored: Restored, record: ConsumerRecord) -> None:
-    restored.latest = max(restored.latest, _time(record))
-    if record.key == OWNER_KEY:
-        restored.owner = OwnerRecord.from_record(record)
-    elif record.value is None:
-        restored.states.pop(record.key.decode(), None)
-    else:
-        restored.states[record.key.decode()] = SagaState.from_json(record.value)
+class _Snapshots:
+    """The newest snapshot of each saga. They are decoded at the end, since most are superseded by a later one."""
+
+    def __init__(self, restored: Restored, shard: Shard) -> None:
+        self._restored = restored
+        self._shard = shard
+        self._live: dict[bytes, tuple[bytes, int]] = {}
+
+    def take(self, records: list[ConsumerRecord]) -> None:
+        finished = self._shard.finished
+        latest = 0
+        for record in records:
+            latest = max(latest, record.timestamp)
+            key, value = record.key, record.value
+            if key == OWNER_KEY:
+                self._restored.owner = OwnerRecord.from_record(record)
+            elif value is not None and is_finished(value):
+                self._live.pop(key, None)
+                finished.put_record(key, value)
+            else:
+                if value is None:
+                    self._live.pop(key, None)
+                else:
+                    self._live[key] = (value, record.timestamp)
+                if not key.startswith(_LIMIT):
+                    finished.pop(key.decode())
+        self._restored.latest = max(self._restored.latest, _moment(latest))
+
+    async def finish(self) -> None:
+        for number, (key, (value, timestamp)) in enumerate(self._live.items(), 1):
+            if key.startswith(_LIMIT):
+                self._shard.restore_limit(LimitState.from_json(key.decode(), value))
+            else:
+                self._shard.restore(SagaState.from_json(value), _moment(timestamp))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # the other partitions' heartbeats are sent by this loop
 
 
-def _take_event(restored: Restored, record: ConsumerRecord) -> None:
-    restored.latest = max(restored.latest, _time(record))
+async def _restore_from_log(
+    settings: ServiceSettings,
+    partition: int,
+    shard: Shard,
+    consumer: AIOKafkaConsumer,
+    restored: Restored,
+) -> None:
+    restored.owner = OwnerRecord()
+    states: dict[str, tuple[SagaState, datetime]] = {}
+    limits: dict[str, LimitState] = {}
+    async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition)):
+        for record in records:
+            _take_event(restored, states, limits, record)
+    for state, ended in states.values():
+        shard.restore(state, ended)
+    for limit in limits.values():
+        shard.restore_limit(limit)
+    restored.from_log = bool(states or limits)
+
+
+def _take_event(
+    restored: Restored,
+    states: dict[str, tuple[SagaState, datetime]],
+    limits: dict[str, LimitState],
+    record: ConsumerRecord,
+) -> None:
+    moment = _moment(record.timestamp)
+    restored.latest = max(restored.latest, moment)
     envelope, event = decode(record.headers, record.value)
     match event:
-        case OwnerAcquired() | OwnerReleased():
-            restored.owner = OwnerRecord(
-                event.epoch,
-                event.instance if isinstance(event, OwnerAcquired) else restored.owner.instance,
-                released=isinstance(event, OwnerReleased),
-                in_flight=frozenset(AttemptKey.of(each.saga_id, each.run, each) for each in event.in_flight),
-            )
+        case OwnerAcquired():
+            in_flight = _keys(event.in_flight)
+            restored.owner = OwnerRecord(event.epoch, event.instance, False, in_flight, event.first_run)
+        case OwnerReleased():
+            last = restored.owner
+            in_flight = _keys(event.in_flight)
+            restored.owner = OwnerRecord(event.epoch, last.instance, True, in_flight, last.first_run)
+        case SlotRequested() | SlotGranted() | SlotReleased():
+            key = envelope.subject
+            limits[key] = evolve_limit(limits.get(key) or LimitState(key), event)
         case _:
-            state = restored.states.get(envelope.saga_id)
+            state = states[envelope.saga_id][0] if envelope.saga_id in states else None
             if state is None or state.run < envelope.run:
                 state = SagaState(envelope.saga_id, run=envelope.run)
-            restored.states[envelope.saga_id] = evolve(state, event)
+            states[envelope.saga_id] = (evolve(state, event), moment)
 
 
-async def _read_all(consumer: AIOKafkaConsumer, partition: TopicPartition) -> AsyncIterator[ConsumerRecord]:
-    """Every committed record from the beginning to the end as of now."""
-    consumer.assign([partition])
-    first = (await consumer.beginning_offsets([partition]))[partition]
-    end = (await consumer.end_offsets([partition]))[partition]
-    consumer.seek(partition, first)
-    while await consumer.position(partition) < end:
-        for records in (await consumer.getmany(partition, timeout_ms=20)).values():
-            for record in records:
-                yield record
+def _keys(in_flight: tuple[AttemptInFlight, ...]) -> frozenset[AttemptKey]:
+    return frozenset(AttemptKey.of(each.saga_id, each.run, each) for each in in_flight)
 
 
-def _time(record: ConsumerRecord) -> datetime:
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -10,34 +10,50 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sagahook_runner.domain.commands import (
+    ANY_ATTEMPT,
+    Admit,
     Attempt,
+    AttemptContinued,
     AttemptFailed,
     AttemptLost,
     AttemptSucceeded,
     Command,
+    DeadlineDue,
+    FunctionEnded,
+    Operate,
     Park,
-    RetryDue,
+    Progress,
+    Release,
+    RequestStep,
     Start,
+    StepDue,
+    Undo,
+    Unpark,
 )
-from sagahook_runner.domain.state import FINAL, Running, SagaState, Waiting
+from sagahook_runner.domain.decision import Decision, known_step, not_deployed
+from sagahook_runner.domain.operate import cancel_child, operate, resume
+from sagahook_runner.domain.preparation import unfit
+from sagahook_runner.domain.state import FINAL, Open, SagaState, item_of
 from sagahook_schemas.base import Contract
+from sagahook_schemas.commands import MigrateSaga, RetrySaga
 from sagahook_schemas.definitions import Retry, SagaDefinition
-from sagahook_schemas.identity import Phase, idempotency_key
+from sagahook_schemas.identity import Phase
 from sagahook_schemas.sagas import (
-    SagaCompensating,
+    SagaAdmitted,
     SagaCompleted,
-    SagaFailed,
     SagaJoined,
-    SagaRolledBack,
+    SagaProgressed,
+    SagaReleased,
     SagaStarted,
     SagaSuspended,
 )
 from sagahook_schemas.steps import (
     StepAttemptLost,
     StepCompleted,
+    StepContinued,
+    StepDeclared,
     StepFailed,
     StepRetryScheduled,
-    StepScheduled,
 )
 
 MAX_LOSSES = 3
@@ -47,41 +63,70 @@ Events = tuple[Contract, ...]
 
 
 def decide(state: SagaState, command: Command, definition: SagaDefinition | None, now: datetime) -> Events:
-    """The events that the command causes, in order; () where it causes none.
+    """The events that the command causes, in order; () where it causes none. See `follow`."""
+    return tuple(event for event, _ in follow(state, command, definition, now))
 
-    definition: the one deployed for the saga's version; where there is none, or it lacks what the run needs,
-    the saga is parked. now: the owner's time, which never goes back within a partition.
+
+def follow(
+    state: SagaState, command: Command, definition: SagaDefinition | None, now: datetime
+) -> list[tuple[Contract, SagaState]]:
+    """The events that the command causes, each with the state after it.
+
+    definition: the one deployed for the saga's version (for an operator's retry or migration: the one to go on with);
+    where there is none, or it lacks what the run needs, the saga is parked. now: the owner's time, which never goes
+    back within a partition.
     """
-    follow = _DECISIONS[type(command)]
-    fit = definition if definition is not None and _carries(definition, state) else None
-    return follow(state, command, fit, now)
+    fit = definition if definition is not None and _fits(definition, state, command) else None
+    decision = Decision(state, fit, now)
+    _DECISIONS[type(command)](decision, command)
+    return decision.told
 
 
 def compatible(state: SagaState, definition: SagaDefinition) -> bool:
-    """Whether the run's history replays under the definition: what it did is how the definition begins."""
-    steps = [step.name for step in definition.steps]
-    done = list(state.results)
-    current = [state.current.step] if state.current is not None and state.status == "EXECUTING" else []
-    undo = {step.name for step in definition.steps if step.compensation is not None}
-    return steps[: len(done) + len(current)] == done + current and undo.issuperset(state.to_undo)
+    """Whether the run's history replays under the definition: each step that began, began after those that must be done
+    before it, and everything that may have to be undone still can be."""
+    if definition.code:
+        return True
+    begun = [*state.results, *state.skipped, *state.open]
+    for name in begun:
+        base = item_of(name)[0]
+        if base not in definition.by_name:
+            return False
+        if not all(state.is_done(before) for before in definition.predecessors[base]):
+            return False
+    return _carries(definition, state)
+
+
+def _fits(definition: SagaDefinition, state: SagaState, command: Command) -> bool:
+    match command:
+        case Start():
+            return True
+        case Operate(RetrySaga()) if state.status in FINAL:
+            return True
+        case Operate(MigrateSaga()) | Unpark():
+            return compatible(state, definition)
+    return _carries(definition, state)
 
 
 def _carries(definition: SagaDefinition, state: SagaState) -> bool:
-    """Whether the definition has the current step, and what undoes each that is to be undone."""
-    current, undo = state.current, state.to_undo
-    if current is not None and current.step not in definition.by_name:
-        return False
-    if current is not None and current.phase == "compensation":
-        undo = (*undo, current.step)
-    return all(step in definition.by_name and definition.by_name[step].compensation for step in undo)
+    """Whether the definition has the steps that are open, and what undoes each that is to be undone."""
+    for name in state.open:
+        if known_step(definition, state, name) is None:
+            return False
+    for name in state.to_undo:
+        step = known_step(definition, state, name)
+        if step is None or not step.undoable:
+            return False
+    return all(known_step(definition, state, name) is not None for name in state.results)
 
 
-def _start(state: SagaState, command: Start, definition: SagaDefinition | None, now: datetime) -> Events:
-    request = command.request
-    if state.status != "NEW":
+def _start(d: Decision, command: Start) -> None:
+    request, state = command.request, d.state
+    rerun = request.again and state.status in FINAL and request.event_id != state.event_id
+    if state.status != "NEW" and not rerun:
         if request.event_id == state.event_id:
-            return ()
-        return (
+            return
+        d.emit(
             SagaJoined(
                 name=request.name,
                 source=request.source,
@@ -89,213 +134,279 @@ def _start(state: SagaState, command: Start, definition: SagaDefinition | None, 
                 correlation_id=request.correlation_id,
                 state=state.status,
                 notify_url=request.notify_url,
-            ),
+            )
         )
-    started = SagaStarted(
-        name=request.name,
-        version=request.version,
-        definition_hash=definition.hash if definition else "",
-        source=request.source,
-        event_id=request.event_id,
-        correlation_id=request.correlation_id,
-        context=request.context,
-        total_steps=len(definition.steps) if definition else 0,
-        user_id=request.user_id,
-        notify_url=request.notify_url,
+        return
+    definition = d.definition
+    deadline = definition.deadline if definition is not None else None
+    d.emit(
+        SagaStarted(
+            name=request.name,
+            version=request.version,
+            definition_hash=definition.hash if definition else "",
+            source=request.source,
+            event_id=request.event_id,
+            correlation_id=request.correlation_id,
+            context=request.context,
+            total_steps=len(definition.steps) if definition else 0,
+            user_id=request.user_id,
+            notify_url=request.notify_url,
+            limit_key=request.limit_key,
+            attributes=request.attributes,
+            deadline_at=None if deadline is None else d.now + timedelta(seconds=deadline),
+            parent=request.parent,
+        )
     )
     if definition is None:
         reason = f"version {request.version} of {request.name} is not deployed: deploy it"
-        return (started, SagaSuspended(reason=reason))
-    if not definition.steps:
-        return (started, SagaCompleted(name=request.name))
-    return (started, _schedule(state, definition, definition.steps[0].name, "action", 1, now))
+        d.emit(SagaSuspended(reason=reason, cause="definition"))
+        return
+    d.go_on()
 
 
-def _succeeded(
-    state: SagaState, command: AttemptSucceeded, definition: SagaDefinition | None, now: datetime
-) -> Events:
-    if not _awaits(state, command):
-        return ()
-    completed = StepCompleted(
-        step=command.step,
-        phase=command.phase,
-        attempt=command.attempt,
-        result=command.result,
-        duration_ms=command.duration_ms,
+def _admit(d: Decision, command: Admit) -> None:
+    state = d.state
+    waits = "PENDING" in (state.status, state.resumes)
+    if waits and (command.run, command.limit_key) == (state.run, state.limit_key):
+        d.emit(SagaAdmitted(limit_key=command.limit_key))
+        d.go_on()
+
+
+def _succeeded(d: Decision, command: AttemptSucceeded) -> None:
+    attempt = _awaited(d.state, command)
+    if attempt is None:
+        return
+    if command.phase == "prepare" and d.definition is not None:
+        wrong = unfit(d.step(command.step), command.result)
+        if wrong is not None:
+            error = f"PreparationError: {wrong}"
+            which = (command.run, command.step, command.phase, command.attempt)
+            _failed(d, AttemptFailed(*which, error, False, False, command.duration_ms, 0.0))
+            return
+    d.emit(
+        StepCompleted(
+            step=command.step,
+            phase=command.phase,
+            attempt=attempt.attempt,
+            result=command.result,
+            duration_ms=command.duration_ms,
+        )
     )
-    if definition is None:
-        return (completed, _not_deployed(state))
-    if command.phase == "compensation":
-        left = tuple(step for step in state.to_undo if step != command.step)
-        return (completed, _undo_next(state, definition, left, state.failed_step, state.error, now))
-    following = definition.following.get(command.step)
-    if following is None:
-        return (completed, SagaCompleted(name=state.name))
-    return (completed, _schedule(state, definition, following, "action", 1, now))
+    d.go_on()
 
 
-def _failed(
-    state: SagaState, command: AttemptFailed, definition: SagaDefinition | None, now: datetime
-) -> Events:
-    if not _awaits(state, command):
-        return ()
-    failed = StepFailed(
-        step=command.step,
-        phase=command.phase,
-        attempt=command.attempt,
-        error=command.error,
-        outcome="unknown" if command.unknown else "failed",
-        duration_ms=command.duration_ms,
+def _failed(d: Decision, command: AttemptFailed) -> None:
+    attempt = _awaited(d.state, command)
+    if attempt is None:
+        return
+    d.emit(
+        StepFailed(
+            step=command.step,
+            phase=command.phase,
+            attempt=attempt.attempt,
+            error=command.error,
+            outcome="unknown" if command.unknown else "failed",
+            duration_ms=command.duration_ms,
+        )
     )
-    if definition is None:
-        return (failed, _not_deployed(state))
-    delay = _retry_delay(_policy(definition, command.step, command.phase), state, command)
+    if d.state.status == "SUSPENDED":
+        return
+    if d.definition is None:
+        d.emit(not_deployed(d.state))
+        return
+    delay = _retry_delay(d, command) if not d.state.failing else None
     if delay is not None:
-        retry = StepRetryScheduled(
-            step=command.step, phase=command.phase, attempt=command.attempt + 1, due_at=now + delay
+        d.emit(
+            StepRetryScheduled(
+                step=command.step, phase=command.phase, attempt=attempt.attempt + 1, due_at=d.now + delay
+            )
         )
-        return (failed, retry)
-    if command.phase == "compensation":
-        return (
-            failed,
-            SagaFailed(
-                name=state.name,
-                failed_step=state.failed_step or "",
-                error=f"the compensation of {command.step} failed for good: {command.error}",
-                unresolved=state.to_undo,
-            ),
-        )
-    uncertain = state.uncertain or command.unknown
-    undo = _to_undo(state, definition, command.step if uncertain else None)
-    return (
-        failed,
-        SagaCompensating(failed_step=command.step, error=command.error, steps=undo),
-        _undo_next(state, definition, undo, command.step, command.error, now),
-    )
+    elif command.phase == "compensation" or d.state.failing:
+        d.go_on()
+    else:
+        d.fail(command.step, command.error)
 
 
-def _lost(state: SagaState, command: AttemptLost, definition: SagaDefinition | None, now: datetime) -> Events:
-    if not _awaits(state, command):
-        return ()
-    lost = StepAttemptLost(
-        step=command.step, phase=command.phase, attempt=command.attempt, reason=command.reason
+def _lost(d: Decision, command: AttemptLost) -> None:
+    attempt = _awaited(d.state, command)
+    if attempt is None:
+        return
+    d.emit(
+        StepAttemptLost(
+            step=command.step, phase=command.phase, attempt=attempt.attempt, reason=command.reason
+        )
     )
-    if definition is None:
-        return (lost, _not_deployed(state))
-    if state.losses + (command.reason == "crash") >= MAX_LOSSES:
+    if d.state.status == "SUSPENDED":
+        return
+    if d.definition is None:
+        d.emit(not_deployed(d.state))
+    elif d.state.open[command.step].losses >= MAX_LOSSES:
         reason = (
             f"the runner died {MAX_LOSSES} times while it ran {command.step} ({command.phase}): "
             "find out why, then resume the saga"
         )
-        return (lost, SagaSuspended(reason=reason))
-    # Nothing failed, so nothing is waited for: the next owner, or this one, makes the next attempt at once.
-    retry = StepRetryScheduled(
-        step=command.step, phase=command.phase, attempt=command.attempt + 1, due_at=now
+        d.emit(SagaSuspended(reason=reason, cause="losses"))
+    elif d.state.failing:
+        d.go_on()
+    else:
+        # Nothing failed, so nothing is waited for: the next owner, or this one, makes the next attempt at once.
+        d.emit(
+            StepRetryScheduled(
+                step=command.step, phase=command.phase, attempt=attempt.attempt + 1, due_at=d.now
+            )
+        )
+
+
+def _continued(d: Decision, command: AttemptContinued) -> None:
+    attempt = _awaited(d.state, command)
+    if attempt is None:
+        return
+    d.emit(
+        StepContinued(
+            step=command.step,
+            phase=command.phase,
+            attempt=attempt.attempt,
+            due_at=d.now + timedelta(seconds=command.after),
+            carry=command.carry,
+        )
     )
-    return (lost, retry)
+    d.go_on()
 
 
-def _retry_due(
-    state: SagaState, command: RetryDue, definition: SagaDefinition | None, now: datetime
-) -> Events:
-    waiting = state.current
-    if (
-        not isinstance(waiting, Waiting)
-        or command.run != state.run
-        or command.attempt != waiting.attempt
-        or now < waiting.due_at
-    ):
-        return ()
-    if definition is None:
-        return (_not_deployed(state),)
-    return (_schedule(state, definition, waiting.step, waiting.phase, waiting.attempt, now),)
+def _step_due(d: Decision, command: StepDue) -> None:
+    waiting = d.state.open.get(command.step)
+    if waiting is None or (command.run, command.attempt) != (d.state.run, waiting.attempt):
+        return
+    if waiting.at is None or d.now < waiting.at or d.state.status not in ("EXECUTING", "COMPENSATING"):
+        return
+    if d.definition is None:
+        d.emit(not_deployed(d.state))
+        return
+    match waiting.standing:
+        case "waiting":
+            d.schedule(waiting.step, waiting.phase, waiting.attempt)
+        case "sleeping":
+            _succeed(d, waiting)
+        case "awaiting" if d.step(command.step).on_timeout == "continue":
+            _succeed(d, waiting)
+        case "awaiting":
+            error = f"TimeoutError: the signal {waiting.signal!r} did not come in time"
+            d.emit(StepFailed(step=command.step, phase="action", attempt=waiting.attempt, error=error))
+            d.fail(command.step, error)
+        case "running" if waiting.remote:
+            error = f"TimeoutError: {d.step(command.step).participant} did not answer in time"
+            which = (command.run, command.step, waiting.phase, waiting.attempt)
+            _failed(d, AttemptFailed(*which, error, True, True, 0, 0.5))
 
 
-def _park(state: SagaState, command: Park, definition: SagaDefinition | None, now: datetime) -> Events:
-    if state.status in FINAL or state.status in ("NEW", "SUSPENDED"):
-        return ()
-    return (SagaSuspended(reason=command.reason),)
+def _succeed(d: Decision, waited: Open) -> None:
+    """What was waited for has come, without a result."""
+    d.emit(StepCompleted(step=waited.step, phase="action", attempt=waited.attempt))
+    d.go_on()
 
 
-def _awaits(state: SagaState, command: Attempt) -> bool:
-    running = state.current
-    return (
-        isinstance(running, Running)
-        and command.run == state.run
-        and command.attempt == running.attempt
-        and command.step == running.step
-        and command.phase == running.phase
-    )
+def _deadline_due(d: Decision, command: DeadlineDue) -> None:
+    state = d.state
+    if command.run != state.run or state.deadline_at is None or d.now < state.deadline_at:
+        return
+    if state.status in ("PENDING", "EXECUTING") and not state.failing:
+        d.fail("", "DeadlineExceeded: the run took longer than its deadline allows")
 
 
-def _schedule(
-    state: SagaState, definition: SagaDefinition, step: str, phase: Phase, attempt: int, now: datetime
-) -> StepScheduled:
-    return StepScheduled(
-        step=step,
-        phase=phase,
-        attempt=attempt,
-        idempotency_key=idempotency_key(state.saga_id, state.run, step, phase),
-        times_out_at=now + timedelta(seconds=attempt_timeout(definition, step, phase)),
-    )
+def _park(d: Decision, command: Park) -> None:
+    if d.state.status not in FINAL and d.state.status not in ("NEW", "SUSPENDED"):
+        d.emit(SagaSuspended(reason=command.reason, cause=command.cause))
 
 
-def _undo_next(
-    state: SagaState,
-    definition: SagaDefinition,
-    left: tuple[str, ...],
-    failed_step: str | None,
-    error: str | None,
-    now: datetime,
-) -> Contract:
-    if not left:
-        return SagaRolledBack(name=state.name, failed_step=failed_step or "", error=error or "")
-    return _schedule(state, definition, left[0], "compensation", 1, now)
+def _unpark(d: Decision, command: Unpark) -> None:
+    if d.state.status == "SUSPENDED" and d.state.cause == "definition" and d.definition is not None:
+        resume(d, actor="sagahook", reason=command.reason, command_id=None)
 
 
-def _to_undo(state: SagaState, definition: SagaDefinition, uncertain: str | None) -> tuple[str, ...]:
-    """Completed steps in reverse; before them the failed one, where its effect may have been applied."""
-    candidates = [*state.results, *([uncertain] if uncertain else [])]
-    undoable = {step.name for step in definition.steps if step.compensation is not None}
-    return tuple(step for step in reversed(candidates) if step in undoable)
+def _progress(d: Decision, command: Progress) -> None:
+    if command.run == d.state.run and d.state.status == "EXECUTING":
+        d.emit(SagaProgressed(progress=min(1.0, max(0.0, command.progress)), message=command.message))
 
 
-def attempt_timeout(definition: SagaDefinition, step: str, phase: Phase) -> float:
+def _undo(d: Decision, command: Undo) -> None:
+    cancel_child(d, command.reason)
+
+
+def _release(d: Decision, command: Release) -> None:
+    if d.state.status == "COMPLETED" and d.state.parent is not None:
+        d.emit(SagaReleased())
+
+
+def _request_step(d: Decision, command: RequestStep) -> None:
+    """A function that runs again asks for what it asked for before: `Conductor` answers that from the state."""
+    state, step = d.state, command.definition
+    if command.run != state.run or state.status != "EXECUTING" or state.failing:
+        return
+    if command.number != len(state.declared) + 1 or step.name in state.declared:
+        return
+    d.emit(StepDeclared(number=command.number, definition=step))
+    d.begin(step, command.value)
+
+
+def _function_ended(d: Decision, command: FunctionEnded) -> None:
+    state = d.state
+    if command.run != state.run or state.status != "EXECUTING" or state.failing:
+        return
+    if command.error is not None:
+        d.fail("", command.error)
+    elif not state.open:
+        d.emit(SagaCompleted(name=state.name, result=command.result))
+
+
+def _awaited(state: SagaState, command: Attempt) -> Open | None:
+    """The attempt that the command is about, where the saga waits for just that one."""
+    found = state.open.get(command.step)
+    if found is None or state.status == "NEW" or state.status in FINAL:
+        return None
+    if command.run != state.run or command.phase != found.phase or not found.is_active:
+        return None
+    if command.attempt == ANY_ATTEMPT:
+        return found if command.step in state.children else None
+    return found if command.attempt == found.attempt else None
+
+
+def attempt_timeout(definition: SagaDefinition, state: SagaState, step: str, phase: Phase) -> float:
     """Seconds."""
-    return _terms(definition, step, phase)[0]
+    return Decision(state, definition, datetime.min).terms(step, phase)[0]
 
 
-def _policy(definition: SagaDefinition, step: str, phase: Phase) -> Retry:
-    return _terms(definition, step, phase)[1]
-
-
-def _terms(definition: SagaDefinition, name: str, phase: Phase) -> tuple[float, Retry]:
-    step = definition.by_name[name]
-    if phase == "action":
-        return step.timeout, step.retry
-    if step.compensation is None:
-        raise AssertionError(f"{definition.name} has no compensation for {name}, yet one is under way")
-    return step.compensation.timeout, step.compensation.retry
-
-
-def _retry_delay(policy: Retry, state: SagaState, command: AttemptFailed) -> timedelta | None:
+def _retry_delay(d: Decision, command: AttemptFailed) -> timedelta | None:
+    attempt = d.state.open[command.step]
+    policy: Retry = d.terms(command.step, command.phase)[1]
     kind = command.error.partition(":")[0]
     if not command.retryable or kind in policy.non_retryable:
         return None
-    return policy.delay(state.failures + 1, command.dice)
-
-
-def _not_deployed(state: SagaState) -> SagaSuspended:
-    run = f"this run of {state.name} version {state.version}"
-    return SagaSuspended(reason=f"the steps that {run} needs are not deployed: deploy them")
+    delay = policy.delay(attempt.failures, command.dice)
+    if delay is None:
+        return None
+    if command.retry_after is not None:
+        delay = max(delay, timedelta(seconds=command.retry_after))
+    if attempt.deadline_at is not None and d.now + delay >= attempt.deadline_at:
+        return None
+    return delay
 
 
 # The mapping pairs each command class with the function of exactly that class, which no type can express.
-_DECISIONS: dict[type[Command], Callable[[SagaState, Any, SagaDefinition | None, datetime], Events]] = {
+_DECISIONS: dict[type[Command], Callable[[Decision, Any], None]] = {
     Start: _start,
+    Admit: _admit,
     AttemptSucceeded: _succeeded,
     AttemptFailed: _failed,
     AttemptLost: _lost,
-    RetryDue: _retry_due,
+    AttemptContinued: _continued,
+    StepDue: _step_due,
+    DeadlineDue: _deadline_due,
     Park: _park,
+    Unpark: _unpark,
+    Progress: _progress,
+    Undo: _undo,
+    Release: _release,
+    RequestStep: _request_step,
+    FunctionEnded: _function_ended,
+    Operate: operate,
 }

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
-from sagahook_runner.domain.state import FINAL, Running, SagaState, Waiting
+from sagahook_runner.domain import evolve_steps as of_steps
+from sagahook_runner.domain.state import FINAL, Open, Parent, SagaState, Signal
 from sagahook_schemas.base import Contract
 from sagahook_schemas.sagas import (
+    CommandRefused,
+    SagaAdmitted,
+    SagaCancelled,
     SagaCompensating,
     SagaCompleted,
     SagaFailed,
+    SagaFailing,
     SagaJoined,
+    SagaMigrated,
+    SagaProgressed,
+    SagaReleased,
+    SagaResumed,
     SagaRolledBack,
+    SagaSignalled,
     SagaStarted,
     SagaSuspended,
 )
 from sagahook_schemas.steps import (
+    CompensationResolved,
     StepAttemptLost,
+    StepAwaiting,
+    StepChildRequested,
     StepCompleted,
+    StepContinued,
+    StepDeclared,
+    StepExpanded,
     StepFailed,
     StepRetryScheduled,
     StepScheduled,
+    StepSkipped,
+    StepSleeping,
 )
+
+_REMEMBERED_SIGNALS = 100
+"""Signal ids by which a duplicate is known."""
 
 
 def evolve(state: SagaState, event: Contract) -> SagaState:
@@ -34,7 +55,8 @@ def evolve(state: SagaState, event: Contract) -> SagaState:
         reason = (
             f"the event {event.ce_type} cannot follow in state {state.status} at sequence {state.sequence}"
         )
-        return state.then(status="SUSPENDED", current=None, reason=reason)
+        resumes = state.resumes if state.status == "SUSPENDED" else state.status
+        return state.then(status="SUSPENDED", resumes=resumes, reason=reason, cause="engine")
     return after
 
 
@@ -42,11 +64,25 @@ def fold(state: SagaState, events: tuple[Contract, ...]) -> SagaState:
     return reduce(evolve, events, state)
 
 
+def settled(state: SagaState) -> tuple[Mapping[str, Open], tuple[str, ...]]:
+    """What is still open when nothing more may begin, and the steps that may have been applied."""
+    active = {name: each for name, each in state.open.items() if each.is_active}
+    unknown = (
+        name
+        for name, each in state.open.items()
+        if each.uncertain and each.phase == "action" and name not in active and name not in state.uncertain
+    )
+    return active, (*state.uncertain, *unknown)
+
+
 def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
+    if state.status in FINAL:
+        state = SagaState(state.saga_id, run=state.run + 1)
     if state.status != "NEW":
         return None
+    parent = event.parent
     return state.then(
-        status="EXECUTING",
+        status="PENDING" if event.limit_key is not None else "EXECUTING",
         name=event.name,
         version=event.version,
         definition_hash=event.definition_hash,
@@ -54,80 +90,57 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         event_id=event.event_id,
         correlation_id=event.correlation_id,
         context=event.context,
+        user_id=event.user_id,
+        notify_url=event.notify_url,
+        limit_key=event.limit_key,
+        deadline_at=event.deadline_at,
+        parent=None if parent is None else Parent(parent.saga_id, parent.run, parent.step),
     )
 
 
-def _joined(state: SagaState, event: SagaJoined) -> SagaState | None:
-    if state.status == "NEW":
+def _admitted(state: SagaState, event: SagaAdmitted) -> SagaState | None:
+    if state.status == "SUSPENDED" and state.resumes == "PENDING":
+        return state.then(resumes="EXECUTING")
+    return state.then(status="EXECUTING") if state.status == "PENDING" else None
+
+
+def _noted(state: SagaState, event: SagaJoined | CommandRefused) -> SagaState | None:
+    """It is in the log, and changes nothing."""
+    return None if state.status == "NEW" else state.then()
+
+
+def _progressed(state: SagaState, event: SagaProgressed) -> SagaState | None:
+    return None if state.status == "NEW" or state.status in FINAL else state.then()
+
+
+def _failing(state: SagaState, event: SagaFailing) -> SagaState | None:
+    if state.status != "EXECUTING" or state.failing:
         return None
-    return state.then()
-
-
-def _scheduled(state: SagaState, event: StepScheduled) -> SagaState | None:
-    """A first attempt follows nothing that runs; a further one follows its own timer."""
-    if not _phase_fits(state, event.phase):
-        return None
-    running = Running(event.step, event.phase, event.attempt, event.times_out_at)
-    if event.attempt == 1:
-        if state.current is not None:
-            return None
-        return state.then(current=running, failures=0, losses=0, uncertain=False)
-    waiting = state.current
-    if not isinstance(waiting, Waiting) or (waiting.step, waiting.phase, waiting.attempt) != (
-        event.step,
-        event.phase,
-        event.attempt,
-    ):
-        return None
-    return state.then(current=running)
-
-
-def _completed(state: SagaState, event: StepCompleted) -> SagaState | None:
-    if not _is_running(state, event):
-        return None
-    if event.phase == "compensation":
-        return state.then(
-            current=None,
-            to_undo=tuple(step for step in state.to_undo if step != event.step),
-        )
-    return state.then(
-        current=None,
-        results={**state.results, event.step: event.result},
-    )
-
-
-def _failed(state: SagaState, event: StepFailed) -> SagaState | None:
-    if not _is_running(state, event):
+    still_open, uncertain = settled(state)
+    if not still_open:
         return None
     return state.then(
-        current=None,
-        failures=state.failures + 1,
-        uncertain=state.uncertain or event.outcome == "unknown",
+        failing=True,
+        failed_step=event.failed_step,
+        error=event.error,
+        open=still_open,
+        uncertain=uncertain,
     )
-
-
-def _lost(state: SagaState, event: StepAttemptLost) -> SagaState | None:
-    if not _is_running(state, event):
-        return None
-    return state.then(
-        current=None,
-        losses=state.losses + (event.reason == "crash"),
-        uncertain=state.uncertain or event.reason != "never_begun",
-    )
-
-
-def _retry_scheduled(state: SagaState, event: StepRetryScheduled) -> SagaState | None:
-    if state.current is not None or not _phase_fits(state, event.phase):
-        return None
-    waiting = Waiting(event.step, event.phase, event.attempt, event.due_at)
-    return state.then(current=waiting)
 
 
 def _compensating(state: SagaState, event: SagaCompensating) -> SagaState | None:
-    if state.status != "EXECUTING" or state.current is not None:
+    """Also of a finished child, whose parent undoes it."""
+    undone_child = state.status == "COMPLETED" and state.parent is not None
+    if state.status not in ("PENDING", "EXECUTING") and not undone_child:
+        return None
+    still_open, uncertain = settled(state)
+    if still_open:
         return None
     return state.then(
         status="COMPENSATING",
+        failing=False,
+        open={},
+        uncertain=uncertain,
         failed_step=event.failed_step,
         error=event.error,
         to_undo=event.steps,
@@ -135,58 +148,114 @@ def _compensating(state: SagaState, event: SagaCompensating) -> SagaState | None
 
 
 def _saga_completed(state: SagaState, event: SagaCompleted) -> SagaState | None:
-    if state.status != "EXECUTING" or state.current is not None:
+    if state.status != "EXECUTING" or state.open or state.failing:
         return None
+    if state.parent is not None:
+        return state.then(status="COMPLETED")
     # What only a running saga needs is dropped: a finished one is remembered for its identity alone.
-    return state.then(status="COMPLETED", context={}, results={})
+    return state.then(status="COMPLETED", **_FORGOTTEN, context={}, children=state.children)
 
 
 def _rolled_back(state: SagaState, event: SagaRolledBack) -> SagaState | None:
-    if state.status != "COMPENSATING" or state.current is not None or state.to_undo:
+    """The context stays, for an operator who runs it again."""
+    if state.status != "COMPENSATING" or state.open or state.to_undo or state.left_behind:
         return None
-    return state.then(status="ROLLED_BACK", context={}, results={})
+    return state.then(status="ROLLED_BACK", **_FORGOTTEN)
 
 
 def _saga_failed(state: SagaState, event: SagaFailed) -> SagaState | None:
     """Context and results stay: the operator who resolves the rest needs them."""
-    if state.status != "COMPENSATING" or state.current is not None or state.to_undo != event.unresolved:
+    if state.status != "COMPENSATING" or any(each.is_active for each in state.open.values()):
         return None
-    return state.then(status="FAILED")
+    if {*state.to_undo, *state.left_behind} != set(event.unresolved):
+        return None
+    return state.then(status="FAILED", open={})
 
 
 def _suspended(state: SagaState, event: SagaSuspended) -> SagaState | None:
-    if state.status in FINAL or state.status == "NEW":
+    if state.status in FINAL or state.status in ("NEW", "SUSPENDED"):
         return None
-    return state.then(status="SUSPENDED", current=None, reason=event.reason)
+    return state.then(status="SUSPENDED", resumes=state.status, reason=event.reason, cause=event.cause)
 
 
-def _is_running(state: SagaState, event: StepCompleted | StepFailed | StepAttemptLost) -> bool:
-    """Whether the event ends the attempt that the saga waits for."""
-    running = state.current
-    return (
-        isinstance(running, Running)
-        and running.attempt == event.attempt
-        and running.step == event.step
-        and running.phase == event.phase
+def _resumed(state: SagaState, event: SagaResumed) -> SagaState | None:
+    if state.status != "SUSPENDED" or state.resumes is None:
+        return None
+    again = {
+        name: each.but(losses=0, failures=0) if each.standing == "failed" else each
+        for name, each in state.open.items()
+    }
+    return state.then(status=state.resumes, resumes=None, reason=None, cause=None, failing=False, open=again)
+
+
+def _cancelled(state: SagaState, event: SagaCancelled) -> SagaState | None:
+    status = state.resumes if state.status == "SUSPENDED" else state.status
+    if status not in ("PENDING", "EXECUTING"):
+        return None
+    return state.then(status=status, resumes=None, reason=None, cause=None)
+
+
+def _signalled(state: SagaState, event: SagaSignalled) -> SagaState | None:
+    if state.status == "NEW" or state.status in FINAL:
+        return None
+    return state.then(
+        signals=(*state.signals, Signal(event.signal, event.payload)),
+        signal_ids=(*state.signal_ids, event.signal_id)[-_REMEMBERED_SIGNALS:],
     )
 
 
-def _phase_fits(state: SagaState, phase: str) -> bool:
-    return state.status == ("EXECUTING" if phase == "action" else "COMPENSATING")
+def _migrated(state: SagaState, event: SagaMigrated) -> SagaState | None:
+    if state.status == "NEW" or state.status in FINAL:
+        return None
+    return state.then(version=event.version, definition_hash=event.definition_hash)
 
+
+def _released(state: SagaState, event: SagaReleased) -> SagaState | None:
+    if state.status != "COMPLETED" or state.parent is None:
+        return None
+    return state.then(**_FORGOTTEN, context={}, parent=None, children=state.children)
+
+
+_FORGOTTEN: Mapping[str, Any] = {
+    "results": {},
+    "skipped": (),
+    "prepared": {},
+    "items": {},
+    "uncertain": (),
+    "signals": (),
+    "signal_ids": (),
+    "declared": {},
+}
 
 # The mapping pairs each event class with the function of exactly that class, which no type can express.
 _TRANSITIONS: dict[type[Contract], Callable[[SagaState, Any], SagaState | None]] = {
     SagaStarted: _started,
-    SagaJoined: _joined,
-    StepScheduled: _scheduled,
-    StepCompleted: _completed,
-    StepFailed: _failed,
-    StepAttemptLost: _lost,
-    StepRetryScheduled: _retry_scheduled,
+    SagaAdmitted: _admitted,
+    SagaJoined: _noted,
+    CommandRefused: _noted,
+    SagaProgressed: _progressed,
+    StepDeclared: of_steps.declared,
+    StepScheduled: of_steps.scheduled,
+    StepCompleted: of_steps.completed,
+    StepFailed: of_steps.failed,
+    StepAttemptLost: of_steps.lost,
+    StepRetryScheduled: of_steps.retry_scheduled,
+    StepContinued: of_steps.continued,
+    StepSkipped: of_steps.skipped,
+    StepSleeping: of_steps.sleeping,
+    StepAwaiting: of_steps.awaiting,
+    StepChildRequested: of_steps.child_requested,
+    StepExpanded: of_steps.expanded,
+    CompensationResolved: of_steps.compensation_resolved,
+    SagaFailing: _failing,
     SagaCompensating: _compensating,
     SagaCompleted: _saga_completed,
     SagaRolledBack: _rolled_back,
     SagaFailed: _saga_failed,
     SagaSuspended: _suspended,
+    SagaResumed: _resumed,
+    SagaCancelled: _cancelled,
+    SagaSignalled: _signalled,
+    SagaMigrated: _migrated,
+    SagaReleased: _released,
 }

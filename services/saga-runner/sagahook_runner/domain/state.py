@@ -13,29 +13,65 @@ from orjson import dumps, loads
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import Phase
 
-Status = Literal["NEW", "EXECUTING", "COMPENSATING", "COMPLETED", "ROLLED_BACK", "FAILED", "SUSPENDED"]
+Status = Literal[
+    "NEW", "PENDING", "EXECUTING", "COMPENSATING", "COMPLETED", "ROLLED_BACK", "FAILED", "SUSPENDED"
+]
 
 FINAL: frozenset[Status] = frozenset({"COMPLETED", "ROLLED_BACK", "FAILED"})
 
+Standing = Literal["running", "failed", "waiting", "sleeping", "awaiting", "child", "each"]
+"""running: an attempt is under way. failed: it ended so, and nothing was decided about a further one. waiting: the
+next attempt has its time. sleeping, awaiting (a signal), child, each: as the step's definition says."""
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """An attempt whose outcome the saga waits for."""
-
-    step: str
-    phase: Phase
-    attempt: int
-    times_out_at: datetime
+_ACTIVE: frozenset[Standing] = frozenset({"running", "child"})
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """An attempt that is to be made at `due_at`, the saga's durable timer."""
+class Open:
+    """A step that has begun and not ended, in one of its phases.
+
+    attempt: the one that runs or is next. at: when it times out, or what is waited for is due; None: never. failures,
+    losses: of this phase's attempts. uncertain: one of them may have been applied although no success is known.
+    remote: no process of ours runs it. carry: what the last attempt left to the next one. error: of the last one that
+    failed.
+    """
 
     step: str
     phase: Phase
-    attempt: int
-    due_at: datetime
+    standing: Standing
+    attempt: int = 1
+    at: datetime | None = None
+    failures: int = 0
+    losses: int = 0
+    uncertain: bool = False
+    remote: bool = False
+    deadline_at: datetime | None = None
+    signal: str | None = None
+    carry: JsonValue = None
+    error: str | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether something may still come of it that cannot be taken back."""
+        return self.standing in _ACTIVE
+
+    def but(self, **changes: Any) -> Open:
+        return Open(**{name: getattr(self, name) for name in _OPEN_FIELDS} | changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One that no step has taken yet."""
+
+    name: str
+    payload: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    saga_id: str
+    run: int
+    step: str
 
 
 @dataclass(frozen=True)
@@ -43,9 +79,11 @@ class SagaState:
     """The newest run of one saga.
 
     sequence: of the last event, 0 before the first. results: of the completed steps, in the order of
-    completion. to_undo: what is left to compensate, next first. failures, losses: of the current step's
-    attempts in the current phase. uncertain: an attempt of the current action may have been applied although
-    no success of it is known. reason: why the saga is suspended.
+    completion; those of a step's items until the step itself is done. skipped: steps that were not wanted. prepared:
+    what the preparation of a step said. items: what a step is done for, one by one. uncertain: steps that ended without
+    a known success, but may have been applied. failing: nothing more begins. to_undo: what is left to compensate, next
+    first. left_behind: what an operator told not to undo. resumes: the status before a suspension. children: steps that
+    asked for one. declared: steps that a function asked for, as the contract's JSON. signal_ids: those seen last.
     """
 
     saga_id: str
@@ -58,16 +96,30 @@ class SagaState:
     source: str = ""
     event_id: str = ""
     correlation_id: str = ""
+    user_id: str | None = None
+    notify_url: str | None = None
     context: Mapping[str, JsonValue] = field(default_factory=dict)
     results: Mapping[str, JsonValue] = field(default_factory=dict)
-    current: Running | Waiting | None = None
-    failures: int = 0
-    losses: int = 0
-    uncertain: bool = False
+    open: Mapping[str, Open] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    prepared: Mapping[str, JsonValue] = field(default_factory=dict)
+    items: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
+    uncertain: tuple[str, ...] = ()
+    failing: bool = False
     to_undo: tuple[str, ...] = ()
+    left_behind: tuple[str, ...] = ()
     failed_step: str | None = None
     error: str | None = None
     reason: str | None = None
+    cause: str | None = None
+    resumes: Status | None = None
+    deadline_at: datetime | None = None
+    limit_key: str | None = None
+    parent: Parent | None = None
+    children: tuple[str, ...] = ()
+    signals: tuple[Signal, ...] = ()
+    signal_ids: tuple[str, ...] = ()
+    declared: Mapping[str, Any] = field(default_factory=dict)
 
     def then(self, **changes: Any) -> SagaState:
         """The state one event later. (`dataclasses.replace` takes five times as long, and this runs for every
@@ -76,22 +128,65 @@ class SagaState:
         after.__dict__.update(self.__dict__, sequence=self.sequence + 1, **changes)
         return after
 
+    def with_open(self, opened: Open) -> Mapping[str, Open]:
+        return {**self.open, opened.step: opened}
+
+    def without_open(self, step: str) -> Mapping[str, Open]:
+        return {name: each for name, each in self.open.items() if name != step}
+
+    def is_done(self, step: str) -> bool:
+        return step in self.results or step in self.skipped
+
+    def result_of(self, step: str) -> JsonValue:
+        """Of a step or of one item of it; None where there is none."""
+        base, index = item_of(step)
+        gathered = self.results.get(base)
+        if index is not None and isinstance(gathered, list):
+            return gathered[index] if index < len(gathered) else None
+        return self.results.get(step)
+
     def to_json(self) -> bytes:
-        """The snapshot in `saga.state`."""
-        return dumps(self)
+        """The snapshot in `saga.state`, without what is as it is in a new saga."""
+        return dumps({name: value for name, value in self.__dict__.items() if value})
 
     @classmethod
     def from_json(cls, data: bytes) -> SagaState:
         # A field that a newer version added is passed over, so that a deployment can be taken back.
-        fields: dict[str, Any] = {name: value for name, value in loads(data).items() if name in _FIELDS}
-        fields["to_undo"] = tuple(fields["to_undo"])
-        current = fields["current"]
-        if current is not None:
-            timed: type[Running] | type[Waiting] = Waiting if "due_at" in current else Running
-            moment = "due_at" if timed is Waiting else "times_out_at"
-            current[moment] = datetime.fromisoformat(current[moment])
-            fields["current"] = timed(**current)
-        return cls(**fields)
+        found: dict[str, Any] = {name: value for name, value in loads(data).items() if name in _FIELDS}
+        for name in _TUPLES & found.keys():
+            found[name] = tuple(found[name])
+        if "open" in found:
+            found["open"] = {name: _open(each) for name, each in found["open"].items()}
+        if "items" in found:
+            found["items"] = {name: tuple(each) for name, each in found["items"].items()}
+        if "signals" in found:
+            found["signals"] = tuple(Signal(**each) for each in found["signals"])
+        if "parent" in found:
+            found["parent"] = Parent(**found["parent"])
+        if "deadline_at" in found:
+            found["deadline_at"] = datetime.fromisoformat(found["deadline_at"])
+        return cls(**found)
+
+
+def item_name(step: str, index: int) -> str:
+    """The step that an item of a step is."""
+    return f"{step}[{index}]"
+
+
+def item_of(name: str) -> tuple[str, int | None]:
+    """The step, and which of its items; None where the name is a step's own."""
+    base, bracket, rest = name.partition("[")
+    number = rest.removesuffix("]")
+    return (base, int(number)) if bracket and number.isdecimal() else (name, None)
+
+
+def _open(data: dict[str, Any]) -> Open:
+    for moment in ("at", "deadline_at"):
+        if data.get(moment) is not None:
+            data[moment] = datetime.fromisoformat(data[moment])
+    return Open(**{name: value for name, value in data.items() if name in _OPEN_FIELDS})
 
 
 _FIELDS = frozenset(each.name for each in dataclass_fields(SagaState))
+_OPEN_FIELDS = tuple(each.name for each in dataclass_fields(Open))
+_TUPLES = frozenset({"skipped", "uncertain", "to_undo", "left_behind", "children", "signal_ids"})

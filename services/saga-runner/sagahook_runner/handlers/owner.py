@@ -26,9 +26,8 @@ from sagahook_runner import metrics
 from sagahook_runner.adapters.execution import AttemptKey, Executor, Outcome
 from sagahook_runner.adapters.records import EventRecords, Stamp
 from sagahook_runner.adapters.restore import OwnerRecord, restore
-from sagahook_runner.domain.commands import AttemptLost, Command, Park
-from sagahook_runner.domain.shard import Shard
-from sagahook_runner.domain.state import SagaState
+from sagahook_runner.domain.commands import AttemptLost, Command, Park, Unpark
+from sagahook_runner.domain.shard import Definitions, Shard
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
@@ -36,6 +35,9 @@ from sagahook_schemas.steps import StepRetryScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS
 
 log = get_logger(__name__)
+
+_FORGETTING = timedelta(seconds=5)
+"""Between two looks for finished sagas whose window has ended."""
 
 _OUTCOME_GRACE = timedelta(seconds=10)
 """How long beyond its time-out an attempt that another process promised to tell of is waited for."""
@@ -69,10 +71,11 @@ class PartitionOwner:
         self._clock = clock
         self._process_id = process_id
         self._commands = TopicPartition(settings.topic(SAGA_COMMANDS), partition)
-        self._shard = Shard({(d.name, d.version): d for d in app.definitions()})
+        self._shard = Shard(Definitions(app.definitions()), timedelta(seconds=settings.deduplication_window))
         self._place = Place(partition, partitions, settings, app, self._shard)
         self._epoch = 0
         self._latest = datetime.fromtimestamp(0, UTC)
+        self._forgets_at = self._latest
         self._inbox = Inbox()
         self._promised: frozenset[AttemptKey] = frozenset()
         self._collected: list[Outcome] = []
@@ -86,7 +89,7 @@ class PartitionOwner:
     async def take_over(self) -> int:
         await self._writer.start()
         offset, was_committed = await self._start_offset()
-        restored = await restore(self._settings, self._partition)
+        restored = await restore(self._settings, self._partition, self._shard)
         if restored.owner.epoch and not was_committed:
             raise OffsetsLost(
                 f"partition {self._partition} of {self._commands.topic} had an owner, but the group "
@@ -95,13 +98,12 @@ class PartitionOwner:
             )
         self._latest = restored.latest
         self._epoch = restored.owner.epoch + 1
-        for state in restored.states.values():
-            self._shard.restore(state)
+        self._shard.first_run = max(self._shard.first_run, restored.owner.first_run)
         self._promised = restored.owner.in_flight
         self._inbox.next_offset = offset
         self._executor.attach(self._partition, self._wake.set)
         if restored.from_log:
-            await self._write_snapshots(restored.states.values())
+            await self._write_snapshots()
         await self._announce({self._commands: offset})
         await self._recover(restored.owner)
         self._may_write.set()
@@ -155,11 +157,11 @@ class PartitionOwner:
 
     # -- taking over ----------------------------------------------------------------------------------------
 
-    async def _write_snapshots(self, states: Iterable[SagaState]) -> None:
+    async def _write_snapshots(self) -> None:
         """All of them, before the owner's record says that they are there."""
         transaction = self._begin()
-        for state in states:
-            transaction.snapshot(state)
+        for keep in transaction.everything():
+            keep(transaction)
             if not transaction.is_open:
                 await self._write(transaction)
                 transaction = self._begin()
@@ -172,6 +174,7 @@ class PartitionOwner:
             partition=self._partition,
             epoch=self._epoch,
             instance=self._settings.instance,
+            first_run=self._shard.first_run,
             in_flight=_in_flight(promised),
         )
         await self._commit_owner(acquired, promised, offsets)
@@ -183,7 +186,13 @@ class PartitionOwner:
         in_flight: frozenset[AttemptKey],
         offsets: dict[TopicPartition, int],
     ) -> None:
-        left = OwnerRecord(self._epoch, self._process_id, isinstance(event, OwnerReleased), in_flight)
+        left = OwnerRecord(
+            self._epoch,
+            self._process_id,
+            isinstance(event, OwnerReleased),
+            in_flight,
+            self._shard.first_run,
+        )
         await self._writer.ready()
         records = EventRecords(self._settings, self._partition, Stamp(self._now(), self._epoch))
         await self._writer.commit(records.owner(event, left.to_json()), offsets, self._settings.owners_group)
@@ -206,15 +215,29 @@ class PartitionOwner:
                 continue
             if key in self._promised:
                 given_up = AttemptLost(*key[1:], "crash")
-                self._shard.set_timer(running.times_out_at + _OUTCOME_GRACE, state.saga_id, given_up)
+                until = (running.at or self._now()) + _OUTCOME_GRACE
+                self._shard.expect_outcome_until(until, state.saga_id, given_up)
             elif last.released or last.instance == self._process_id:
                 verdicts.append((state.saga_id, AttemptLost(*key[1:], "never_begun")))
             else:
                 verdicts.append((state.saga_id, AttemptLost(*key[1:], "crash")))
         verdicts.extend((state.saga_id, Park(reason)) for state, reason in self._shard.unfit())
+        verdicts.extend(
+            (state.saga_id, Unpark(f"version {state.version} is deployed"))
+            for state in self._shard.fit_again()
+        )
         if verdicts:
             log.info("owner.recovered", partition=self._partition, verdicts=len(verdicts))
         await self._commit_all(verdicts)
+        await self._reconsider_limits()
+
+    async def _reconsider_limits(self) -> None:
+        """Another limit may have been deployed."""
+        await self._writer.ready()
+        transaction = self._begin()
+        for key in list(self._shard.limits):
+            transaction.apply_to_limit(key, None)
+        await self._write(transaction)
 
     async def _commit_all(self, commands: deque[tuple[str, Command]]) -> None:
         """Apply the commands, in as many transactions as they need."""
@@ -230,9 +253,9 @@ class PartitionOwner:
     async def _wait_for_work(self) -> None:
         await self._may_write.wait()
         while self._announced and not self._inbox and not self._executor.has_outcomes(self._partition):
-            due = self._shard.next_due()
-            seconds = None if due is None else (due - self._now()).total_seconds()
-            if seconds is not None and seconds <= 0:
+            due = min(self._shard.next_due() or self._forgets_at, self._forgets_at)
+            seconds = (due - self._now()).total_seconds()
+            if seconds <= 0:
                 return
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
@@ -250,7 +273,12 @@ class PartitionOwner:
             self._collected.append(outcome)
             transaction.tell(outcome)
         while transaction.is_open and (due := self._shard.pop_due(self._latest)) is not None:
-            transaction.apply(*due)
+            transaction.due(*due)
+        for saga_id, progress in self._executor.collect_progress(self._partition).items():
+            transaction.apply(saga_id, progress)
+        if self._forgets_at <= self._latest:
+            transaction.forget()
+            self._forgets_at = self._latest + _FORGETTING
         while transaction.is_open and self._inbox:
             transaction.take(self._inbox.popleft())
         await self._write(transaction)

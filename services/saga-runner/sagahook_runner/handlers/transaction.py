@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from aiokafka import ConsumerRecord
-from orjson import dumps, loads
+from orjson import dumps
 
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord
-from sagahook.saga import SagaApp, StepContext
-from sagahook_runner.adapters.execution import AttemptKey, Job, Outcome, is_async
+from sagahook.saga import SagaApp
+from sagahook_runner.adapters.execution import Job, Outcome
+from sagahook_runner.adapters.participants import request_record
 from sagahook_runner.adapters.records import EventRecords, Stamp, attempt_of, dead_letter, read_command
-from sagahook_runner.domain.commands import AttemptFailed, AttemptSucceeded, Command, Start
-from sagahook_runner.domain.decide import attempt_timeout
-from sagahook_runner.domain.shard import Shard
-from sagahook_runner.domain.state import Running, SagaState
-from sagahook_schemas.base import JsonValue
+from sagahook_runner.domain.commands import (
+    Admit,
+    AttemptFailed,
+    AttemptSucceeded,
+    Command,
+    Operate,
+    Release,
+    Start,
+    Undo,
+)
+from sagahook_runner.domain.finished import Finished
+from sagahook_runner.domain.limits import LimitState
+from sagahook_runner.domain.shard import Entry, RateDue, Shard, Timer, is_remembered_in_short
+from sagahook_runner.domain.state import SagaState
+from sagahook_runner.handlers.jobs import job_of
+from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import Undecodable
-from sagahook_schemas.commands import CompleteStep, StartSaga
-from sagahook_schemas.identity import idempotency_key, partition_of
+from sagahook_schemas.commands import (
+    CancelSaga,
+    CompleteStep,
+    GrantSlot,
+    MigrateSaga,
+    ReleaseChild,
+    ReleaseSlot,
+    RequestSlot,
+    ResolveCompensation,
+    RetrySaga,
+    SignalSaga,
+    StartSaga,
+    UndoChild,
+)
+from sagahook_schemas.identity import partition_of, saga_event_id
 from sagahook_schemas.steps import StepScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_STATE
 
@@ -61,7 +86,7 @@ class OwnerTransaction:
         self._encoder = EventRecords(place.settings, place.partition, stamp)
         self._records: list[OutRecord] = []
         self._snapshots: dict[str, OutRecord] = {}
-        self._scheduled: list[str] = []
+        self._scheduled: list[tuple[str, str]] = []
         self._size = 0
         self.counted: Counter[tuple[str, str]] = Counter()
         """Events by type and saga name."""
@@ -80,22 +105,37 @@ class OwnerTransaction:
         """A command from the topic. One that cannot be read or does not belong here is a dead letter."""
         self.next_offset = record.offset + 1
         try:
-            saga_id, command = read_command(record)
-            if partition_of(saga_id, self._place.partitions) != self._place.partition:
-                raise Undecodable(f"the saga {saga_id!r} does not live in this partition")
-            match command:
-                case StartSaga():
-                    self.apply(saga_id, Start(command))
-                case CompleteStep():
-                    self.tell(Outcome(saga_id, attempt_of(command, self._dice)))
-                case _:
-                    raise Undecodable(f"{command.ce_type} is no command")
+            asked = read_command(record)
+            if partition_of(asked.key, self._place.partitions) != self._place.partition:
+                raise Undecodable(f"{asked.key!r} does not live in this partition")
+            self._take(asked.key, asked.id, asked.command)
         except Undecodable as refused:
             log.warning(
                 "command.refused", partition=record.partition, offset=record.offset, reason=str(refused)
             )
             topic = self._place.settings.topic(SAGA_COMMANDS.dead_letters)
             self._add(dead_letter(topic, record, record.partition, str(refused), self._stamp.milliseconds))
+
+    def _take(self, key: str, command_id: str, command: Contract) -> None:
+        match command:
+            case StartSaga():
+                self.apply(key, Start(command))
+            case CompleteStep():
+                self.tell(Outcome(key, attempt_of(command, self._dice)))
+            case GrantSlot():
+                self.apply(key, Admit(command.run, command.limit_key))
+            case UndoChild():
+                self.apply(key, Undo(command.reason))
+            case ReleaseChild():
+                self.apply(key, Release())
+            case RequestSlot() | ReleaseSlot():
+                self.apply_to_limit(key, command)
+            case CancelSaga() | RetrySaga() | ResolveCompensation() | SignalSaga() | MigrateSaga():
+                if self._shard.state(key).status == "NEW":
+                    raise Undecodable(f"there is no saga {key}: check the id")
+                self.apply(key, Operate(command, command_id))
+            case _:
+                raise Undecodable(f"{command.ce_type} is no command")
 
     def tell(self, outcome: Outcome) -> None:
         """What became of an attempt. A result that would make the snapshot too large fails its step instead."""
@@ -113,70 +153,113 @@ class OwnerTransaction:
                 return
         self.apply(outcome.saga_id, command)
 
+    def due(self, key: str, timer: Timer) -> None:
+        """A time that has come."""
+        if isinstance(timer, RateDue):
+            self.apply_to_limit(key, None)
+        else:
+            self.apply(key, timer)
+
     def apply(self, saga_id: str, command: Command) -> None:
-        entries = self._shard.apply(saga_id, command, self._stamp.now)
-        for entry in entries:
+        applied = self._shard.apply(saga_id, command, self._stamp.now)
+        for entry in applied.entries:
             self._add(self._encoder.event(entry))
             self.counted[entry.event.ce_type, entry.name] += 1
             if isinstance(entry.event, StepScheduled):
-                self._scheduled.append(saga_id)
-        if entries:
-            self.snapshot(self._shard.state(saga_id))
+                self._schedule(entry, entry.event)
+        if applied.entries:
+            self.snapshot(applied.entries[-1].state)
+        if applied.messages:
+            state = applied.entries[-1].state if applied.entries else self._shard.state(saga_id)
+            cause = saga_event_id(saga_id, state.run, state.sequence)
+            for sent in applied.messages:
+                partitions = self._place.partitions
+                self._add(self._encoder.message(sent, cause, state.correlation_id, partitions))
+
+    def apply_to_limit(self, key: str, command: RequestSlot | ReleaseSlot | None) -> None:
+        applied = self._shard.apply_to_limit(key, command, self._stamp.now)
+        for event in applied.events:
+            self._add(self._encoder.limit_event(key, event, len(self._records)))
+            self.counted[event.ce_type, applied.state.name] += 1
+        for sent in applied.messages:
+            self._add(
+                self._encoder.message(sent, f"{key}/{applied.state.tickets}", "", self._place.partitions)
+            )
+        if applied.events:
+            self.snapshot_limit(applied.state)
 
     def snapshot(self, state: SagaState) -> None:
-        record = self._encoder.snapshot(state)
-        self._snapshots[state.saga_id] = record
+        """A completed saga in short, as it is remembered."""
+        finished = self._shard.finished.get(state.saga_id) if is_remembered_in_short(state) else None
+        self._keep(
+            state.saga_id,
+            self._encoder.snapshot(state) if finished is None else self._encoder.finished(finished),
+        )
+
+    def everything(self) -> Iterator[Callable[[OwnerTransaction], None]]:
+        """One call for each snapshot there is, to be made on the transaction that has room for it."""
+        for state in self._shard.all():
+            yield partial(OwnerTransaction.snapshot, state=state)
+        for each in self._shard.finished:
+            if not self._shard.is_kept_in_full(each.saga_id):
+                yield partial(OwnerTransaction.snapshot_finished, finished=each)
+        for limit in self._shard.limits.values():
+            yield partial(OwnerTransaction.snapshot_limit, limit=limit)
+
+    def snapshot_finished(self, finished: Finished) -> None:
+        self._keep(finished.saga_id, self._encoder.finished(finished))
+
+    def snapshot_limit(self, limit: LimitState) -> None:
+        self._keep(limit.key, self._encoder.limit(limit))
+
+    def forget(self) -> None:
+        """Finished sagas whose window has ended."""
+        for saga_id in self._shard.forget(self._stamp.now):
+            self._keep(saga_id, self._encoder.forgotten(saga_id))
+
+    def _keep(self, key: str, record: OutRecord) -> None:
+        self._snapshots[key] = record
         self._size += len(record.value or b"") + _FRAMING_BYTES
+
+    def _schedule(self, entry: Entry, event: StepScheduled) -> None:
+        """Asked of a participant in this transaction; of our own code once it is committed; of a child by a message."""
+        state, opened = entry.state, entry.state.open[event.step]
+        if event.participant is not None and event.phase != "prepare":
+            prepared = state.prepared.get(event.step)
+            self._add(
+                request_record(
+                    self._place.settings,
+                    participant=event.participant,
+                    saga=state.name,
+                    saga_id=state.saga_id,
+                    run=state.run,
+                    step=event.step,
+                    phase=event.phase,
+                    attempt=event.attempt,
+                    correlation_id=state.correlation_id,
+                    data=prepared.get("value") if isinstance(prepared, dict) else None,
+                    result=state.result_of(event.step) if event.phase == "compensation" else None,
+                    times_out_at=event.times_out_at,
+                    partition=self._place.partition,
+                    stamp=self._stamp,
+                )
+            )
+        elif not opened.remote:
+            self._scheduled.append((entry.saga_id, event.step))
 
     def records(self) -> list[OutRecord]:
         return [*self._records, *self._snapshots.values()]
 
     def jobs(self) -> Iterator[Job]:
         """The attempts that may begin once the transaction is committed."""
-        return (_job(self._place, saga_id) for saga_id in self._scheduled)
+        for saga_id, step in self._scheduled:
+            state = self._shard.state(saga_id)
+            opened = state.open.get(step)
+            saga = self._place.app.get(state.name, state.version)
+            if saga is None or opened is None or opened.standing != "running":
+                raise AssertionError(f"the saga {saga_id} scheduled {step}, and does not wait for it")
+            yield job_of(saga, state, opened, self._place.partition)
 
     def _add(self, record: OutRecord) -> None:
         self._records.append(record)
         self._size += len(record.value or b"") + _FRAMING_BYTES
-
-
-def _job(place: Place, saga_id: str) -> Job:
-    """The attempt that the saga waits for."""
-    state = place.shard.state(saga_id)
-    running = state.current
-    saga = place.app.get(state.name, state.version)
-    if saga is None or not isinstance(running, Running):
-        raise AssertionError(f"the saga {saga_id} scheduled a step that it does not wait for")
-    # Copies: what an action does to them is not done to the saga.
-    results = _copy(dict(state.results))
-    context = StepContext(
-        saga=state.name,
-        saga_id=saga_id,
-        run=state.run,
-        step=running.step,
-        phase=running.phase,
-        attempt=running.attempt,
-        correlation_id=state.correlation_id,
-        idempotency_key=idempotency_key(saga_id, state.run, running.step, running.phase),
-        action_key=idempotency_key(saga_id, state.run, running.step, "action"),
-        context=_copy(dict(state.context)),
-        results=results,
-    )
-    if running.phase == "action":
-        function = saga.action(running.step)
-        call = partial(function, context)
-    else:
-        function = saga.compensation(running.step)
-        call = partial(function, context, results.get(running.step))
-    return Job(
-        key=AttemptKey.of(saga_id, state.run, running),
-        partition=place.partition,
-        call=call,
-        is_async=is_async(function),
-        timeout=attempt_timeout(saga.definition, running.step, running.phase),
-    )
-
-
-def _copy(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    copy: dict[str, JsonValue] = loads(dumps(value)) if value else {}
-    return copy

@@ -1,0 +1,74 @@
+"""From a step that is scheduled to the call of the users' code that does it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from orjson import dumps, loads
+
+from sagahook.saga import Saga, StepContext
+from sagahook_runner.adapters.execution import AttemptKey, Job, is_async
+from sagahook_runner.adapters.pulse import Pulse
+from sagahook_runner.domain.decide import attempt_timeout
+from sagahook_runner.domain.decision import known_step
+from sagahook_runner.domain.state import Open, SagaState, item_of
+from sagahook_schemas.base import JsonValue
+from sagahook_schemas.identity import idempotency_key
+
+
+def job_of(saga: Saga, state: SagaState, opened: Open, partition: int) -> Job:
+    """The attempt that the saga waits for."""
+    base, index = item_of(opened.step)
+    step = known_step(saga.definition, state, base)
+    if step is None:
+        raise AssertionError(f"the saga {state.saga_id} scheduled {opened.step}, which it does not have")
+    pulse = Pulse(asyncio.get_running_loop())
+    items = state.items.get(base)
+    context = StepContext(
+        saga=state.name,
+        saga_id=state.saga_id,
+        run=state.run,
+        step=opened.step,
+        phase=opened.phase,
+        attempt=opened.attempt,
+        correlation_id=state.correlation_id,
+        idempotency_key=idempotency_key(state.saga_id, state.run, opened.step, opened.phase),
+        action_key=idempotency_key(state.saga_id, state.run, opened.step, "action"),
+        # Copies: what an action does to them is not done to the saga.
+        context=_copy(dict(state.context)),
+        results=_copy(dict(state.results)),
+        item=_copy(items[index]) if items is not None and index is not None else None,
+        index=index,
+        carry=_copy(opened.carry),
+        on_heartbeat=pulse.beat,
+        on_progress=pulse.progress,
+    )
+    function, arguments = _code(saga, state, opened, base)
+    return Job(
+        key=AttemptKey.of(state.saga_id, state.run, opened),
+        partition=partition,
+        call=partial(function, context, *arguments),
+        is_async=is_async(function),
+        timeout=attempt_timeout(saga.definition, state, opened.step, opened.phase),
+        kind=step.kind,
+        heartbeat=step.heartbeat if opened.phase == "action" else None,
+        pulse=pulse,
+    )
+
+
+def _code(
+    saga: Saga, state: SagaState, opened: Open, base: str
+) -> tuple[Callable[..., Any], tuple[JsonValue, ...]]:
+    match opened.phase:
+        case "action":
+            return saga.action(base), ()
+        case "prepare":
+            return saga.preparation(base), ()
+    return saga.compensation(base), (_copy(state.result_of(opened.step)),)
+
+
+def _copy(value: Any) -> Any:
+    return loads(dumps(value)) if value else value
