@@ -41,31 +41,40 @@ class Parts:
     compensations: dict[str, Bound] = field(default_factory=dict)
     preparations: dict[str, Bound] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    sound: set[str] = field(default_factory=set)
+    """Steps with which nothing is wrong by themselves."""
 
 
 def collect(cls: type[Saga], taken: Collection[str]) -> tuple[Parts, SagaDefinition]:
     """taken: names that no marked method may have. With problems, the definition is that of a saga without
     steps."""
-    parts = Parts()
+    parts = Parts(problems=list(_class_problems(cls)))
     for attribute, mark in _marks(cls, taken, parts.problems):
         match mark:
             case TriggerMark():
                 parts.triggers.append((attribute, mark))
             case DeclaredStep():
-                _add_step(parts, attribute, mark)
+                _add_step(parts, attribute, mark, is_method=getattr(cls, attribute) is not mark)
             case CompensationMark():
                 _add_compensation(parts, attribute, mark)
     steps = _steps(parts)
     parts.problems += _limits_differ([mark.definition for _, mark in parts.triggers])
     parts.problems += _attribute_problems(cls.attributes)
-    if cls.compensation_order not in ORDERS:
-        parts.problems.append(
-            'compensation must be "sequential" or "parallel" (are the steps of a level undone one by one, or at '
-            f"once?), not {cls.compensation_order!r}"
-        )
     definition = None if parts.problems else _definition(cls, parts, steps)
     parts.problems = [f"{cls.__name__}{_joint(problem)}{problem}" for problem in parts.problems]
     return parts, definition or SagaDefinition(name=str(cls.name), version=1, triggers=(), steps=())
+
+
+def _class_problems(cls: type[Saga]) -> Iterator[str]:
+    if not isinstance(cls.name, str) or not NAME.match(cls.name):
+        yield f"the saga name {cls.name!r} {NAME_RULE}"
+    if type(cls.version) is not int or cls.version < 1:
+        yield f"the version must be a whole number from 1, not {cls.version!r}"
+    if cls.compensation_order not in ORDERS:
+        yield (
+            'compensation must be "sequential" or "parallel" (are the steps of a level undone one by one, or at '
+            f"once?), not {cls.compensation_order!r}"
+        )
 
 
 def _joint(problem: str) -> str:
@@ -116,7 +125,7 @@ def _marks(cls: type[Saga], taken: Collection[str], problems: list[str]) -> Iter
             yield attribute, mark
 
 
-def _add_step(parts: Parts, attribute: str, step: DeclaredStep) -> None:
+def _add_step(parts: Parts, attribute: str, step: DeclaredStep, *, is_method: bool) -> None:
     wrong = [f"the step {attribute!r}: {problem}" for problem in step.problems()]
     name = step.name if step.name and isinstance(step.name, str) else attribute
     if not wrong:
@@ -125,8 +134,11 @@ def _add_step(parts: Parts, attribute: str, step: DeclaredStep) -> None:
     parts.steps.setdefault(name, step)
     if wrong:
         return
-    # A method is found again by its name, so that a test may put another in its place.
-    parts.actions[name] = step.action() or attribute
+    parts.sound.add(name)
+    if (act := step.action()) is not None:
+        parts.actions[name] = act
+    elif is_method:  # found again by its name, so that a test may put another in its place
+        parts.actions[name] = attribute
     if (undo := step.compensation()) is not None:
         parts.compensations[name] = undo
     if (prepare := step.preparation()) is not None:
@@ -164,7 +176,7 @@ def _steps(parts: Parts) -> tuple[StepDefinition, ...]:
 def _step(parts: Parts, name: str, step: DeclaredStep) -> Iterator[StepDefinition]:
     """The step with its compensation; nothing where it is wrong."""
     what = f"the step {name!r}"
-    if name not in parts.actions:
+    if name not in parts.sound:
         return
     definition = checked(what, lambda: step.definition(name), parts.problems)
     mark = parts.undoing.get(name)

@@ -15,7 +15,7 @@ raises for what an author wrote: what is wrong is a line of `problems()`, so tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import Any, ClassVar, TypedDict
@@ -109,8 +109,10 @@ class DeclaredStep:
         """What the author has to mend."""
         if isinstance(self.after, str):
             yield f"after must be a list of step names: after=[{self.after!r}]"
-        elif self.after is not None and not all(isinstance(one, str) for one in self.after):
-            yield f"after must be a list of step names, not {list(self.after)!r}"
+        elif self.after is not None and not (
+            isinstance(self.after, Collection) and all(isinstance(one, str) for one in self.after)
+        ):
+            yield f"after must be a list of step names, not {self.after!r}"
         if self.when is not None and not callable(self.when):
             yield f"when must be a function of the step's context, such as lambda ctx: ..., not {self.when!r}"
 

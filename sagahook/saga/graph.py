@@ -57,6 +57,8 @@ def _cycles(definition: SagaDefinition) -> Iterator[str]:
             name = next((one for one in before[name] if one not in done), before[name][0])
         if name in way:
             circle = way[way.index(name) :][::-1]
+            start = circle.index(min(circle, key=list(before).index))  # the one written first
+            circle = [*circle[start:], *circle[:start]]
             shown = " → ".join([*circle, circle[0]])
             yield f"the steps {shown} wait for each other in a circle: take one out of an after"
         done.update(way)

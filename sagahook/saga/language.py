@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from sagahook.saga.collect import NAME, NAME_RULE, Bound, collect
+from sagahook.saga.collect import Bound, collect
 from sagahook.saga.declared import Code as Action
 from sagahook.saga.declared import Duration
 from sagahook.saga.marks import KeyFunction, Wanted, compensate, foreach, step, trigger
@@ -60,11 +60,6 @@ class Saga:
         if "name" not in cls.__dict__:
             cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
         _take_order(cls)
-        problems = []
-        if not isinstance(cls.name, str) or not NAME.match(cls.name):
-            problems.append(f"{cls.__name__}: the saga name {cls.name!r} {NAME_RULE}")
-        if type(cls.version) is not int or cls.version < 1:
-            problems.append(f"{cls.__name__}: the version must be a whole number from 1, not {cls.version!r}")
         parts, cls.definition = collect(cls, _TAKEN)
         cls.actions, cls.compensations, cls.preparations = (
             parts.actions,
@@ -74,8 +69,8 @@ class Saga:
         cls.handlers = tuple(method for method, _ in parts.triggers)
         cls.conditions = tuple(mark.when for _, mark in parts.triggers)
         cls.keys = tuple(mark.key for _, mark in parts.triggers)
-        if problems or parts.problems:
-            refuse(*problems, *parts.problems)
+        if parts.problems:
+            refuse(*parts.problems)
 
     def handler(self, index: int) -> Handler:
         """The handler of the definition's trigger with that index."""
