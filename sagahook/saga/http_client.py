@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import aiohttp
 
 from sagahook.saga.breaker import Circuits, Outcome, Refusal
+from sagahook.saga.errors import PermanentError, RetryLater, UnknownOutcomeError
 from sagahook.saga.http_answers import (
     CircuitOpen,
     HttpAnswer,
     HttpNotApplied,
+    HttpUnexpected,
     HttpUnknownOutcome,
     is_expected,
     is_sick,
@@ -26,6 +28,10 @@ from sagahook_schemas.base import JsonValue
 _CONNECT_SECONDS = 5.0
 _KEEP_ALIVE_SECONDS = 4.0
 """Shorter than common servers' five: a connection that the server just closed fails the call on it."""
+
+
+_TRANSPORT = (aiohttp.ClientError, OSError, RuntimeError, ValueError)
+"""RuntimeError is what uvloop raises in place of some OSErrors, ValueError what a resolver does for some names."""
 
 
 @dataclass(slots=True)
@@ -40,10 +46,11 @@ class _Progress:
 
 
 class HttpClient:
-    """The connections and circuits of one event loop."""
+    """The connections and circuits of one event loop. clock: seconds that only go forward."""
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
+        self._clock = clock
         self._circuits = Circuits()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -74,11 +81,9 @@ class HttpClient:
             try:
                 async with deadline:
                     return await self._exchange(call, progress)
-            except (
-                aiohttp.ClientError,
-                OSError,
-                RuntimeError,
-            ) as broken:  # RuntimeError: some OSErrors of uvloop's
+            except (PermanentError, UnknownOutcomeError, RetryLater):
+                raise
+            except _TRANSPORT as broken:
                 progress.broken = True
                 # Its own text may hold the whole URL, and so may that of its causes.
                 raise _broken(call, broken, progress, late=deadline.expired()) from None
@@ -97,7 +102,12 @@ class HttpClient:
                 if not is_expected(call.expect, HttpAnswer(response.status), call.shown):
                     raise await failure_of(call, response)
                 return (await read_answer(call, response))[1] if call.wants_result else None
-            answer, result = await read_answer(call, response)
+            try:
+                answer, result = await read_answer(call, response)
+            except (HttpUnexpected, HttpUnknownOutcome):
+                if 200 <= response.status < 300:
+                    raise
+                answer, result = HttpAnswer(response.status), None  # its status says enough
             if not is_expected(call.expect, answer, call.shown):
                 raise await failure_of(call, response, answer)
             return result
@@ -108,8 +118,8 @@ class HttpClient:
         if call.breaker is None:
             yield
             return
-        host, clock = str(call.url.origin()), asyncio.get_running_loop().time
-        ticket = self._circuits.admit(host, call.breaker, clock(), call.seconds)
+        host = str(call.url.origin())
+        ticket = self._circuits.admit(host, call.breaker, self._clock(), call.seconds)
         if isinstance(ticket, Refusal):
             # A probe that hangs is no reason for the others to wait longer than for an open circuit.
             raise _refused(call, ticket, min(ticket.seconds, call.breaker.open_seconds))
@@ -121,18 +131,19 @@ class HttpClient:
             outcome = _speaks(progress)
             raise
         finally:
-            self._circuits.settle(host, call.breaker, ticket, outcome, clock())
+            self._circuits.settle(host, call.breaker, ticket, outcome, self._clock())
 
 
 _clients: dict[asyncio.AbstractEventLoop, HttpClient] = {}
 
 
-def client() -> HttpClient:
-    """The running loop's. Raises pydantic's ValidationError where the environment is wrong."""
+def client(clock: Callable[[], float] | None = None) -> HttpClient:
+    """The running loop's; the first call makes it. clock: the loop's own by default. Raises pydantic's ValidationError
+    where the environment is wrong."""
     loop = asyncio.get_running_loop()
     found = _clients.get(loop)
     if found is None or found.closed:
-        found = _clients[loop] = HttpClient(HttpSettings())
+        found = _clients[loop] = HttpClient(HttpSettings(), clock or loop.time)
         for other in [one for one in _clients if one.is_closed()]:
             del _clients[other]
     return found

@@ -126,7 +126,7 @@ class HttpRequest:
             text += ("&" if "?" in text else "?") + query
         try:
             url = URL(text, encoded=True)
-            url.origin()
+            url.origin(), url.port  # they are read only now, and say so where they are wrong
         except ValueError:
             raise PermanentError(
                 "nothing was sent, because the step's URL has no valid host or port"
