@@ -114,7 +114,7 @@ def test_a_saga_says_its_deadline_its_attributes_and_how_it_is_undone() -> None:
         assert definition.compensation == "parallel"
         assert definition.deadline == 7200
         assert definition.attributes == {"repository": "repo.name"}
-    order = Gift()
+    order: Any = Gift()
     assert order.compensation("charge") == order.refund
 
 

@@ -19,7 +19,7 @@ from sagahook.saga import (
     step,
     trigger,
 )
-from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.definitions import RateLimit, SagaDefinition, TriggerDefinition
 
 
 class Order(Saga):
@@ -40,6 +40,16 @@ class Order(Saga):
 
     @step()
     async def ship(self, ctx: StepContext) -> None: ...
+
+
+def definition_of(**options: Any) -> TriggerDefinition:
+    """The trigger of a saga that has but one."""
+
+    def accept(self: object, event: Any) -> dict[str, Any]:
+        return {}
+
+    (found,) = saga(accept=trigger(source="shop", **options)(accept)).definition.triggers
+    return found
 
 
 def names(definition: SagaDefinition) -> list[str]:
@@ -223,6 +233,78 @@ def test_an_idempotency_key_is_a_dotted_path(path: str) -> None:
         trigger(source="shop", idempotency_key=path)
 
 
+@pytest.mark.parametrize("key", [(), ("a", "b..c"), ("a", 7), 7, b"a"])
+def test_several_idempotency_keys_are_each_a_dotted_path(key: Any) -> None:
+    with pytest.raises(DefinitionError, match="the trigger of 'shop': idempotency_key"):
+        trigger(source="shop", idempotency_key=key)
+
+
+def test_a_trigger_is_identified_by_one_field_by_several_or_by_code() -> None:
+    def keyed(key: Any) -> tuple[tuple[str, ...], bool]:
+        found = definition_of(idempotency_key=key)
+        return found.identifying, found.keyed_by_code
+
+    assert keyed("a.b") == (("a.b",), False)
+    assert keyed(("a", "b.c")) == (("a", "b.c"), False)
+    assert keyed(["a"]) == (("a",), False)
+    assert keyed(lambda event: event["id"]) == ((), True)
+    assert keyed(None) == ((), False)
+
+
+@pytest.mark.parametrize("option", ["when", "idempotency_key"])
+def test_what_a_trigger_asks_of_the_event_is_a_function_that_is_not_async(option: str) -> None:
+    async def later(event: Any) -> bool:
+        return True
+
+    asking: Any = {option: later}
+    with pytest.raises(
+        DefinitionError, match=f"{option} must be a function of the webhook's body that is not async"
+    ):
+        trigger(source="shop", **asking)
+
+
+def test_when_is_a_function() -> None:
+    with pytest.raises(DefinitionError, match="when must be a function"):
+        trigger(source="shop", when=True)  # type: ignore[arg-type]  # that is the mistake
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        ("10/s", RateLimit(count=10, per=1)),
+        ("100/min", RateLimit(count=100, per=60)),
+        (" 5 / hour ", RateLimit(count=5, per=3600)),
+        ("1/day", RateLimit(count=1, per=86_400)),
+        (RateLimit(count=3, per=2.5), RateLimit(count=3, per=2.5)),
+    ],
+)
+def test_a_rate_is_so_many_starts_in_a_time(given: Any, rate: RateLimit) -> None:
+    assert definition_of(rate_limit=given).rate_limit == rate
+
+
+@pytest.mark.parametrize("rate", ["10", "0/s", "-1/s", "1.5/s", "10/fortnight", "", 10])
+def test_what_is_no_rate_is_told_with_what_is_one(rate: Any) -> None:
+    with pytest.raises(DefinitionError, match=r'such as "10/s" or "100/min"'):
+        trigger(source="shop", rate_limit=rate)
+
+
+def test_a_limit_is_above_0_and_counted_by_a_dotted_path() -> None:
+    found = definition_of(max_concurrent=2, concurrency_key="repo.id")
+    assert (found.max_concurrent, found.concurrency_key) == (2, "repo.id")
+    with pytest.raises(DefinitionError, match="max_concurrent"):
+        trigger(source="shop", max_concurrent=0)
+    with pytest.raises(DefinitionError, match="concurrency_key must be a dotted path"):
+        trigger(source="shop", max_concurrent=1, concurrency_key="a..b")
+    with pytest.raises(DefinitionError, match="add max_concurrent or rate_limit"):
+        trigger(source="shop", concurrency_key="a")
+
+
+def test_everything_that_is_wrong_with_a_trigger_is_told_at_once() -> None:
+    with pytest.raises(DefinitionError) as refused:
+        trigger(source="", idempotency_key=".", rate_limit="fast")
+    assert len(refused.value.problems) == 3
+
+
 def test_compensate_needs_to_be_told_the_step() -> None:
     with pytest.raises(DefinitionError, match=r'say which step it undoes: @compensate\("charge"\)'):
         saga(charge=stepping(), refund=compensate(undo))  # type: ignore[arg-type]  # that is the mistake
@@ -325,6 +407,17 @@ def test_a_file_is_never_mistaken_for_another_module_of_its_name(folder: Path) -
     (folder / "json.py").write_text(SAGA)
     with pytest.raises(AppError, match=r"json\.py cannot be loaded .* another module is called json"):
         load_app("json.py")
+
+
+def test_a_class_of_the_library_itself_is_not_the_app_s(folder: Path) -> None:
+    (folder / "functions.py").write_text("from sagahook.saga.code import CodeSaga\n" + SAGA)
+    assert [each.key for each in load_app("functions").definitions()] == ["order@1"]
+
+
+def test_a_retry_that_cannot_be_is_told_with_its_line(folder: Path) -> None:
+    (folder / "stubborn.py").write_text("from sagahook.saga import Retry\n\nOFTEN = Retry(max=-1)\n" + SAGA)
+    with pytest.raises(DefinitionError, match=r"stubborn\.py, line 3: Retry: max: .* not -1"):
+        load_app("stubborn")
 
 
 def test_what_is_wrong_with_a_saga_is_said_by_loading_it(folder: Path) -> None:
