@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sagahook.cli import check, demo, dev, schemas, topics
+from sagahook.cli import check, demo, dev, diagram, sagas, schemas, topics
 
 app = typer.Typer(
     name="sagahook",
@@ -15,7 +15,9 @@ app = typer.Typer(
 )
 app.command("check")(check.check)
 app.command("demo")(demo.demo)
+app.command("diagram")(diagram.diagram)
 app.add_typer(dev.app, name="dev")
+app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(topics.app, name="topics")
 
