@@ -27,6 +27,7 @@ async def log(kafka_bootstrap: str) -> Log:
         log.prefix,
         TriggerDefinition(source="order_created", idempotency_key="order.id"),
         TriggerDefinition(source="github", event="push", idempotency_key="head"),
+        TriggerDefinition(source="parcels", idempotency_key="carrier", more_keys=("parcel.id",)),
     )
     return log
 
@@ -156,6 +157,7 @@ REFUSED: dict[str, tuple[str, bytes, dict[str, str], int, str]] = {
         "order.id",
     ),
     "a list that lacks the idempotency field": ("/webhooks/order_created", b"[1]", {}, 400, "order.id"),
+    "one of several idempotency fields": ("/webhooks/parcels", b'{"carrier": "x"}', {}, 400, "parcel.id"),
     "the idempotency field of one event type": ("/webhooks/github", b'{"type": "push"}', {}, 400, "head"),
     "a notify URL that the source does not allow": (
         "/webhooks/orders",

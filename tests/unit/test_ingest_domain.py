@@ -69,6 +69,29 @@ class TestSources:
         with pytest.raises(Refusal, match=r"pay\.ref"):
             source.check_identity("paid", {"id": 1})
 
+    def test_a_trigger_with_several_fields_must_find_all_of_them(self) -> None:
+        sources = KnownSources({})
+        trigger = TriggerDefinition(source="s", idempotency_key="shop", more_keys=("order.id",))
+        sources.deployed(definition(1, trigger))
+        source = sources.get("s")
+        assert source is not None
+        source.check_identity("", {"shop": "north", "order": {"id": 7}})
+        with pytest.raises(Refusal, match=r"The field 'order\.id' is missing or null"):
+            source.check_identity("", {"shop": "north"})
+        with pytest.raises(Refusal, match="The field 'shop' is missing or null"):
+            source.check_identity("", {"order": {"id": 7}})
+        with pytest.raises(
+            Refusal, match=r"The field 'order\.id' is the idempotency key of the saga 'order'"
+        ):
+            source.check_identity("", {"shop": "north", "order": {"id": []}})
+
+    def test_a_trigger_whose_identity_code_makes_needs_no_field(self) -> None:
+        sources = KnownSources({})
+        sources.deployed(definition(1, TriggerDefinition(source="s", keyed_by_code=True)))
+        source = sources.get("s")
+        assert source is not None
+        source.check_identity("", {})
+
 
 class TestBodies:
     @pytest.mark.parametrize("nested", [b"[" * 100 + b"]" * 100, b'{"a":' * 100 + b"1" + b"}" * 100])

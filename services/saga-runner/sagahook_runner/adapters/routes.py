@@ -113,7 +113,7 @@ def identity_for(call: Call) -> str | HandlerFailed:
     if call.key is None:
         if call.identity is not None:
             return call.identity
-        paths = " and ".join(map(repr, call.trigger.identifying))
+        paths = " or ".join(map(repr, call.trigger.identifying))
         return HandlerFailed(f"the body has no usable field {paths}, which is the saga's idempotency key")
     try:
         made = plain(call.key(call.event))
