@@ -2,7 +2,7 @@
 
 In the saga:
 
-    charge = participant_step("billing", data=lambda ctx: {"order": ctx.context["order_id"]}, compensate=True)
+    charge = participant_step("billing", data={"order": "{order_id}"}, compensate=True)
 
 In the other system:
 
@@ -27,6 +27,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, TypeVar, Unpack
 
 from sagahook.saga.declared import Code, DeclaredStep, Duration, StepOptions, converted, seconds
+from sagahook.saga.http_templates import Fields, problems_of
 from sagahook.saga.participant_consumer import StepsConsumer
 from sagahook.saga.participant_handling import CompensatedBefore, Handler, Handlers, Request, utc_now
 from sagahook.saga.participant_inbox import Inbox, InboxTransaction, MemoryInbox, PostgresInbox
@@ -92,7 +93,7 @@ class ParticipantStep(DeclaredStep):
             return None
         if callable(data):
             return converted(data, lambda answer: kept(answer, CONTEXT_LIMIT))
-        return lambda saga, ctx: data
+        return lambda saga, ctx: kept(Fields(ctx).fill(data), CONTEXT_LIMIT)
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -106,6 +107,8 @@ class ParticipantStep(DeclaredStep):
                 kept(self.data, CONTEXT_LIMIT)
             except NotKept as refused:
                 yield f"data must be JSON, or a function of the step's context that gives it: {refused}"
+            for problem in problems_of(self.data):
+                yield f"data: {problem}"
         if not self.compensate and (self.undo_retry is not self.retry or self.undo_timeout != self.timeout):
             yield "undo_retry and undo_timeout are of the compensation: add compensate=True"
 
@@ -122,8 +125,9 @@ def participant_step(
 ) -> DeclaredStep:
     """Another system does the step: it is asked on `saga.steps.<participant>`, and answers on `saga.replies`.
 
-    data: what it is told, JSON or a function of the StepContext that gives it (async or not); asked once, and the same
-    for every attempt and for the compensation. compensate: it is asked to undo the step too, with the action's result.
+    data: what it is told, JSON with gaps for fields of the context (`{order_id}`, see http_templates), or a function of
+    the StepContext that gives it (async or not); made once, and the same for every attempt and for the compensation.
+    compensate: it is asked to undo the step too, with the action's result.
     undo_retry, undo_timeout: of that; by default as the step's own. timeout: how long a reply is waited for.
     """
     return ParticipantStep(

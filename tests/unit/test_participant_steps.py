@@ -69,7 +69,10 @@ def test_a_step_that_is_to_be_undone_has_a_compensation_like_the_step_unless_tol
 
 @pytest.mark.parametrize(
     ("data", "told"),
-    [(lambda ctx: {"order": ctx.context["order_id"]}, {"order": "o-1"}), ({"fixed": [1]}, {"fixed": [1]})],
+    [
+        (lambda ctx: {"order": ctx.context["order_id"]}, {"order": "o-1"}),
+        ({"order": "{order_id}", "fixed": [1]}, {"order": "o-1", "fixed": [1]}),
+    ],
 )
 def test_what_the_participant_is_told_is_prepared_once(data: Any, told: Any) -> None:
     step = participant_step("billing", data=data)
@@ -92,6 +95,7 @@ def test_a_condition_alone_is_prepared_too() -> None:
         (participant_step("Billing"), "the participant's name 'Billing'"),
         (participant_step("a" * 65), "at most 64 characters"),
         (participant_step("billing", data=cast("Any", {"when": object()})), "data must be JSON"),
+        (participant_step("billing", data={"order": "{order id}"}), "{order id} is no field"),
         (participant_step("billing", undo_timeout=3), "add compensate=True"),
     ],
 )
