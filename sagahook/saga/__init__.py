@@ -19,6 +19,9 @@ class Order(Saga):
     async def tell_the_buyer(self, ctx: StepContext): ...
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from sagahook.saga.app import AppError, SagaApp, load_app
 from sagahook.saga.context import Continue, StepContext, continue_after
 from sagahook.saga.declared import DeclaredStep, StepOptions
@@ -28,16 +31,45 @@ from sagahook.saga.marks import compensate, foreach, step, trigger
 from sagahook.saga.waits import await_signal, child, sleep
 from sagahook_schemas.definitions import RateLimit, Retry
 
+if TYPE_CHECKING:
+    from sagahook.saga.aborted import SagaAborted
+    from sagahook.saga.code import saga
+    from sagahook.saga.code_context import CodeContext
+    from sagahook.saga.distributed import DistributedSaga
+    from sagahook.saga.http import http_request, http_step
+    from sagahook.saga.participant import MemoryInbox, Participant, PostgresInbox, participant_step
+
+_LATER = {
+    "CodeContext": "code_context",
+    "DistributedSaga": "distributed",
+    "MemoryInbox": "participant",
+    "Participant": "participant",
+    "PostgresInbox": "participant",
+    "SagaAborted": "aborted",
+    "http_request": "http",
+    "http_step": "http",
+    "participant_step": "participant",
+    "saga": "code",
+}
+"""What is imported when it is asked for, with the module that it is in: sagas that are classes, and call nobody
+over HTTP or Kafka, start without it."""
+
 __all__ = [
     "AppError",
+    "CodeContext",
     "Continue",
     "DeclaredStep",
     "DefinitionError",
+    "DistributedSaga",
+    "MemoryInbox",
+    "Participant",
     "PermanentError",
+    "PostgresInbox",
     "RateLimit",
     "Retry",
     "RetryLater",
     "Saga",
+    "SagaAborted",
     "SagaApp",
     "StepContext",
     "StepOptions",
@@ -47,8 +79,20 @@ __all__ = [
     "compensate",
     "continue_after",
     "foreach",
+    "http_request",
+    "http_step",
     "load_app",
+    "participant_step",
+    "saga",
     "sleep",
     "step",
     "trigger",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import sagahook.saga
 from sagahook.saga import (
     AppError,
     DefinitionError,
@@ -121,6 +122,13 @@ def test_the_same_class_always_has_the_same_hash_and_a_changed_step_another() ->
 
     assert order_class(5).definition.hash == order_class(5).definition.hash
     assert order_class(5).definition.hash != order_class(6).definition.hash
+
+
+def test_every_name_that_the_language_promises_is_there_and_no_other() -> None:
+    for name in sagahook.saga.__all__:
+        assert getattr(sagahook.saga, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'htpp_step'"):
+        sagahook.saga.htpp_step  # type: ignore[attr-defined]  # noqa: B018  # that is the mistake
 
 
 # -- inheritance ------------------------------------------------------------------------------------------------
