@@ -1,5 +1,4 @@
-"""The journal of a saga that lives in one process: a script, a test. No Kafka; what a crash interrupts is
-lost."""
+"""The journal of a saga that lives in one process, without Kafka. What a crash interrupts is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ from sagahook.saga.journal import (
     play,
 )
 from sagahook.saga.local_signals import Signals
-from sagahook.saga.local_steps import LocalStep, seconds_until, step_context
+from sagahook.saga.local_steps import LocalStep, check_same, child_asked_for, seconds_until, step_context
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.definitions import StepDefinition
 from sagahook_schemas.identity import child_id
@@ -43,8 +42,7 @@ class LocalJournal:
     sleep: how to wait for so many seconds. dice: jitter, uniform in [0, 1). now: the time, for `until`.
     parallel: undo all at once instead of one after the other. json_only: results as a log would keep them
     (False: whatever the actions return). inline: plain functions in the caller's own thread, where a
-    time-out cannot cut them off. sagas: what `child` may run. Heartbeats are not watched: a process cannot
-    miss its own death.
+    time-out cannot cut them off. sagas: what `child` may run. Heartbeats are not watched.
     """
 
     def __init__(
@@ -88,13 +86,11 @@ class LocalJournal:
     @property
     def is_past_pivot(self) -> bool:
         """Whether nothing may be undone any more. A pivot of unknown outcome may have been passed."""
-        return any(
-            each.definition.pivot and each.state in ("completed", "unknown") for each in self._steps.values()
-        )
+        pivots = (each for each in self._steps.values() if each.definition.pivot)
+        return any(each.state in ("completed", "unknown") for each in pivots)
 
     def signal(self, name: str, payload: JsonValue = None) -> None:
-        """Tell the run something; the first step that waits for it, or will, takes it. Call it on the
-        loop."""
+        """Tell the run something: the first step that waits for it, or will, takes it. Call it on the loop."""
         self._signals.tell(name, payload)
 
     async def request(
@@ -111,12 +107,7 @@ class LocalJournal:
         step = self._steps.get(number)
         if step is None:
             step = self._steps[number] = LocalStep(definition, compensation)
-        if (step.definition.name, step.definition.does) != (definition.name, definition.does):
-            raise OrderChanged(
-                number,
-                f"{step.definition.name} ({step.definition.does})",
-                f"{definition.name} ({definition.does})",
-            )
+        check_same(number, step.definition, definition)
         step.definition, step.compensation = definition, compensation
         if step.state != "completed":
             await self._carry_out(step, action, arguments)
@@ -159,10 +150,10 @@ class LocalJournal:
         except OrderChanged:
             raise  # somebody must look at it: nothing is guessed, and nothing undone
         except Exception as raised:
-            error: Exception = raised
             if deadline.expired():
                 requests.stop()
-                error = TimeoutError(f"the saga took longer than {saga.definition.deadline:g} s")
+            late = TimeoutError(f"the saga took longer than {saga.definition.deadline or 0:g} s")
+            error = late if deadline.expired() else raised
             raise await self._abort(requests, error) from (error.__cause__ or error)
         except BaseException:
             requests.stop()
@@ -192,9 +183,8 @@ class LocalJournal:
         except Exception as raised:
             if step.state == "begun":
                 step.state = "failed"
-            error: Exception = raised
-            if deadline.expired():
-                error = TimeoutError(f"not done within {step.definition.deadline:g} s")
+            late = TimeoutError(f"not done within {step.definition.deadline or 0:g} s")
+            error = late if deadline.expired() else raised
             failed = StepFailed(step.definition.name, told(error, ERROR_LIMIT))
             failed.__cause__ = error
             first = self._fail(failed)
@@ -204,8 +194,7 @@ class LocalJournal:
             ended.set_result(None)
 
     def _fail(self, failed: StepFailed) -> StepFailed:
-        """Nothing more begins, and nothing is waited for but the actions under way. Returns what failed
-        first."""
+        """Nothing begins any more, and only actions are waited for. Returns what failed first."""
         if self._failed is None:
             self._failed = failed
             for pause in self._pauses:
@@ -290,14 +279,7 @@ class LocalJournal:
         step.state = "undone"
 
     async def _run_child(self, step: LocalStep, arguments: dict[str, JsonValue]) -> Any:
-        name, version, context = arguments["name"], arguments["version"], arguments["context"]
-        saga = self._sagas.get(str(name))
-        if saga is None or version not in (None, saga.version) or not isinstance(context, dict):
-            raise DefinitionError(
-                f"the step {step.definition.name!r} runs the saga {name!r}"
-                f"{'' if version is None else f' in version {version}'}, which is not known here: give it to "
-                "LocalJournal(sagas=[…]); a saga that is a class needs the engine, or the testing kit"
-            )
+        saga, context = child_asked_for(step.definition.name, arguments, self._sagas)
         step.child = step.child or LocalJournal(
             saga=saga.name,
             saga_id=child_id(self.saga_id, 1, step.definition.name),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from sagahook.saga.context import StepContext
-from sagahook.saga.journal import UndoCall
+from sagahook.saga.errors import DefinitionError
+from sagahook.saga.journal import CodeFirst, OrderChanged, UndoCall
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.definitions import StepDefinition
 from sagahook_schemas.identity import Phase, idempotency_key
@@ -58,3 +59,24 @@ def seconds_until(until: JsonValue, now: Callable[[], datetime]) -> float:
     if isinstance(until, str):
         return max(0.0, (datetime.fromisoformat(until) - now()).total_seconds())
     return float(until) if isinstance(until, int | float) else 0.0
+
+
+def check_same(number: int, remembered: StepDefinition, asked: StepDefinition) -> None:
+    """Raises OrderChanged."""
+    if (remembered.name, remembered.does) != (asked.name, asked.does):
+        raise OrderChanged(number, f"{remembered.name} ({remembered.does})", f"{asked.name} ({asked.does})")
+
+
+def child_asked_for(
+    step: str, arguments: dict[str, JsonValue], sagas: Mapping[str, CodeFirst]
+) -> tuple[CodeFirst, dict[str, JsonValue]]:
+    """The saga and its context. Raises DefinitionError."""
+    name, version, context = arguments["name"], arguments["version"], arguments["context"]
+    saga = sagas.get(str(name))
+    if saga is None or version not in (None, saga.version) or not isinstance(context, dict):
+        raise DefinitionError(
+            f"the step {step!r} runs the saga {name!r}{'' if version is None else f' in version {version}'}, which "
+            "is not known here: give it to LocalJournal(sagas=[…]); a saga that is a class needs the engine, or "
+            "the testing kit"
+        )
+    return saga, context
