@@ -336,6 +336,7 @@ async def test_sagas_are_listed_page_by_page(tracker: Tracker, api: Api) -> None
     assert (await ids("state=FAILED"))[0] == [logs[0].saga_id]
     assert (await ids("state=ROLLED_BACK"))[0] == []  # it runs again
     assert len((await ids("attribute=pr:7&attribute=repo:a/b"))[0]) == 4
+    assert len((await ids("attribute=pr:7"))[0]) == 4
     assert (await ids("attribute=pr:8"))[0] == []
     assert (await ids("started_before=2020-01-01T00:00:00Z"))[0] == []
 
@@ -366,7 +367,20 @@ async def test_a_summary_has_what_an_operator_looks_for(tracker: Tracker, api: A
     }
 
 
-@pytest.mark.parametrize("query", ["state=LOST", "limit=0", "limit=1001", "cursor=x", "attribute=x", "name="])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "state=LOST",
+        "limit=0",
+        "limit=1001",
+        "cursor=x",
+        "attribute=x",
+        "name=",
+        "started_after=yesterday",
+        "started_after=0001-01-01T00:00:00%2B23:59",
+        "started_before=9999-12-31T23:59:59-23:59",
+    ],
+)
 async def test_a_malformed_query_is_400(api: Api, query: str) -> None:
     code, body, _ = await api.get(f"/api/v1/sagas?{query}")
     assert (code, body["error"].startswith("query.")) == (400, True)

@@ -12,13 +12,16 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from sagahook.runtime.batches import Batch, OffsetsMoved
 from sagahook.runtime.database import NotMigrated, open_pool
 from sagahook.runtime.topics import ensure_topics
+from sagahook_schemas.commands import ParentStep
+from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.sagas import SagaAdmitted, SagaProgressed, SagaResumed, SagaSuspended, SlotRequested
 from sagahook_schemas.topics import SAGA_EVENTS
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.handlers import project
 from sagahook_tracker.wiring import Projector
 from tests.tracker_harness import Tracker, Wire, open_tracker, tracker_settings
-from tests.tracker_log import SagaLog, Written, received, routed
+from tests.tracker_log import T0, SagaLog, Written, deployed, of_a_limit, received, routed
 
 
 @pytest_asyncio.fixture
@@ -66,6 +69,42 @@ def batch_of(records: list[ConsumerRecord], start: int, end: int) -> Batch:
     return Batch(first, following, tuple(records[start:end]))
 
 
+def everything() -> list[Written]:
+    """A run whose log fills every column, cut by batches where it may be."""
+    log = SagaLog("s-all").started_with(
+        attributes={"pr": 7, "note": "a\0b"},
+        limit_key="limit/order",
+        deadline_at=T0,
+        parent=ParentStep(saga_id="parent", run=1, step="ship"),
+    )
+    log.add(SagaAdmitted(limit_key="limit/order")).done("reserve").awaiting("approve", "approval")
+    log.add(SagaProgressed(progress=0.5, message="half")).add(SagaSuspended(reason="lost", cause="losses"))
+    log.add(SagaResumed(actor="ada", reason="fixed")).add(SagaSuspended(reason="again", cause="forward"))
+    slot = SlotRequested(saga_id="s-all", run=1, name="order", ticket=1)
+    return [of_a_limit(slot), *log.joined("e-all", "c-all").written]
+
+
+def definitions() -> list[Written]:
+    """One version, deployed twice."""
+    first = SagaDefinition(name="order", version=3, triggers=(), steps=())
+    return [deployed(first), deployed(first.model_copy(update={"compensation": "parallel"}))]
+
+
+async def test_a_run_keeps_everything_that_its_log_says(tracker: Tracker) -> None:
+    async with tracker.projecting():
+        await tracker.log.write([*everything(), *definitions()])
+        await tracker.until_rows(runs=1, definitions=1, links=1)
+        await tracker.until_caught_up()
+    rows = await tracker.rows()
+    [run] = rows["runs"]
+    assert (run["state"], run["suspended_in"], run["cause"]) == ("SUSPENDED", "EXECUTING", "forward")
+    assert (run["attributes"], run["deadline_at"]) == ('{"pr": 7, "note": "a\N{REPLACEMENT CHARACTER}b"}', T0)
+    assert (run["progress"], run["message"], run["limit_key"]) == (0.5, "half", "limit/order")
+    assert [definition["definition"] for definition in rows["definitions"]] == [
+        '{"name":"order","version":3,"triggers":[],"steps":[],"compensation":"parallel"}'
+    ]
+
+
 class NoDeadLetters:
     async def put(self, record: ConsumerRecord, reason: str) -> None:
         raise AssertionError(reason)
@@ -93,7 +132,8 @@ async def test_rows_are_the_same_whatever_the_order_of_topics_and_the_size_of_ba
     async with tracker.projecting():
         for number in range(10):
             await tracker.log.write(chain(*story(number)))
-        await tracker.until_rows(links=20, routes=20)
+        await tracker.log.write([*everything(), *definitions()])
+        await tracker.until_rows(links=21, routes=20, runs=11, definitions=1)
     log = await records_of(tracker)
     admin = await asyncpg.connect(postgres_url)
     other = f"{topic_prefix}_other".replace("-", "_")
@@ -109,8 +149,8 @@ async def test_rows_are_the_same_whatever_the_order_of_topics_and_the_size_of_ba
                     await project({partition: batch}, projection, NoDeadLetters())
             await pool.close()
             ours, theirs = await tracker.rows(), await rebuilt.rows()
-            assert len(ours["runs"]) == 10
-            for table in ("webhooks", "routes", "runs", "links"):
+            assert len(ours["runs"]) == 11
+            for table in ("webhooks", "routes", "runs", "links", "definitions"):
                 assert ours[table] == theirs[table]
     finally:
         await admin.execute(f"DROP DATABASE {other} WITH (FORCE)")

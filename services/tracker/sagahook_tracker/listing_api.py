@@ -16,7 +16,7 @@ from sagahook_tracker.adapters.finding import Finder, Position
 from sagahook_tracker.api import ParentBody, not_yet
 from sagahook_tracker.domain.operating import Filter
 from sagahook_tracker.domain.runs import Run, State
-from sagahook_tracker.operator_bodies import Word
+from sagahook_tracker.operator_bodies import Time, Word
 
 _MOST_ATTRIBUTES = 5
 
@@ -55,8 +55,8 @@ class ListQuery(BaseModel):
     attribute: list[Word] = Field(
         default=[], max_length=_MOST_ATTRIBUTES, description="key:value; several must all hold"
     )
-    started_before: AwareDatetime | None = None
-    started_after: AwareDatetime | None = None
+    started_before: Time | None = None
+    started_after: Time | None = None
     limit: int = Field(default=50, ge=1, le=1_000)
     cursor: str | None = Field(default=None, max_length=200)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
@@ -23,6 +24,11 @@ How = Literal["retry", "skip", "resolve"]
 # What a log line, a header and a terminal can show as it is.
 _PLAIN = r"^\P{Cc}*$"
 Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PLAIN)]
+Time = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
+]
+"""One that PostgreSQL can hold in UTC too."""
 Words = Annotated[str, StringConstraints(max_length=1_000, pattern=_PLAIN)]
 
 
@@ -55,8 +61,8 @@ class FilterBody(BaseModel):
     cause: Word | None = Field(default=None, description="why it is suspended")
     attributes: dict[str, JsonValue] | None = Field(default=None, description="all of them, as they are")
     source: Word | None = None
-    started_before: AwareDatetime | None = None
-    started_after: AwareDatetime | None = None
+    started_before: Time | None = None
+    started_after: Time | None = None
 
     def filter(self) -> Filter:
         states = () if self.state is None else (self.state,) if isinstance(self.state, str) else self.state

@@ -13,7 +13,7 @@ import asyncpg
 from orjson import JSONDecodeError, dumps, loads
 
 from sagahook.runtime.database import reaching_database
-from sagahook_tracker.adapters.rows import as_jsonb, run_of
+from sagahook_tracker.adapters.rows import run_of, without_nul
 from sagahook_tracker.domain.operating import Filter
 from sagahook_tracker.domain.runs import Run
 
@@ -66,7 +66,7 @@ class Finder:
             "version": wanted.version,
             "cause": wanted.cause,
             "source": wanted.source,
-            "attributes": [as_jsonb(each) for each in wanted.attributes] or None,
+            "attributes": [without_nul(each) for each in wanted.attributes] or None,
             "started_before": wanted.started_before,
             "started_after": wanted.started_after,
             "after_start": None if after is None else after.started,

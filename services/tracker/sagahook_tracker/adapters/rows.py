@@ -29,19 +29,15 @@ def as_json(value: Any) -> str:
     return dumps(value).decode()
 
 
-def as_jsonb(value: JsonValue) -> str:
-    """As JSON that PostgreSQL can look into: it refuses the same one character there."""
-    return as_json(_without_nul(value))
-
-
-def _without_nul(value: JsonValue) -> JsonValue:
+def without_nul(value: JsonValue) -> JsonValue:
+    """As a value for jsonb, which the pool writes and reads as such: it refuses the same one character."""
     match value:
         case str():
             return text(value)
         case list():
-            return [_without_nul(each) for each in value]
+            return [without_nul(each) for each in value]
         case dict():
-            return {text(key): _without_nul(each) for key, each in value.items()}
+            return {text(key): without_nul(each) for key, each in value.items()}
     return value
 
 
@@ -102,7 +98,7 @@ def run_columns(runs: Iterable[Run]) -> Columns:
         "sources": [maybe_text(row.source) for row in rows],
         "correlation_ids": [maybe_text(row.correlation_id) for row in rows],
         "suspended_in": [row.suspended_in for row in rows],
-        "attributes": [None if row.attributes is None else as_jsonb(row.attributes) for row in rows],
+        "attributes": [without_nul(row.attributes) for row in rows],
         "parents": [None if row.parent is None else as_json(row.parent.model_dump()) for row in rows],
         "limit_keys": [maybe_text(row.limit_key) for row in rows],
         "deadlines": [row.deadline_at for row in rows],
@@ -135,9 +131,8 @@ def run_of(row: Mapping[str, Any]) -> Run:
     fields["steps"] = steps_of(fields["steps"])
     for name in ("completed_steps", "unresolved"):
         fields[name] = tuple(loads(fields[name]))
-    for name in ("context", "attributes"):
-        if fields.get(name) is not None:
-            fields[name] = loads(fields[name])
+    if fields.get("context") is not None:
+        fields["context"] = loads(fields["context"])
     if fields["parent"] is not None:
         fields["parent"] = ParentStep.model_validate_json(fields["parent"])
     fields["acts"] = tuple(Act(**act) for act in loads(fields["acts"]))
