@@ -17,15 +17,18 @@ from sagahook.runtime.partitions import PartitionedConsumer, StartOffset
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
+from sagahook.saga.http import close_sessions
 from sagahook_runner import metrics
-from sagahook_runner.adapters.deploy import publish_definitions
+from sagahook_runner.adapters.deploy import ensure_participant_topics, publish_definitions
 from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.late_outcomes import LateOutcomes
 from sagahook_runner.adapters.triggers import Triggers
+from sagahook_runner.handlers.conductor import Conductors
 from sagahook_runner.handlers.owner import PartitionOwner
+from sagahook_runner.handlers.rekey import RepliesHost, replies_group
 from sagahook_runner.handlers.router import PartitionRouter
 from sagahook_runner.settings import RunnerSettings
-from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_REPLIES, WEBHOOKS_RECEIVED
 
 log = get_logger(__name__)
 
@@ -38,11 +41,18 @@ class OwnersHost:
     """Makes the partition owners of this process, around the executor that they share."""
 
     def __init__(
-        self, settings: RunnerSettings, app: SagaApp, executor: Executor, clock: Clock, partitions: int
+        self,
+        settings: RunnerSettings,
+        app: SagaApp,
+        executor: Executor,
+        conductors: Conductors,
+        clock: Clock,
+        partitions: int,
     ) -> None:
         self._settings = settings
         self._app = app
         self._executor = executor
+        self._conductors = conductors
         self._clock = clock
         self._partitions = partitions
         self._process_id = new_event_id()
@@ -53,6 +63,7 @@ class OwnersHost:
             settings=self._settings,
             app=self._app,
             executor=self._executor,
+            conductors=self._conductors,
             writer=TransactionalWriter(self._settings.kafka, self._settings.owner_id(partition)),
             start_offset=start_offset,
             clock=self._clock,
@@ -61,6 +72,7 @@ class OwnersHost:
         )
 
     def moved(self, partition: int) -> None:
+        self._conductors.drop(partition)
         self._executor.moved(partition)
 
     async def drain(self) -> None:
@@ -111,7 +123,9 @@ class Runner:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, stopping)
         if partitions is None:
             return
-        await publish_definitions(settings, self._sagas.definitions(), self._clock, stopping)
+        definitions = self._sagas.definitions()
+        await ensure_participant_topics(settings, definitions, partitions, stopping)
+        await publish_definitions(settings, definitions, self._clock, stopping)
         late = LateOutcomes(settings, self._clock, partitions)
         executor = Executor(
             max_running=settings.max_running,
@@ -119,13 +133,14 @@ class Runner:
             forward=late.forward,
             caps=settings.caps,
         )
+        conductors = Conductors(self._sagas, executor.say)
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
         triggers = Triggers(self._sagas, timeout=settings.route_timeout)
         owners = self._consumer(
             settings,
             settings.owners_group,
             SAGA_COMMANDS.name(settings.topic_prefix),
-            OwnersHost(settings, self._sagas, executor, self._clock, partitions),
+            OwnersHost(settings, self._sagas, executor, conductors, self._clock, partitions),
         )
         routers = self._consumer(
             settings,
@@ -133,7 +148,13 @@ class Runner:
             WEBHOOKS_RECEIVED.name(settings.topic_prefix),
             RoutersHost(settings, triggers, self._clock, partitions),
         )
-        self._consumers = (owners, routers)
+        replies = self._consumer(
+            settings,
+            replies_group(settings),
+            SAGA_REPLIES.name(settings.topic_prefix),
+            RepliesHost(settings, self._clock, partitions),
+        )
+        self._consumers = (owners, routers, replies)
         metrics.PARTITIONS_OWNED.set_function(lambda: len(owners.owned))
         forwarding = asyncio.create_task(late.run(), name="late-outcomes")
         try:
@@ -141,17 +162,19 @@ class Runner:
                 stopping,
                 lambda: owners.run(stopping, self._tick),
                 lambda: routers.run(stopping, self.health.tick),
+                lambda: replies.run(stopping, self.health.tick),
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(late.flush(), _FLUSH_SECONDS)
         finally:
             self.health.ready = False
+            await close_sessions()
             forwarding.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await forwarding
 
     def _consumer(
-        self, settings: RunnerSettings, group: str, topic: str, host: OwnersHost | RoutersHost
+        self, settings: RunnerSettings, group: str, topic: str, host: OwnersHost | RoutersHost | RepliesHost
     ) -> PartitionedConsumer:
         return PartitionedConsumer(
             bootstrap=settings.kafka,

@@ -27,6 +27,7 @@ from sagahook_runner.domain.commands import (
     AttemptFailed,
     AttemptLost,
     AttemptSucceeded,
+    Command,
     Progress,
 )
 from sagahook_runner.domain.state import Open
@@ -70,7 +71,8 @@ class AttemptKey(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Job:
     """One attempt to run. call: the bound action, given its arguments. timeout: seconds. kind: which cap it counts
-    against. heartbeat: seconds after which one that gives no sign of life is given up. pulse: what its context calls."""
+    against. heartbeat: seconds after which one that gives no sign of life is given up. pulse: what its context
+    calls."""
 
     key: AttemptKey
     partition: int
@@ -89,11 +91,12 @@ class Outcome(NamedTuple):
 
 @dataclass(slots=True)
 class _Mailbox:
-    """Outcomes of one partition's attempts, and the newest progress of each saga. wake None: nobody owns it here at the
-    moment, outcomes wait."""
+    """Outcomes of one partition's attempts, the newest progress of each saga, and what functions ask for. wake None:
+    nobody owns it here at the moment, outcomes wait."""
 
     waiting: deque[Outcome] = field(default_factory=deque)
     progress: dict[str, Progress] = field(default_factory=dict)
+    said: deque[tuple[str, Command]] = field(default_factory=deque)
     wake: Callable[[], None] | None = None
     elsewhere: bool = False
 
@@ -165,6 +168,20 @@ class Executor:
         told, mailbox.progress = mailbox.progress, {}
         return told
 
+    def say(self, partition: int, saga_id: str, command: Command) -> None:
+        """What a function asks of its saga's owner. It is asked anew by whoever plays the function next."""
+        mailbox = self._mailbox(partition)
+        mailbox.said.append((saga_id, command))
+        if mailbox.wake is not None:
+            mailbox.wake()
+
+    def collect_said(self, partition: int) -> tuple[str, Command] | None:
+        said = self._mailbox(partition).said
+        return said.popleft() if said else None
+
+    def forget_said(self, partition: int) -> None:
+        self._mailbox(partition).said.clear()
+
     def give_back(self, partition: int, outcomes: Iterable[Outcome]) -> None:
         """Outcomes that were collected, but whose transaction may have been lost."""
         mailbox = self._mailbox(partition)
@@ -181,7 +198,7 @@ class Executor:
 
     def has_outcomes(self, partition: int) -> bool:
         mailbox = self._mailbox(partition)
-        return bool(mailbox.waiting or mailbox.progress)
+        return bool(mailbox.waiting or mailbox.progress or mailbox.said)
 
     def in_flight(self, partition: int) -> set[AttemptKey]:
         """Every attempt of the partition that began here and whose outcome was not collected yet."""

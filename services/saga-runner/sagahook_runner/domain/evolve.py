@@ -169,7 +169,9 @@ def _saga_failed(state: SagaState, event: SagaFailed) -> SagaState | None:
         return None
     if {*state.to_undo, *state.left_behind} != set(event.unresolved):
         return None
-    return state.then(status="FAILED", open={})
+    # What failed stays open: an operator may have its next attempt made.
+    failed = {name: each for name, each in state.open.items() if each.standing == "failed"}
+    return state.then(status="FAILED", open=failed)
 
 
 def _suspended(state: SagaState, event: SagaSuspended) -> SagaState | None:
@@ -225,6 +227,7 @@ _FORGOTTEN: Mapping[str, Any] = {
     "signals": (),
     "signal_ids": (),
     "declared": {},
+    "told": (),
 }
 
 # The mapping pairs each event class with the function of exactly that class, which no type can express.

@@ -28,7 +28,8 @@ def declared(state: SagaState, event: StepDeclared) -> SagaState | None:
     name = event.definition.name
     if not _may_begin(state, name) or name in state.declared or event.number != len(state.declared) + 1:
         return None
-    return state.then(declared={**state.declared, name: event.definition.model_dump(mode="json")})
+    asked = {**state.declared, name: event.definition.model_dump(mode="json")}
+    return state.then(declared=asked, told=(*state.told, name))
 
 
 def scheduled(state: SagaState, event: StepScheduled) -> SagaState | None:
@@ -72,6 +73,8 @@ def completed(state: SagaState, event: StepCompleted) -> SagaState | None:
     if before.standing == "each":
         return _gathered(state, event.step, still_open)
     changes: dict[str, object] = {}
+    if event.step in state.declared:
+        changes["told"] = (*state.told, event.step)
     if before.standing == "awaiting":
         taken = next((each for each in state.signals if each.name == before.signal), None)
         changes["signals"] = tuple(each for each in state.signals if each is not taken)
@@ -160,8 +163,13 @@ def compensation_resolved(state: SagaState, event: CompensationResolved) -> Saga
     stuck = state.status == "FAILED" or (state.status == "SUSPENDED" and state.resumes == "COMPENSATING")
     if not stuck or event.step not in state.to_undo:
         return None
-    to_undo, left_behind = state.to_undo, state.left_behind
-    if event.how != "retry":
+    to_undo, left_behind, still_open = state.to_undo, state.left_behind, state.open
+    failed = state.open.get(event.step)
+    if event.how == "retry":
+        if failed is not None:
+            still_open = state.with_open(failed.but(failures=0, losses=0))
+    else:
+        still_open = state.without_open(event.step)
         to_undo = tuple(step for step in to_undo if step != event.step)
     if event.how == "skip":
         left_behind = (*left_behind, event.step)
@@ -170,7 +178,7 @@ def compensation_resolved(state: SagaState, event: CompensationResolved) -> Saga
         resumes=None,
         reason=None,
         cause=None,
-        open=state.without_open(event.step),
+        open=still_open,
         to_undo=to_undo,
         left_behind=left_behind,
     )

@@ -144,6 +144,9 @@ def _resolve(d: Decision, request: ResolveCompensation, command_id: str) -> str 
             command_id=command_id,
         )
     )
+    failed = d.state.open.get(request.step)
+    if failed is not None and failed.standing == "failed":
+        d.schedule(failed.step, failed.phase, failed.attempt + 1)
     d.go_on()
     return None
 

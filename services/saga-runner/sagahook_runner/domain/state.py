@@ -83,7 +83,8 @@ class SagaState:
     what the preparation of a step said. items: what a step is done for, one by one. uncertain: steps that ended without
     a known success, but may have been applied. failing: nothing more begins. to_undo: what is left to compensate, next
     first. left_behind: what an operator told not to undo. resumes: the status before a suspension. children: steps that
-    asked for one. declared: steps that a function asked for, as the contract's JSON. signal_ids: those seen last.
+    asked for one. declared: steps that a function asked for, as the contract's JSON. told: their names, in the order in
+    which they were asked for and then answered. signal_ids: those seen last.
     """
 
     saga_id: str
@@ -120,6 +121,7 @@ class SagaState:
     signals: tuple[Signal, ...] = ()
     signal_ids: tuple[str, ...] = ()
     declared: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
     def then(self, **changes: Any) -> SagaState:
         """The state one event later. (`dataclasses.replace` takes five times as long, and this runs for every
@@ -189,4 +191,4 @@ def _open(data: dict[str, Any]) -> Open:
 
 _FIELDS = frozenset(each.name for each in dataclass_fields(SagaState))
 _OPEN_FIELDS = tuple(each.name for each in dataclass_fields(Open))
-_TUPLES = frozenset({"skipped", "uncertain", "to_undo", "left_behind", "children", "signal_ids"})
+_TUPLES = frozenset({"skipped", "uncertain", "to_undo", "left_behind", "children", "signal_ids", "told"})

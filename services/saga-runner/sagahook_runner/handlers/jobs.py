@@ -15,11 +15,11 @@ from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.decide import attempt_timeout
 from sagahook_runner.domain.decision import known_step
 from sagahook_runner.domain.state import Open, SagaState, item_of
-from sagahook_schemas.base import JsonValue
+from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_schemas.identity import idempotency_key
 
 
-def job_of(saga: Saga, state: SagaState, opened: Open, partition: int) -> Job:
+def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductors: Conductors) -> Job:
     """The attempt that the saga waits for."""
     base, index = item_of(opened.step)
     step = known_step(saga.definition, state, base)
@@ -46,12 +46,16 @@ def job_of(saga: Saga, state: SagaState, opened: Open, partition: int) -> Job:
         on_heartbeat=pulse.beat,
         on_progress=pulse.progress,
     )
-    function, arguments = _code(saga, state, opened, base)
+    arguments = (_copy(state.result_of(opened.step)),) if opened.phase == "compensation" else ()
+    played = is_code(saga)
+    function = (
+        conductors.code(partition, state, opened.step, opened.phase) if played else _code(saga, opened, base)
+    )
     return Job(
         key=AttemptKey.of(state.saga_id, state.run, opened),
         partition=partition,
         call=partial(function, context, *arguments),
-        is_async=is_async(function),
+        is_async=played or is_async(function),
         timeout=attempt_timeout(saga.definition, state, opened.step, opened.phase),
         kind=step.kind,
         heartbeat=step.heartbeat if opened.phase == "action" else None,
@@ -59,15 +63,14 @@ def job_of(saga: Saga, state: SagaState, opened: Open, partition: int) -> Job:
     )
 
 
-def _code(
-    saga: Saga, state: SagaState, opened: Open, base: str
-) -> tuple[Callable[..., Any], tuple[JsonValue, ...]]:
+def _code(saga: Saga, opened: Open, base: str) -> Callable[..., Any]:
     match opened.phase:
         case "action":
-            return saga.action(base), ()
+            return saga.action(base)
         case "prepare":
-            return saga.preparation(base), ()
-    return saga.compensation(base), (_copy(state.result_of(opened.step)),)
+            return saga.preparation(base)
+    undo: Callable[..., Any] = saga.compensation(base)
+    return undo
 
 
 def _copy(value: Any) -> Any:

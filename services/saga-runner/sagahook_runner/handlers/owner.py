@@ -28,6 +28,7 @@ from sagahook_runner.adapters.records import EventRecords, Stamp
 from sagahook_runner.adapters.restore import OwnerRecord, restore
 from sagahook_runner.domain.commands import AttemptLost, Command, Park, Unpark
 from sagahook_runner.domain.shard import Definitions, Shard
+from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
@@ -57,6 +58,7 @@ class PartitionOwner:
         settings: RunnerSettings,
         app: SagaApp,
         executor: Executor,
+        conductors: Conductors,
         writer: TransactionalWriter,
         start_offset: StartOffset,
         clock: Clock,
@@ -66,13 +68,14 @@ class PartitionOwner:
         self._partition = partition
         self._settings = settings
         self._executor = executor
+        self._conductors = conductors
         self._writer = writer
         self._start_offset = start_offset
         self._clock = clock
         self._process_id = process_id
         self._commands = TopicPartition(settings.topic(SAGA_COMMANDS), partition)
         self._shard = Shard(Definitions(app.definitions()), timedelta(seconds=settings.deduplication_window))
-        self._place = Place(partition, partitions, settings, app, self._shard)
+        self._place = Place(partition, partitions, settings, app, self._shard, conductors)
         self._epoch = 0
         self._latest = datetime.fromtimestamp(0, UTC)
         self._forgets_at = self._latest
@@ -105,7 +108,9 @@ class PartitionOwner:
         if restored.from_log:
             await self._write_snapshots()
         await self._announce({self._commands: offset})
+        self._drop_functions()
         await self._recover(restored.owner)
+        self._play_functions()
         self._may_write.set()
         return offset
 
@@ -138,6 +143,7 @@ class PartitionOwner:
 
     async def close(self) -> None:
         self._may_write.clear()
+        self._drop_functions()
         # What the lost transaction carried is told again; what was committed after all is a duplicate then.
         self._executor.give_back(self._partition, self._collected)
         self._executor.detach(self._partition)
@@ -154,6 +160,16 @@ class PartitionOwner:
     @property
     def next_offset(self) -> int:
         return self._inbox.next_offset
+
+    def _drop_functions(self) -> None:
+        self._conductors.drop(self._partition)
+        self._executor.forget_said(self._partition)
+
+    def _play_functions(self) -> None:
+        """Those whose turn it is; one that waits is played when there is something to tell it."""
+        for state in self._shard.live():
+            if not state.open and is_code(self._place.app.get(state.name, state.version)):
+                self._conductors.go_on(self._partition, state)
 
     # -- taking over ----------------------------------------------------------------------------------------
 
@@ -276,6 +292,8 @@ class PartitionOwner:
             transaction.due(*due)
         for saga_id, progress in self._executor.collect_progress(self._partition).items():
             transaction.apply(saga_id, progress)
+        while transaction.is_open and (said := self._executor.collect_said(self._partition)) is not None:
+            transaction.apply(*said)
         if self._forgets_at <= self._latest:
             transaction.forget()
             self._forgets_at = self._latest + _FORGETTING
@@ -294,6 +312,7 @@ class PartitionOwner:
         offsets = {} if transaction.next_offset is None else {self._commands: transaction.next_offset}
         with metrics.COMMITS.time():
             await self._writer.commit(transaction.records(), offsets, self._settings.owners_group)
+        self._conductors.follow(self._partition, transaction.of_functions)
         for job in transaction.jobs():
             self._executor.submit(job)
         for (kind, saga), count in transaction.counted.items():

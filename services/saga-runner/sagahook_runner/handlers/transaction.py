@@ -31,6 +31,7 @@ from sagahook_runner.domain.finished import Finished
 from sagahook_runner.domain.limits import LimitState
 from sagahook_runner.domain.shard import Entry, RateDue, Shard, Timer, is_remembered_in_short
 from sagahook_runner.domain.state import SagaState
+from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.jobs import job_of
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import Undecodable
@@ -73,6 +74,7 @@ class Place:
     settings: ServiceSettings
     app: SagaApp
     shard: Shard
+    conductors: Conductors
 
 
 class OwnerTransaction:
@@ -90,6 +92,8 @@ class OwnerTransaction:
         self._size = 0
         self.counted: Counter[tuple[str, str]] = Counter()
         """Events by type and saga name."""
+        self.of_functions: list[Entry] = []
+        """Events of code-first sagas, whose functions are to hear of them once they are committed."""
         self.next_offset: int | None = None
         """Of the commands it consumed; None where it consumed none."""
 
@@ -168,7 +172,10 @@ class OwnerTransaction:
             if isinstance(entry.event, StepScheduled):
                 self._schedule(entry, entry.event)
         if applied.entries:
-            self.snapshot(applied.entries[-1].state)
+            after = applied.entries[-1].state
+            self.snapshot(after)
+            if is_code(self._place.app.get(after.name, after.version)):
+                self.of_functions += applied.entries
         if applied.messages:
             state = applied.entries[-1].state if applied.entries else self._shard.state(saga_id)
             cause = saga_event_id(saga_id, state.run, state.sequence)
@@ -258,7 +265,7 @@ class OwnerTransaction:
             saga = self._place.app.get(state.name, state.version)
             if saga is None or opened is None or opened.standing != "running":
                 raise AssertionError(f"the saga {saga_id} scheduled {step}, and does not wait for it")
-            yield job_of(saga, state, opened, self._place.partition)
+            yield job_of(saga, state, opened, self._place.partition, self._place.conductors)
 
     def _add(self, record: OutRecord) -> None:
         self._records.append(record)
