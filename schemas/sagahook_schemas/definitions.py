@@ -198,3 +198,33 @@ class SagaDefinition(Contract):
     def key(self) -> str:
         """The record's key in `saga.definitions`."""
         return f"{self.name}@{self.version}"
+
+
+ControlKind = Literal["definition", "source"]
+
+
+def control_key(kind: ControlKind, name: str) -> str:
+    """The key in `saga.definitions`. No definition's looks like this: a saga's name has no slash."""
+    return f"{CONTROL_PREFIX}{kind}/{name}"
+
+
+CONTROL_PREFIX = "control/"
+
+
+class ControlSet(Contract):
+    """An operator paused a saga's definition (all versions of it) or a webhook source, or resumed it: what starts
+    while it is paused is held. The newest record of a key holds. at: when the operator asked."""
+
+    ce_type: ClassVar[str] = "sagahook.control.set.v1"
+
+    kind: ControlKind
+    name: str
+    paused: bool
+    actor: str
+    reason: str = ""
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        """The record's key in `saga.definitions`."""
+        return control_key(self.kind, self.name)

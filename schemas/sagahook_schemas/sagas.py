@@ -13,7 +13,9 @@ class SagaStarted(Contract):
     """A run began. `context` is what the trigger's handler made of the webhook, at most 256 KiB as JSON.
 
     limit_key: it is pending until `saga.admitted`. deadline_at: when the run is given up. actor, reason: of the
-    operator who asked for this run; None where a webhook or a parent did.
+    operator who asked for this run; None where a webhook or a parent did. held: its definition or its source was
+    paused: it is pending until `saga.let_go`, and only then asks for its slot; the number is its place among what its
+    partition holds.
     """
 
     ce_type: ClassVar[str] = "sagahook.saga.started.v1"
@@ -34,6 +36,16 @@ class SagaStarted(Contract):
     parent: ParentStep | None = None
     actor: str | None = None
     reason: str | None = None
+    held: int | None = None
+
+
+class SagaLetGo(Contract):
+    """A run that was held goes on as if it had started now. actor, reason: of the operator who ended the pause."""
+
+    ce_type: ClassVar[str] = "sagahook.saga.let_go.v1"
+
+    actor: str
+    reason: str = ""
 
 
 class SagaAdmitted(Contract):

@@ -92,15 +92,15 @@ WEBHOOKS_ROUTED = Topic(
 SAGA_DEFINITIONS = Topic(
     "saga.definitions",
     key="saga name @ version",
-    writers=("saga-runner",),
-    readers=("ingest", "tracker"),
-    holds="what is deployed",
+    writers=("saga-runner", "tracker"),
+    readers=("ingest", "tracker", "saga-runner"),
+    holds="what is deployed; beside it, under control/…, which definitions and sources operators paused",
     compacted=True,
 )
 SAGA_COMMANDS = Topic(
     "saga.commands",
     key="saga_id",
-    writers=("saga-runner",),
+    writers=("saga-runner", "tracker"),
     readers=("saga-runner",),
     holds="what a saga's owner is asked to do",
     retention=timedelta(days=7),
