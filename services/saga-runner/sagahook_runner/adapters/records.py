@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -17,7 +18,6 @@ from sagahook_runner.domain.commands import (
     AttemptSucceeded,
 )
 from sagahook_runner.domain.finished import Finished, encode_finished
-from sagahook_runner.domain.limits import LimitState
 from sagahook_runner.domain.react import Message
 from sagahook_runner.domain.shard import Entry
 from sagahook_runner.domain.state import SagaState
@@ -37,7 +37,7 @@ OWNER_KEY = b"owner"
 LIMIT_PREFIX = "limit/"
 """Of every limit's key, and of no saga's."""
 
-_UUID_LENGTH = 36
+_SAGA_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _REASON_LIMIT = 1_000
 
 _SPEC = ("ce_specversion", b"1.0")
@@ -106,10 +106,9 @@ class EventRecords:
         )
         return self._record(self._events, key.encode(), event.to_json(), headers)
 
-    def limit(self, state: LimitState) -> OutRecord:
-        """An idle one without a rate needs not be remembered."""
-        value = None if state.is_idle and state.full_at is None else state.to_json()
-        return self._record(self._state, state.key.encode(), value, [])
+    def limit(self, key: str, value: bytes | None) -> OutRecord:
+        """One of `snapshots_of` it."""
+        return self._record(self._state, key.encode(), value, [])
 
     def message(self, sent: Message, cause: str, correlation_id: str, partitions: int) -> OutRecord:
         """cause: the id of the event that asked for it."""
@@ -220,7 +219,7 @@ def read_command(record: ConsumerRecord) -> Asked:
         if isinstance(invalid, Undecodable):
             raise
         raise Undecodable(f"the headers are no command's: {invalid!r}") from None
-    if len(saga_id) != _UUID_LENGTH:
+    if not _SAGA_ID.fullmatch(saga_id):
         raise Undecodable(f"{saga_id[:100]!r} is no saga id")
     return Asked(saga_id, command_id, command)
 

@@ -15,7 +15,7 @@ from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
 from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
 from sagahook_runner.domain.evolve import evolve
 from sagahook_runner.domain.finished import FinishedIndex, is_finished
-from sagahook_runner.domain.limits import LimitState, evolve_limit
+from sagahook_runner.domain.limits import LimitState, evolve_limit, limits_from
 from sagahook_runner.domain.shard import Shard
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.codec import decode
@@ -33,7 +33,7 @@ LAYOUT = 2
 """Of a live saga's snapshot. Raised when `SagaState` changes so that an older snapshot cannot be read."""
 
 _LIMIT = LIMIT_PREFIX.encode()
-_AT_ONCE = 500
+_AT_ONCE = 100
 """Snapshots decoded in one go."""
 
 
@@ -137,13 +137,16 @@ class _Snapshots:
         self._restored.latest = max(self._restored.latest, _moment(latest))
 
     async def finish(self) -> None:
+        limits: dict[str, bytes] = {}
         for number, (key, (value, timestamp)) in enumerate(self._live.items(), 1):
             if key.startswith(_LIMIT):
-                self._shard.restore_limit(LimitState.from_json(key.decode(), value))
+                limits[key.decode()] = value
             else:
                 self._shard.restore(SagaState.from_json(value), _moment(timestamp))
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # the other partitions' heartbeats are sent by this loop
+        for limit in limits_from(limits):
+            self._shard.restore_limit(limit)
 
 
 async def _restore_from_log(
@@ -185,7 +188,7 @@ def _take_event(
             restored.owner = OwnerRecord(event.epoch, last.instance, True, in_flight, last.first_run)
         case SlotRequested() | SlotGranted() | SlotReleased():
             key = envelope.subject
-            limits[key] = evolve_limit(limits.get(key) or LimitState(key), event)
+            evolve_limit(limits.setdefault(key, LimitState(key)), event)
         case _:
             state = states[envelope.saga_id][0] if envelope.saga_id in states else None
             if state is None or state.run < envelope.run:

@@ -293,6 +293,11 @@ class Decision:
         )
 
 
+def attempt_timeout(definition: SagaDefinition, state: SagaState, step: str, phase: Phase) -> float:
+    """Seconds."""
+    return Decision(state, definition, datetime.min).terms(step, phase)[0]
+
+
 def known_step(definition: SagaDefinition | None, state: SagaState, name: str) -> StepDefinition | None:
     base = item_of(name)[0]
     found = definition.by_name.get(base) if definition is not None else None

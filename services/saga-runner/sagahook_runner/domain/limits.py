@@ -5,7 +5,7 @@ It lives in the partition of its key and is shared by all replicas. Slots are gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -37,78 +37,100 @@ class Bounds(NamedTuple):
 Run = tuple[str, int]
 """saga id, run"""
 
+_RUN = "\x1f"
+"""Between a limit's key and one of its runs, in `saga.state`. No limit key holds it."""
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)
 class LimitState:
     """waiting, holding: the tickets of runs, in the order of the requests. full_at: when the whole burst is there
-    again."""
+    again.
+
+    It is changed in place, by `evolve_limit` alone: a copy for each of a hundred thousand that wait would take all day.
+    """
 
     key: str
     name: str = ""
     tickets: int = 0
-    waiting: Mapping[Run, int] = field(default_factory=dict)
-    holding: Mapping[Run, int] = field(default_factory=dict)
+    waiting: dict[Run, int] = field(default_factory=dict)
+    holding: dict[Run, int] = field(default_factory=dict)
     full_at: datetime | None = None
 
     @property
     def is_idle(self) -> bool:
         return not self.waiting and not self.holding
 
-    def to_json(self) -> bytes:
-        return dumps(
-            {
-                "name": self.name,
-                "tickets": self.tickets,
-                "waiting": [[*run, ticket] for run, ticket in self.waiting.items()],
-                "holding": [[*run, ticket] for run, ticket in self.holding.items()],
-                "full_at": self.full_at,
-            }
-        )
 
-    @classmethod
-    def from_json(cls, key: str, data: bytes) -> LimitState:
-        found = loads(data)
-        full_at = found["full_at"]
-        return cls(
-            key,
-            found["name"],
-            found["tickets"],
-            {(saga_id, run): ticket for saga_id, run, ticket in found["waiting"]},
-            {(saga_id, run): ticket for saga_id, run, ticket in found["holding"]},
-            None if full_at is None else datetime.fromisoformat(full_at),
-        )
-
-
-def evolve_limit(state: LimitState, event: Contract) -> LimitState:
+def evolve_limit(state: LimitState, event: Contract) -> None:
     """Total: what cannot follow changes nothing."""
     match event:
         case SlotRequested():
-            waiting = {**state.waiting, (event.saga_id, event.run): event.ticket}
-            return _but(state, name=event.name, tickets=event.ticket, waiting=waiting)
+            state.name, state.tickets = event.name, event.ticket
+            state.waiting[event.saga_id, event.run] = event.ticket
         case SlotGranted():
             run = (event.saga_id, event.run)
-            return _but(
-                state,
-                waiting=_without(state.waiting, run),
-                holding={**state.holding, run: event.ticket},
-                full_at=event.full_at,
-            )
+            state.waiting.pop(run, None)
+            state.holding[run] = event.ticket
+            state.full_at = event.full_at
         case SlotReleased():
             run = (event.saga_id, event.run)
-            return _but(state, waiting=_without(state.waiting, run), holding=_without(state.holding, run))
-    return state
+            state.waiting.pop(run, None)
+            state.holding.pop(run, None)
 
 
-def decide_limit(
+def snapshots_of(
+    state: LimitState, events: Iterable[Contract] | None = None
+) -> Iterator[tuple[str, bytes | None]]:
+    """Keys and values in `saga.state`: the limit's own, and one for each run that waits or holds; None: it is gone.
+
+    events: those since the last snapshots; None: everything.
+    """
+    if state.is_idle and state.full_at is None:
+        yield state.key, None
+    else:
+        head = {"name": state.name, "tickets": state.tickets, "full_at": state.full_at}
+        yield state.key, dumps(head)
+    touched: Iterable[Run] = [*state.waiting, *state.holding]
+    if events is not None:
+        slots = (SlotRequested, SlotGranted, SlotReleased)
+        touched = dict.fromkeys((each.saga_id, each.run) for each in events if isinstance(each, slots))
+    for run in touched:
+        held = run in state.holding
+        ticket = state.holding[run] if held else state.waiting.get(run)
+        key = f"{state.key}{_RUN}{run[0]}/{run[1]}"
+        yield key, None if ticket is None else dumps({"ticket": ticket, "held": held})
+
+
+def limits_from(snapshots: Mapping[str, bytes]) -> Iterator[LimitState]:
+    """The reverse: from the newest value of each key, without those that are gone."""
+    found: dict[str, LimitState] = {}
+    tickets: list[tuple[int, bool, str, Run]] = []
+    for key, value in snapshots.items():
+        limit_key, _, run = key.partition(_RUN)
+        data = loads(value)
+        state = found.setdefault(limit_key, LimitState(limit_key))
+        if run:
+            saga_id, _, number = run.partition("/")
+            tickets.append((data["ticket"], data["held"], limit_key, (saga_id, int(number))))
+        else:
+            full_at = data["full_at"]
+            state.name, state.tickets = data["name"], data["tickets"]
+            state.full_at = None if full_at is None else datetime.fromisoformat(full_at)
+    for ticket, held, limit_key, which in sorted(tickets):
+        (found[limit_key].holding if held else found[limit_key].waiting)[which] = ticket
+    yield from found.values()
+
+
+def follow_limit(
     state: LimitState, command: RequestSlot | ReleaseSlot | None, bounds: Bounds, now: datetime
-) -> tuple[list[Contract], LimitState]:
-    """The events, and the state after them. command None: time has passed, or the bounds have changed."""
+) -> list[Contract]:
+    """The events that the command causes; the state is the one after them. command None: time has passed, or the bounds
+    have changed."""
     told: list[Contract] = []
 
     def emit(event: Contract) -> None:
-        nonlocal state
         told.append(event)
-        state = evolve_limit(state, event)
+        evolve_limit(state, event)
 
     match command:
         case RequestSlot():
@@ -140,7 +162,7 @@ def decide_limit(
                 full_at=_taken(state, bounds, now),
             )
         )
-    return told, state
+    return told
 
 
 def limit_messages(key: str, event: Contract) -> tuple[Message, ...]:
@@ -175,11 +197,3 @@ def _taken(state: LimitState, bounds: Bounds, now: datetime) -> datetime | None:
     if bounds.rate is None:
         return None
     return max(now, state.full_at or now) + timedelta(seconds=bounds.rate.per / bounds.rate.count)
-
-
-def _without(runs: Mapping[Run, int], run: Run) -> Mapping[Run, int]:
-    return {each: ticket for each, ticket in runs.items() if each != run}
-
-
-def _but(state: LimitState, **changes: object) -> LimitState:
-    return LimitState(**{**state.__dict__, **changes})

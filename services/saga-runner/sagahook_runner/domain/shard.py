@@ -18,7 +18,7 @@ from sagahook_runner.domain.commands import (
 )
 from sagahook_runner.domain.decide import compatible, follow
 from sagahook_runner.domain.finished import Finished, FinishedIndex
-from sagahook_runner.domain.limits import Bounds, LimitState, decide_limit, limit_messages, next_turn
+from sagahook_runner.domain.limits import Bounds, LimitState, follow_limit, limit_messages, next_turn
 from sagahook_runner.domain.react import Message, answers, messages
 from sagahook_runner.domain.state import FINAL, Open, SagaState
 from sagahook_schemas.base import Contract
@@ -196,14 +196,14 @@ class Shard:
         state = self.limits.get(key) or LimitState(key)
         name = command.name if isinstance(command, RequestSlot) else state.name
         bounds = Bounds.of(self._definitions.newest(name))
-        events, after = decide_limit(state, command, bounds, now)
+        events = follow_limit(state, command, bounds, now)
         if events:
-            self.limits[key] = after
-        due = next_turn(after, bounds, now)
+            self.limits[key] = state
+        due = next_turn(state, bounds, now)
         if due is not None:
             self._set_timer(due, key, RateDue(key))
         return AppliedToLimit(
-            after, events, [each for event in events for each in limit_messages(key, event)]
+            state, events, [each for event in events for each in limit_messages(key, event)]
         )
 
     def forget(self, now: datetime) -> list[str]:
@@ -229,6 +229,10 @@ class Shard:
             return None
         _, _, saga_id, command = heapq.heappop(self._timers)
         return saga_id, command
+
+    def put_off(self, due_at: datetime, key: str, timer: Timer) -> None:
+        """A timer that was popped comes again then."""
+        self._set_timer(due_at, key, timer)
 
     def _set_timer(self, due_at: datetime, key: str, command: Timer) -> None:
         heapq.heappush(self._timers, (due_at, next(self._tie_breaker), key, command))

@@ -167,7 +167,10 @@ class SagaState:
             found["parent"] = Parent(**found["parent"])
         if "deadline_at" in found:
             found["deadline_at"] = datetime.fromisoformat(found["deadline_at"])
-        return cls(**found)
+        # Quicker than the constructor by half: a hundred thousand are read when a partition is taken over.
+        state = object.__new__(cls)
+        state.__dict__.update(_NEW, **found)
+        return state
 
 
 def item_name(step: str, index: int) -> str:
@@ -189,6 +192,7 @@ def _open(data: dict[str, Any]) -> Open:
     return Open(**{name: value for name, value in data.items() if name in _OPEN_FIELDS})
 
 
+_NEW = SagaState("").__dict__
 _FIELDS = frozenset(each.name for each in dataclass_fields(SagaState))
 _OPEN_FIELDS = tuple(each.name for each in dataclass_fields(Open))
 _TUPLES = frozenset({"skipped", "uncertain", "to_undo", "left_behind", "children", "signal_ids", "told"})

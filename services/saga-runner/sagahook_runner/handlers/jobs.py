@@ -12,8 +12,7 @@ from orjson import dumps, loads
 from sagahook.saga import Saga, StepContext
 from sagahook_runner.adapters.execution import AttemptKey, Job, is_async
 from sagahook_runner.adapters.pulse import Pulse
-from sagahook_runner.domain.decide import attempt_timeout
-from sagahook_runner.domain.decision import known_step
+from sagahook_runner.domain.decision import attempt_timeout, known_step
 from sagahook_runner.domain.state import Open, SagaState, item_of
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_schemas.identity import idempotency_key

@@ -28,7 +28,7 @@ from sagahook_runner.domain.commands import (
     Undo,
 )
 from sagahook_runner.domain.finished import Finished
-from sagahook_runner.domain.limits import LimitState
+from sagahook_runner.domain.limits import snapshots_of
 from sagahook_runner.domain.shard import Entry, RateDue, Shard, Timer, is_remembered_in_short
 from sagahook_runner.domain.state import SagaState
 from sagahook_runner.handlers.conductor import Conductors, is_code
@@ -193,7 +193,8 @@ class OwnerTransaction:
                 self._encoder.message(sent, f"{key}/{applied.state.tickets}", "", self._place.partitions)
             )
         if applied.events:
-            self.snapshot_limit(applied.state)
+            for name, value in snapshots_of(applied.state, applied.events):
+                self._keep(name, self._encoder.limit(name, value))
 
     def snapshot(self, state: SagaState) -> None:
         """A completed saga in short, as it is remembered."""
@@ -211,13 +212,14 @@ class OwnerTransaction:
             if not self._shard.is_kept_in_full(each.saga_id):
                 yield partial(OwnerTransaction.snapshot_finished, finished=each)
         for limit in self._shard.limits.values():
-            yield partial(OwnerTransaction.snapshot_limit, limit=limit)
+            for key, value in snapshots_of(limit):
+                yield partial(OwnerTransaction.snapshot_limit, key=key, value=value)
 
     def snapshot_finished(self, finished: Finished) -> None:
         self._keep(finished.saga_id, self._encoder.finished(finished))
 
-    def snapshot_limit(self, limit: LimitState) -> None:
-        self._keep(limit.key, self._encoder.limit(limit))
+    def snapshot_limit(self, key: str, value: bytes | None) -> None:
+        self._keep(key, self._encoder.limit(key, value))
 
     def forget(self) -> None:
         """Finished sagas whose window has ended."""
