@@ -10,10 +10,10 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from sagahook.runtime.tail import Tail
 from sagahook.runtime.topics import ensure_topics
 from sagahook_ingest.adapters.groups import Published
 from sagahook_ingest.adapters.publisher import GroupPublisher
-from sagahook_ingest.adapters.tail import Tail
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import OnceOnly, Webhook
 from sagahook_schemas.definitions import SagaDefinition, TriggerDefinition

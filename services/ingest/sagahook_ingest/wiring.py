@@ -13,10 +13,10 @@ from sagahook.runtime.clock import Clock, SystemClock
 from sagahook.runtime.health import Health, Status, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.tail import Tail
 from sagahook.runtime.topics import await_partition_count
 from sagahook_ingest import metrics
 from sagahook_ingest.adapters.publisher import GroupPublisher
-from sagahook_ingest.adapters.tail import Tail
 from sagahook_ingest.adapters.views import HASH_HEADER, apply_to_answers, apply_to_sources
 from sagahook_ingest.api import AcceptWebhooks, IngestApp
 from sagahook_ingest.domain.first_answers import FirstAnswers

@@ -5,11 +5,11 @@ from __future__ import annotations
 from aiokafka.record.default_records import DefaultRecord
 
 from sagahook.runtime.logging import get_logger
-from sagahook_ingest.adapters.tail import Apply
+from sagahook.runtime.tail import Apply
 from sagahook_ingest.domain.first_answers import FirstAnswer, FirstAnswers
 from sagahook_ingest.domain.sources import KnownSources
 from sagahook_schemas.codec import Undecodable, decode
-from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.definitions import ControlSet, SagaDefinition
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
 from sagahook_schemas.topics import SAGA_DEFINITIONS, WEBHOOKS_RECEIVED, Topic
 
@@ -33,7 +33,7 @@ def apply_to_sources(sources: KnownSources) -> Apply:
             if isinstance(definition, SagaDefinition):
                 sources.deployed(definition)
                 log.info("sources.deployed", saga=definition.key)
-            else:
+            elif not isinstance(definition, ControlSet):  # webhooks are accepted while what they start is paused
                 _skip(SAGA_DEFINITIONS, partition, record, f"{definition.ce_type} is no saga definition")
 
     return apply
