@@ -19,14 +19,17 @@ from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
 from sagahook.saga.http import close_sessions
 from sagahook_runner import metrics
+from sagahook_runner.adapters.controls import controls_tail
 from sagahook_runner.adapters.deploy import ensure_participant_topics, publish_definitions
 from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.late_outcomes import LateOutcomes
 from sagahook_runner.adapters.triggers import Triggers
+from sagahook_runner.domain.controls import Controls
 from sagahook_runner.handlers.conductor import Conductors
 from sagahook_runner.handlers.owner import PartitionOwner
 from sagahook_runner.handlers.rekey import RepliesHost, replies_group
 from sagahook_runner.handlers.router import PartitionRouter
+from sagahook_runner.handlers.suspects import Suspects
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_REPLIES, WEBHOOKS_RECEIVED
 
@@ -48,14 +51,17 @@ class OwnersHost:
         conductors: Conductors,
         clock: Clock,
         partitions: int,
+        controls: Controls,
     ) -> None:
         self._settings = settings
         self._app = app
+        self._controls = controls
         self._executor = executor
         self._conductors = conductors
         self._clock = clock
         self._partitions = partitions
         self._process_id = new_event_id()
+        self._suspects = Suspects()
 
     def worker(self, partition: int, start_offset: StartOffset) -> PartitionOwner:
         return PartitionOwner(
@@ -69,6 +75,8 @@ class OwnersHost:
             clock=self._clock,
             process_id=self._process_id,
             partitions=self._partitions,
+            suspects=self._suspects,
+            controls=self._controls,
         )
 
     def moved(self, partition: int) -> None:
@@ -135,12 +143,14 @@ class Runner:
         )
         conductors = Conductors(self._sagas, executor.say)
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
+        controls = Controls()
+        pauses = controls_tail(settings, partitions, controls)
         triggers = Triggers(self._sagas, timeout=settings.route_timeout)
         owners = self._consumer(
             settings,
             settings.owners_group,
             SAGA_COMMANDS.name(settings.topic_prefix),
-            OwnersHost(settings, self._sagas, executor, conductors, self._clock, partitions),
+            OwnersHost(settings, self._sagas, executor, conductors, self._clock, partitions, controls),
         )
         routers = self._consumer(
             settings,
@@ -160,7 +170,8 @@ class Runner:
         try:
             await _all_or_none(
                 stopping,
-                lambda: owners.run(stopping, self._tick),
+                lambda: _until(stopping, pauses.run()),
+                lambda: _once(pauses.caught_up, stopping, lambda: owners.run(stopping, self._tick)),
                 lambda: routers.run(stopping, self.health.tick),
                 lambda: replies.run(stopping, self.health.tick),
             )
@@ -206,3 +217,25 @@ async def _all_or_none(stopping: asyncio.Event, *parts: Callable[[], Coroutine[A
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+async def _until(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) -> None:
+    """The work, cancelled when it is time to stop."""
+    waits = {asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())}
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()
+    finally:
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _once(
+    ready: asyncio.Event, stopping: asyncio.Event, part: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """The part, as soon as what it needs is there."""
+    await _until(stopping, ready.wait())
+    if not stopping.is_set():
+        await part()

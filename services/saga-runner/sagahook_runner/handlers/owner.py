@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from random import random
+from time import monotonic
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -27,8 +28,11 @@ from sagahook_runner.adapters.execution import AttemptKey, Executor, Outcome
 from sagahook_runner.adapters.records import EventRecords, Stamp
 from sagahook_runner.adapters.restore import OwnerRecord, restore
 from sagahook_runner.domain.commands import AttemptLost, Command, Park, Unpark
-from sagahook_runner.domain.shard import Definitions, Shard
+from sagahook_runner.domain.controls import Controls
+from sagahook_runner.domain.shard import Definitions, Shard, Timer
 from sagahook_runner.handlers.conductor import Conductors, is_code
+from sagahook_runner.handlers.letting_go import LettingGo
+from sagahook_runner.handlers.suspects import Suspects, suspect_of
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
@@ -39,6 +43,9 @@ log = get_logger(__name__)
 
 _FORGETTING = timedelta(seconds=5)
 """Between two looks for finished sagas whose window has ended."""
+
+_TURN_GAP = timedelta(milliseconds=50)
+"""Between two looks whether a step's turn has come."""
 
 _OUTCOME_GRACE = timedelta(seconds=10)
 """How long beyond its time-out an attempt that another process promised to tell of is waited for."""
@@ -64,6 +71,8 @@ class PartitionOwner:
         clock: Clock,
         process_id: str,
         partitions: int,
+        suspects: Suspects,
+        controls: Controls,
     ) -> None:
         self._partition = partition
         self._settings = settings
@@ -73,9 +82,12 @@ class PartitionOwner:
         self._start_offset = start_offset
         self._clock = clock
         self._process_id = process_id
+        self._suspects = suspects
         self._commands = TopicPartition(settings.topic(SAGA_COMMANDS), partition)
         self._shard = Shard(Definitions(app.definitions()), timedelta(seconds=settings.deduplication_window))
-        self._place = Place(partition, partitions, settings, app, self._shard, conductors)
+        self._place = Place(partition, partitions, settings, app, self._shard, conductors, controls)
+        self._controls = controls
+        self._letting_go = LettingGo(self._shard, controls)
         self._epoch = 0
         self._latest = datetime.fromtimestamp(0, UTC)
         self._forgets_at = self._latest
@@ -111,6 +123,7 @@ class PartitionOwner:
         self._drop_functions()
         await self._recover(restored.owner)
         self._play_functions()
+        self._controls.watch(self._wake.set)
         self._may_write.set()
         return offset
 
@@ -143,6 +156,7 @@ class PartitionOwner:
 
     async def close(self) -> None:
         self._may_write.clear()
+        self._controls.unwatch(self._wake.set)
         self._drop_functions()
         # What the lost transaction carried is told again; what was committed after all is a duplicate then.
         self._executor.give_back(self._partition, self._collected)
@@ -268,7 +282,7 @@ class PartitionOwner:
 
     async def _wait_for_work(self) -> None:
         await self._may_write.wait()
-        while self._announced and not self._inbox and not self._executor.has_outcomes(self._partition):
+        while self._announced and not self._has_work:
             due = min(self._shard.next_due() or self._forgets_at, self._forgets_at)
             seconds = (due - self._now()).total_seconds()
             if seconds <= 0:
@@ -279,6 +293,15 @@ class PartitionOwner:
                     await self._wake.wait()
             await self._may_write.wait()
 
+    @property
+    def _has_work(self) -> bool:
+        """Something that waits for no time."""
+        return (
+            bool(self._inbox)
+            or self._executor.has_outcomes(self._partition)
+            or self._letting_go.has_work(has_room=not self._executor.is_full)
+        )
+
     async def _turn(self) -> None:
         """Load, decide, persist; the offsets in the transaction acknowledge."""
         if not self._announced:
@@ -287,13 +310,16 @@ class PartitionOwner:
         transaction = self._begin()
         while transaction.is_open and (outcome := self._executor.collect(self._partition)) is not None:
             self._collected.append(outcome)
+            self._suspects.ended((outcome.saga_id, outcome.command.step))
             transaction.tell(outcome)
         while transaction.is_open and (due := self._shard.pop_due(self._latest)) is not None:
-            transaction.due(*due)
+            if self._is_its_turn(*due):
+                transaction.due(*due)
         for saga_id, progress in self._executor.collect_progress(self._partition).items():
             transaction.apply(saga_id, progress)
         while transaction.is_open and (said := self._executor.collect_said(self._partition)) is not None:
             transaction.apply(*said)
+        self._letting_go.take(transaction, has_room=not self._executor.is_full)
         if self._forgets_at <= self._latest:
             transaction.forget()
             self._forgets_at = self._latest + _FORGETTING
@@ -301,6 +327,14 @@ class PartitionOwner:
             transaction.take(self._inbox.popleft())
         await self._write(transaction)
         self._collected.clear()
+
+    def _is_its_turn(self, key: str, timer: Timer) -> bool:
+        """What must not begin beside another one is put off."""
+        suspect = suspect_of(self._shard.state(key), timer)
+        if suspect is None or self._suspects.may_begin(suspect, monotonic()):
+            return True
+        self._shard.put_off(self._latest + _TURN_GAP, key, timer)
+        return False
 
     def _begin(self) -> OwnerTransaction:
         return OwnerTransaction(self._place, Stamp(self._now(), self._epoch), random())
@@ -315,6 +349,7 @@ class PartitionOwner:
         self._conductors.follow(self._partition, transaction.of_functions)
         for job in transaction.jobs():
             self._executor.submit(job)
+            self._suspects.began((job.key.saga_id, job.key.step), monotonic())
         for (kind, saga), count in transaction.counted.items():
             metrics.EVENTS_WRITTEN.labels(kind).inc(count)
             if kind == StepRetryScheduled.ce_type:
