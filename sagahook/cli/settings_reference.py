@@ -19,6 +19,7 @@ from their classes.
 def settings_reference() -> str:
     """Markdown: the settings that every service has, then those of each."""
     from sagahook.runtime.settings import DatabaseSettings, ServiceSettings
+    from sagahook.saga.http_settings import HttpSettings
     from sagahook_ingest.settings import IngestSettings
     from sagahook_notifier.settings import NotifierSettings
     from sagahook_runner.settings import RunnerSettings
@@ -29,6 +30,7 @@ def settings_reference() -> str:
         ("tracker and notifier", DatabaseSettings, ServiceSettings),
         ("ingest", IngestSettings, ServiceSettings),
         ("saga-runner", RunnerSettings, ServiceSettings),
+        ("HTTP steps (in saga-runner)", HttpSettings, BaseSettings),
         ("tracker", TrackerSettings, DatabaseSettings),
         ("notifier", NotifierSettings, DatabaseSettings),
     ]
@@ -42,8 +44,7 @@ def settings_reference() -> str:
 def _rows(settings: type[BaseSettings], base: type[BaseSettings]) -> Iterator[str]:
     for name, field in settings.model_fields.items():
         if name not in base.model_fields:
-            default = "required" if field.is_required() else f"`{_default(field)}`"
-            yield f"| {_names(name, field)} | {default} | {field.description or ''} |"
+            yield f"| {_names(name, field)} | {_default(field)} | {field.description or ''} |"
 
 
 def _names(name: str, field: FieldInfo) -> str:
@@ -54,6 +55,11 @@ def _names(name: str, field: FieldInfo) -> str:
     return " or ".join(f"`{each}`" for each in names)
 
 
-def _default(field: FieldInfo) -> object:
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
     default = field.get_default(call_default_factory=True)
-    return "{}" if default == {} else "[]" if default == () else default
+    if default is None or default == "":
+        return "–"
+    shown = "{}" if default == {} else "[]" if default == () else default
+    return f"`{shown}`"
