@@ -60,6 +60,6 @@ def _default(field: FieldInfo) -> str:
         return "required"
     default = field.get_default(call_default_factory=True)
     if default is None or default == "":
-        return "–"
+        return "none"
     shown = "{}" if default == {} else "[]" if default == () else default
     return f"`{shown}`"
