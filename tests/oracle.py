@@ -12,9 +12,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tests.oracle_run import Effects, Logged, Plans, Run, key_of
+from tests.oracle_limits import LimitLogged, check_limit
+from tests.oracle_plan import Logged, Plan, Planned, Plans, key_of, line
+from tests.oracle_run import Effects, Run
 
-__all__ = ["Logged", "Plans", "check_effects", "check_log"]
+__all__ = [
+    "LimitLogged",
+    "Logged",
+    "Plan",
+    "Planned",
+    "Plans",
+    "check_effects",
+    "check_limit",
+    "check_log",
+    "line",
+]
 
 
 def check_log(
@@ -66,8 +78,10 @@ def check_effects(
         runs[name].take(event)
         if event.kind == "step.scheduled":
             scheduled.add(event.data["idempotency_key"])
-        elif event.kind == "step.completed":
-            succeeded.append(key_of(event, event.data["step"], event.data["phase"]))
+        elif event.kind == "step.completed" and event.data["phase"] != "prepare":
+            key = key_of(event, event.data["step"], event.data["phase"])
+            if key in scheduled:  # what sleeps, listens or is a child has no effect of its own
+                succeeded.append(key)
     violations, effects = _effects(applied, scheduled)
     for key in succeeded:
         name, step, phase = key.rsplit("/", 2)

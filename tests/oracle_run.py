@@ -2,143 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-MAX_CRASHES = 3
-"""So many lost attempts of one step, whose process died, must suspend the saga."""
+from tests.oracle_plan import (
+    Illegal,
+    Logged,
+    Plan,
+    Plans,
+    Task,
+    base_of,
+    ordered_by_depth,
+    same,
+)
+from tests.oracle_steps import STEP_RULES, Steps
 
 Effects = set[tuple[str, str]]
 """What was applied for one run: steps, each with the phase."""
 
-
-class Logged(NamedTuple):
-    """One event as it stands in the log. type: `sagahook.saga.started.v1`, or without prefix and version.
-
-    What is not known may be left out, and is then not judged: time, partition, epoch of the envelope.
-    """
-
-    saga_id: str
-    run: int
-    sequence: int
-    type: str
-    data: Mapping[str, Any]
-    time: datetime | None = None
-    partition: int | None = None
-    epoch: int | None = None
-
-    @property
-    def kind(self) -> str:
-        return self.type.removeprefix("sagahook.").removesuffix(".v1")
-
-
-Plan = Sequence[tuple[str, bool]]
-"""A definition's steps in order, each with whether it has a compensation."""
-
-Plans = Mapping[str, Plan]
-"""By `name@version`. A saga without a plan is judged by its log alone."""
-
-
-class _Illegal(Exception):
-    """The event cannot follow."""
-
-
-ENDS = {"saga.completed": "COMPLETED", "saga.rolled_back": "ROLLED_BACK", "saga.failed": "FAILED"}
-
-# What may come next, but for saga.joined, which may always, and saga.suspended, which may until the end.
-_FOLLOWS: dict[tuple[str, str], frozenset[str]] = {
-    ("nothing", ""): frozenset({"saga.started"}),
-    ("saga.started", ""): frozenset({"step.scheduled", "saga.completed"}),
-    ("step.scheduled", "action"): frozenset({"step.completed", "step.failed", "step.attempt_lost"}),
-    ("step.scheduled", "compensation"): frozenset({"step.completed", "step.failed", "step.attempt_lost"}),
-    ("step.completed", "action"): frozenset({"step.scheduled", "saga.completed"}),
-    ("step.completed", "compensation"): frozenset({"step.scheduled", "saga.rolled_back"}),
-    ("step.failed", "action"): frozenset({"step.retry_scheduled", "saga.compensating"}),
-    ("step.failed", "compensation"): frozenset({"step.retry_scheduled", "saga.failed"}),
-    ("step.attempt_lost", "action"): frozenset({"step.retry_scheduled"}),
-    ("step.attempt_lost", "compensation"): frozenset({"step.retry_scheduled"}),
-    ("step.retry_scheduled", "action"): frozenset({"step.scheduled"}),
-    ("step.retry_scheduled", "compensation"): frozenset({"step.scheduled"}),
-    ("saga.compensating", ""): frozenset({"step.scheduled", "saga.rolled_back"}),
-}
-_RESTS = {"step.scheduled", "step.retry_scheduled", "saga.suspended", *ENDS}
-_STEP_KINDS = {kind for kind, phase in _FOLLOWS if phase}
+ENDS = ("COMPLETED", "ROLLED_BACK", "FAILED")
 
 
 @dataclass
-class Run:
-    """4: one run's automaton."""
+class Run(Steps):
+    """4: one run's automaton. A suspension lies over the status, which is as it was when it ends."""
 
-    saga_id: str
-    run: int
-    plans: Plans
     violation: str = ""
-    status: str = "NEW"
     sequence: int = 0
-    last: tuple[str, str] = ("nothing", "")
-    last_data: Mapping[str, Any] = field(default_factory=dict)
+    last: str = "nothing"
     last_time: datetime | None = None
-    plan: Plan | None = None
     total: int = 0
-    done: list[str] = field(default_factory=list)
-    to_undo: list[str] = field(default_factory=list)
-    undoable: list[str] = field(default_factory=list)
-    crashes: int = 0
-    uncertain: bool = False
+    name: str = ""
+    child: bool = False
+    called_off: bool = False
     failed_step: str = ""
-    error: str = ""
     webhooks: set[str] = field(default_factory=set)
+    limit: str | None = None
+    held: bool = False
+    deadline: str | None = None
 
     def begin(self, before: Run | None, reruns: bool) -> None:
         """2: one run, but those that were asked for, and these only after the last one's end."""
-        if self.run == 1:
+        if self.run == 1 or self.violation:
             return
         if not reruns:
             self._violated("#1", "nobody asked for a further run")
-        elif before is None or before.status not in ENDS.values():
-            self._violated("#1", f"it began before the end of run {self.run - 1}")
+        elif before is not None and before.status not in ENDS:
+            self._violated("#1", f"it began before the end of run {before.run}")
 
     def take(self, event: Logged) -> None:
         if self.violation:
             return
         try:
             if event.sequence != self.sequence + 1:  # 3
-                raise _Illegal(f"the sequence before it is {self.sequence}")
+                raise Illegal(f"the sequence before it is {self.sequence}")
             self.sequence = event.sequence
             if event.time is not None and self.last_time is not None and event.time < self.last_time:
-                raise _Illegal(f"its time is before that of #{self.sequence - 1}")
+                raise Illegal(f"its time is before that of #{self.sequence - 1}")
             self.last_time = event.time
-            if event.kind == "saga.joined":
-                self._joined(event)
-            else:
-                self._advance(event)
-        except _Illegal as illegal:
+            rule = RULES.get(event.kind)
+            if rule is None:
+                raise Illegal(f"it cannot follow: nothing is known of {event.kind}")
+            if self.called_off and event.kind not in ("saga.failing", "saga.compensating"):
+                raise Illegal(f"it cannot follow {self.last}: the saga was called off")
+            rule(self, event)
+            self.last = event.kind
+        except Illegal as illegal:
             self._violated(f"#{event.sequence} {event.kind}", str(illegal))
         except KeyError as missing:
             self._violated(f"#{event.sequence} {event.kind}", f"it has no field {missing}")
 
     def rest(self) -> None:
         """5: a transaction is visible whole, so the log never ends between an outcome and what follows it."""
-        if not self.violation and self.last[0] not in _RESTS:
-            self._violated(f"#{self.sequence}", f"the log ends with {self.last[0]}")
+        if self.violation or self.suspended is not None:
+            return
+        wrong = self.unfinished()
+        if wrong or self.called_off:
+            self._violated(f"#{self.sequence}", f"the log ends with {self.last}: {wrong or 'called off'}")
 
     def left_behind(self, effects: Effects) -> list[str]:
         """8: COMPLETED keeps everything, ROLLED_BACK nothing, FAILED nothing but what it says."""
         name = f"{self.saga_id}/{self.run}"
-        kept = {
-            step
-            for step in self.undoable
-            if (step, "action") in effects and (step, "compensation") not in effects
-        }
+        undone = {step for step, phase in effects if phase == "compensation"} | self.undone_by_hand
+        kept = {step for step, phase in effects if phase == "action" and self.can_undo(step)} - undone
         match self.status:
             case "COMPLETED":
-                undone = sorted(step for step, phase in effects if phase == "compensation")
-                return [f"{name}: completed, but {undone} were undone"] if undone else []
+                told = sorted(step for step, phase in effects if phase == "compensation")
+                return [f"{name}: completed, but {told} were undone"] if told else []
             case "ROLLED_BACK" if kept:
                 return [f"{name}: rolled back, but it left behind {sorted(kept)}"]
-            case "FAILED" if not kept <= set(self.to_undo):
+            case "FAILED" if not kept <= {*self.to_undo, *self.abandoned}:
                 return [f"{name}: it left behind {sorted(kept)}, but says {self.to_undo}"]
         return []
 
@@ -146,135 +101,211 @@ class Run:
         if not self.violation:
             self.violation = f"{self.saga_id}/{self.run} {where}: {text}"
 
-    def _advance(self, event: Logged) -> None:
-        kind, data = event.kind, event.data
-        suspends = kind == "saga.suspended" and self.status in ("EXECUTING", "COMPENSATING")
-        if not suspends and kind not in _FOLLOWS.get(self.last, ()):
-            raise _Illegal(f"it cannot follow {self.last[0]} while {self.status}")
-        getattr(self, "_" + kind.replace(".", "_"))(event)
-        self.last = (kind, data["phase"] if kind in _STEP_KINDS else "")
-        self.last_data = data
-
-    def _joined(self, event: Logged) -> None:
-        if self.status == "NEW":
-            raise _Illegal("there is nothing to join")
-        self._same("state", event.data["state"], self.status)
-        self._webhook(event.data["event_id"])
-
     def _webhook(self, event_id: str) -> None:
         if event_id in self.webhooks:
-            raise _Illegal(f"the webhook {event_id} was answered before")
+            raise Illegal(f"the webhook {event_id} was answered before")
         self.webhooks.add(event_id)
 
-    def _saga_started(self, event: Logged) -> None:
+    # -- the saga as a whole --------------------------------------------------------------------------------
+
+    def joined(self, event: Logged) -> None:
+        if self.status == "NEW":
+            raise Illegal("there is nothing to join")
+        seen = "SUSPENDED" if self.suspended is not None else self.status
+        same("state", event.data["state"], seen)
+        self._webhook(event.data["event_id"])
+
+    def noted(self, event: Logged) -> None:
+        if self.status == "NEW":
+            raise Illegal("it cannot follow nothing")
+
+    def started(self, event: Logged) -> None:
         data = event.data
+        self._must_be("NEW")
         self._webhook(data["event_id"])
-        self.status = "EXECUTING"
-        self.total = data["total_steps"]
+        self.limit, self.deadline = data.get("limit_key"), data.get("deadline_at")
+        self.held = data.get("held") is not None
+        self.status = "PENDING" if self.held or self.limit is not None else "EXECUTING"
+        self.total, self.name = data["total_steps"], data["name"]
+        self.child = data.get("parent") is not None
         self.plan = self.plans.get(f"{data['name']}@{data['version']}")
-        if self.plan is not None and data["definition_hash"]:
-            self._same("total_steps", self.total, len(self.plan))
+        if self.plan is not None and data["definition_hash"] and not self.plan.by_code:
+            same("total_steps", self.total, len(self.plan.steps))
 
-    def _step_scheduled(self, event: Logged) -> None:
+    def let_go(self, event: Logged) -> None:
+        same("status", self.status, "PENDING")
+        if not self.held:
+            raise Illegal("nothing held it")
+        self.held = False
+        self.status = "PENDING" if self.limit is not None else "EXECUTING"
+
+    def admitted(self, event: Logged) -> None:
+        same("status", self.status, "PENDING")
+        if self.held:
+            raise Illegal("it is held")
+        same("limit_key", event.data["limit_key"], self.limit)
+        self.status = "EXECUTING"
+
+    def suspend(self, event: Logged) -> None:
+        if self.status == "NEW" or self.status in ENDS or self.suspended is not None:
+            raise Illegal(f"it cannot follow {self.last} while {self.status}")
+        if not event.data["reason"]:
+            raise Illegal("it gives no reason")
+        cause = event.data.get("cause") or "unknown"
+        if cause == "engine":
+            raise Illegal(f"the engine could not follow itself: {event.data['reason']}")
+        if cause == "forward" and self.plan is not None and not self.past_pivot():
+            raise Illegal("nothing that was done forbids undoing")
+        self.suspended = cause
+
+    def resumed(self, event: Logged) -> None:
+        if self.suspended is None:
+            raise Illegal("it is not suspended")
+        if self.suspended == "forward":
+            self.failing = False
+        self.wake_up()
+
+    def cancelled(self, event: Logged) -> None:
+        if self.status not in ("PENDING", "EXECUTING"):
+            raise Illegal(f"it cannot follow while {self.status}")
+        if self.plan is not None and self.past_pivot():
+            raise Illegal("it is past its pivot")
+        self.suspended, self.called_off = None, True
+
+    def told_signal(self, event: Logged) -> None:
+        if self.status == "NEW" or self.status in ENDS:
+            raise Illegal(f"it cannot follow while {self.status}")
+        if event.data["signal_id"] in self.signal_ids:
+            raise Illegal(f"the signal {event.data['signal_id']} was taken before")
+        self.signal_ids.add(event.data["signal_id"])
+        self.signals.append((event.data["signal"], event.data.get("payload")))
+
+    def migrated(self, event: Logged) -> None:
+        if self.status == "NEW" or self.status in ENDS:
+            raise Illegal(f"it cannot follow while {self.status}")
+        self.plan = self.plans.get(f"{self.name}@{event.data['version']}")
+        if self.plan is not None:
+            self.total = len(self.plan.steps)
+
+    def fails(self, event: Logged) -> None:
+        self._must_be("EXECUTING")
+        if self.failing or not any(task.cannot_be_recalled for task in self.tasks.values()):
+            raise Illegal("nothing is under way that must be waited for")
+        self._not_past_pivot()
+        self._names_its_cause(event.data)
+        self.failing, self.called_off = True, False
+        self.settle()
+
+    def compensates(self, event: Logged) -> None:
         data = event.data
-        step, phase, attempt = self._attempt(data)
-        self._same("idempotency_key", data["idempotency_key"], key_of(event, step, phase))
-        self._same("phase", phase, "action" if self.status == "EXECUTING" else "compensation")
-        if self.last[0] == "step.retry_scheduled":
-            self._same("attempt", (step, phase, attempt), self._attempt(self.last_data))
-            if event.time is not None and event.time < _moment(self.last_data["due_at"], event.time):  # 11
-                raise _Illegal(f"its retry is not due before {self.last_data['due_at']}")
-            return
-        self._same("attempt", attempt, 1)
-        self.crashes, self.uncertain = 0, False
-        if phase == "compensation":
-            self._same("step", step, self.to_undo[0] if self.to_undo else "none")
-        elif step in self.done:
-            raise _Illegal(f"{step} is already done")
-        elif self.plan is not None:
-            expected = self.plan[len(self.done)][0] if len(self.done) < len(self.plan) else "none"
-            self._same("step", step, expected)
-
-    def _step_completed(self, event: Logged) -> None:
-        step, phase, _ = self._ends(event)
-        if phase == "action":
-            self.done.append(step)
+        undone_child = self.status == "COMPLETED" and self.child
+        if not undone_child:
+            self._must_be("PENDING", "EXECUTING")
+            self._names_its_cause(data)
+        if any(task.cannot_be_recalled for task in self.tasks.values()):
+            raise Illegal("it is not settled: something is under way")
+        self._not_past_pivot()
+        self.settle()
+        steps = list(data["steps"])
+        if self.plan is not None:
+            same("steps", sorted(steps), sorted(self.touched()))
+            if not self.plan.by_code and not ordered_by_depth(steps, self.plan):
+                raise Illegal(f"steps: {steps} is not against the order of doing")
         else:
-            self.to_undo.remove(step)
-
-    def _step_failed(self, event: Logged) -> None:
-        self._ends(event)
-        self.uncertain |= event.data.get("outcome", "failed") == "unknown"
-
-    def _step_attempt_lost(self, event: Logged) -> None:
-        self._ends(event)
-        self.crashes += event.data["reason"] == "crash"
-        # Only an attempt that never began certainly had no effect.
-        self.uncertain |= event.data["reason"] != "never_begun"
-
-    def _step_retry_scheduled(self, event: Logged) -> None:
-        step, phase, attempt = self._attempt(self.last_data)
-        self._same("attempt", self._attempt(event.data), (step, phase, attempt + 1))
-        if self.last[0] == "step.attempt_lost" and self.crashes >= MAX_CRASHES:
-            raise _Illegal(f"{self.crashes} processes died of {step}: it must be suspended")
-        if event.time is not None and _moment(event.data["due_at"], event.time) < event.time:
-            raise _Illegal("it is due before it was set")
-
-    def _saga_compensating(self, event: Logged) -> None:
-        data = event.data
+            allowed = [step for step in self.touched() if step in steps]
+            same("steps", sorted(steps), sorted(allowed))
+            self.undoable = set(steps)
+        if self.plan is None or self.plan.by_code:
+            same("steps", steps, [step for step in reversed(list(self.everything())) if step in steps])
         self.failed_step, self.error = data["failed_step"], data["error"]
-        self._same("failed_step", self.failed_step, self.last_data["step"])
-        self._same("error", self.error, self.last_data["error"])
-        touched = [*self.done, *([self.failed_step] if self.uncertain else [])]
-        # Without a plan only the log itself says which steps have a compensation.
-        self.undoable = (
-            list(data["steps"]) if self.plan is None else [step for step, undoable in self.plan if undoable]
-        )
-        self._same(
-            "steps", list(data["steps"]), [step for step in reversed(touched) if step in self.undoable]
-        )
-        self.status, self.to_undo = "COMPENSATING", list(data["steps"])
+        self.status, self.to_undo = "COMPENSATING", steps
+        self.failing = self.called_off = False
 
-    def _saga_completed(self, event: Logged) -> None:
-        self._same("number of steps done", len(self.done), self.total)
+    def completes(self, event: Logged) -> None:
+        self._must_be("EXECUTING")
+        if self.tasks or self.failing:
+            raise Illegal("it is not done: something is under way")
+        if self.plan is None or not self.plan.by_code:
+            same("number of steps done", len(self.done) + len(self.skipped), self.total)
         self.status = "COMPLETED"
 
-    def _saga_rolled_back(self, event: Logged) -> None:
-        self._same("steps left to undo", self.to_undo, [])
-        self._same("failed_step", event.data["failed_step"], self.failed_step)
-        self._same("error", event.data["error"], self.error)
+    def rolls_back(self, event: Logged) -> None:
+        self._must_be("COMPENSATING")
+        same("steps left to undo", [*self.to_undo, *self.abandoned], [])
+        same("failed_step", event.data["failed_step"], self.failed_step)
+        same("error", event.data["error"], self.error)
         self.status = "ROLLED_BACK"
 
-    def _saga_failed(self, event: Logged) -> None:
-        self._same("unresolved", list(event.data["unresolved"]), self.to_undo)
-        self._same("failed_step", event.data["failed_step"], self.failed_step)
+    def gives_up(self, event: Logged) -> None:
+        self._must_be("COMPENSATING")
+        if any(task.cannot_be_recalled for task in self.tasks.values()):
+            raise Illegal("a compensation is under way")
+        stuck = any(task.way == "ended" for task in self.tasks.values())
+        if not stuck and (self.to_undo or not self.abandoned):
+            raise Illegal(f"it cannot follow {self.last}: no compensation failed for good")
+        same("unresolved", list(event.data["unresolved"]), [*self.to_undo, *self.abandoned])
+        same("failed_step", event.data["failed_step"], self.failed_step)
         self.status = "FAILED"
+        self.tasks.clear()
 
-    def _saga_suspended(self, event: Logged) -> None:
-        if not event.data["reason"]:
-            raise _Illegal("it gives no reason")
-        self.status = "SUSPENDED"
+    def resolved(self, event: Logged) -> None:
+        step, how = event.data["step"], event.data["how"]
+        stuck = self.status == "FAILED" or (self.status == "COMPENSATING" and self.suspended is not None)
+        if not stuck or step not in self.to_undo:
+            raise Illegal(f"no compensation of {step} is left behind")
+        self.tasks.pop(step, None)
+        if how != "retry":
+            self.to_undo.remove(step)
+            (self.abandoned.append if how == "skip" else self.undone_by_hand.add)(step)
+        self.status = "COMPENSATING"
+        self.wake_up()
 
-    def _ends(self, event: Logged) -> tuple[str, str, int]:
-        """The attempt that the event ends must be the one that was scheduled."""
-        attempt = self._attempt(event.data)
-        self._same("attempt", attempt, self._attempt(self.last_data))
-        return attempt
+    def released(self, event: Logged) -> None:
+        if not self.child or self.status not in ("COMPLETED", "ROLLED_BACK"):
+            raise Illegal(f"it cannot follow while {self.status}")
+        self.child = False
 
-    def _attempt(self, data: Mapping[str, Any]) -> tuple[str, str, int]:
-        return data["step"], data["phase"], data["attempt"]
+    def _not_past_pivot(self) -> None:
+        if self.plan is not None and self.past_pivot():
+            raise Illegal("nothing is undone past a pivot")
 
-    def _same(self, what: str, found: object, expected: object) -> None:
-        if found != expected:
-            raise _Illegal(f"{what}: {found}, where {expected} must be")
+    def _names_its_cause(self, data: Mapping[str, Any]) -> None:
+        """The step that failed for good, or nobody's step when the run was called off."""
+        if self.failing:
+            same("failed_step", data["failed_step"], self.failed_step)
+            same("error", data["error"], self.error)
+        elif data["failed_step"]:
+            task = self.tasks.get(data["failed_step"])
+            if task is None or task.way != "ended":
+                raise Illegal(f"it cannot follow {self.last}: {data['failed_step']} did not fail")
+            same("error", data["error"], task.error)
+        elif self.last == "step.failed":
+            raise Illegal("failed_step: nobody's, where that of the failure must be")
+        self.failed_step, self.error = data["failed_step"], data["error"]
 
 
-def key_of(event: Logged, step: str, phase: str) -> str:
-    return f"{event.saga_id}/{event.run}/{step}/{phase}"
+Rule = Callable[[Run, Logged], None]
 
+RULES: dict[str, Rule] = {
+    **STEP_RULES,
+    "saga.started": Run.started,
+    "saga.joined": Run.joined,
+    "saga.command_refused": Run.noted,
+    "saga.progressed": Run.noted,
+    "saga.let_go": Run.let_go,
+    "saga.admitted": Run.admitted,
+    "saga.suspended": Run.suspend,
+    "saga.resumed": Run.resumed,
+    "saga.cancelled": Run.cancelled,
+    "saga.signalled": Run.told_signal,
+    "saga.migrated": Run.migrated,
+    "saga.failing": Run.fails,
+    "saga.compensating": Run.compensates,
+    "saga.completed": Run.completes,
+    "saga.rolled_back": Run.rolls_back,
+    "saga.failed": Run.gives_up,
+    "saga.released": Run.released,
+    "step.compensation_resolved": Run.resolved,
+}
 
-def _moment(text: str, beside: datetime) -> datetime:
-    """A time from an event's data, as exact as the envelope's time that it is compared with."""
-    moment = datetime.fromisoformat(text)
-    in_milliseconds = beside.microsecond % 1000 == 0
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000) if in_milliseconds else moment
+__all__ = ["ENDS", "Effects", "Logged", "Plan", "Plans", "Run", "Task", "base_of"]

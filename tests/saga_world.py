@@ -1,203 +1,85 @@
 """Sagas on a virtual clock: the pure engine, a log, a process that can die, and participants that honour keys.
 
 Nothing here sleeps, and nothing is drawn: what an attempt comes to is a script's decision, so that a whole run
-with its crashes is a value that can be computed twice and compared.
+with its crashes is a value that can be computed twice and compared. What sagas, limits and children ask of each
+other is delivered once, in the order of sending for each key, and a crash loses none of it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
-from typing import Literal, NamedTuple
-from uuid import NAMESPACE_OID, uuid5
+from typing import Literal
 
-from orjson import loads
-
-from sagahook_runner.domain.commands import AttemptFailed, AttemptLost, AttemptSucceeded, Command, Start
+from sagahook_runner.domain.commands import (
+    AttemptContinued,
+    AttemptFailed,
+    AttemptLost,
+    AttemptSucceeded,
+    Command,
+    Operate,
+    Request,
+)
 from sagahook_runner.domain.evolve import evolve
-from sagahook_runner.domain.finished import Finished, FinishedIndex
+from sagahook_runner.domain.limits import LimitState
 from sagahook_runner.domain.react import Message
-from sagahook_runner.domain.shard import Definitions, Entry, RateDue, Shard
+from sagahook_runner.domain.shard import Entry, RateDue
 from sagahook_runner.domain.state import FINAL, Open, SagaState
 from sagahook_schemas.base import Contract, JsonValue
-from sagahook_schemas.codec import decode_data
-from sagahook_schemas.commands import StartSaga
-from sagahook_schemas.definitions import CompensationDefinition, Retry, SagaDefinition, StepDefinition
-from sagahook_schemas.identity import Phase, idempotency_key
+from sagahook_schemas.commands import ReleaseSlot, RequestSlot
+from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.identity import idempotency_key
 from sagahook_schemas.steps import StepScheduled
-from tests.oracle import Logged, Plans
+from tests.oracle import LimitLogged, Logged
+from tests.saga_parts import (
+    ATTEMPT,
+    BEGINNING,
+    Attempted,
+    LimitRecord,
+    Participants,
+    Record,
+    Script,
+    Try,
+    UnderWay,
+    command_of,
+    definition,
+    plans,
+    shard_of,
+    start,
+    step,
+)
 
-BEGINNING = datetime(2030, 1, 1, 0, 0, 0, 7, tzinfo=UTC)
-"""The odd microseconds keep times from being exact to the millisecond by luck."""
-
-ATTEMPT = timedelta(milliseconds=100)
-"""How long an attempt takes, where it does not time out."""
-
-Try = Literal[
-    "ok",  # applied, and its answer comes back
-    "fails",  # not applied, may be tried again
-    "refused",  # not applied, for good
-    "times out applied",
-    "times out unapplied",
-    "times out late",  # applied when the participant gets round to it, long after it was given up
-    "crash before",  # the process dies before the effect
-    "crash after",  # the process dies between the effect and its outcome
-    "stopped",  # cancelled by an orderly stop, after the effect
-    "never begun",
+__all__ = [
+    "ATTEMPT",
+    "BEGINNING",
+    "Attempted",
+    "Participants",
+    "Record",
+    "Script",
+    "Try",
+    "World",
+    "definition",
+    "plans",
+    "shard_of",
+    "start",
+    "step",
 ]
 
-
-class Attempted(NamedTuple):
-    """What a script may look at. failures: of this step and phase so far, which a crash does not count as."""
-
-    saga_id: str
-    step: str
-    phase: Phase
-    attempt: int
-    failures: int
-
-
-Script = Callable[[Attempted], Try]
-
-
-RETRY = Retry(max=2, jitter=0)
-
-
-def definition(
-    *steps: str, name: str = "order", retry: Retry = RETRY, undo: Retry = RETRY, timeout: float = 30.0
-) -> SagaDefinition:
-    """Steps in order; one written `charge!` has no compensation. retry: the actions', undo: the compensations'."""
-    return SagaDefinition(
-        name=name,
-        version=1,
-        triggers=(),
-        steps=tuple(
-            StepDefinition(
-                name=step.rstrip("!"),
-                timeout=timeout,
-                retry=retry,
-                compensation=None
-                if step.endswith("!")
-                else CompensationDefinition(timeout=timeout, retry=undo),
-            )
-            for step in steps
-        ),
-    )
-
-
-def plans(definitions: Iterable[SagaDefinition]) -> Plans:
-    """The definitions in the oracle's words."""
-    return {
-        each.key: [(step.name, step.compensation is not None) for step in each.steps] for each in definitions
-    }
-
-
-def start(
-    event_id: str, name: str = "order", version: int = 1, context: dict[str, JsonValue] | None = None
-) -> Start:
-    return Start(
-        StartSaga(
-            name=name,
-            version=version,
-            source="shop",
-            event_id=event_id,
-            correlation_id=f"cor-{event_id}",
-            context=context or {},
-        )
-    )
-
-
-@dataclass
-class Participants:
-    """The other systems: each effect once for its key, and no action after its undoing."""
-
-    applied: list[str] = field(default_factory=list)
-    closed: set[str] = field(default_factory=set)
-
-    def act(self, key: str) -> None:
-        if key not in self.closed and key not in self.applied:
-            self.applied.append(key)
-
-    def undo(self, key: str, action_key: str) -> None:
-        self.closed.add(action_key)
-        if action_key in self.applied and key not in self.applied:
-            self.applied.append(key)
-
-    def kept(self) -> list[str]:
-        """The actions that were applied and not undone."""
-        undone = {key.replace("/compensation", "/action") for key in self.applied if "/compensation" in key}
-        return sorted(key for key in self.applied if "/action" in key and key not in undone)
-
-
-class Record(NamedTuple):
-    """One event as the log holds it. commit: which transaction it belongs to."""
-
-    saga_id: str
-    run: int
-    sequence: int
-    ce_type: str
-    value: bytes
-    time: datetime
-    correlation_id: str
-    commit: int
-
-    def event(self) -> Contract:
-        return decode_data(self.ce_type, self.value)
-
-    def logged(self) -> Logged:
-        return Logged(self.saga_id, self.run, self.sequence, self.ce_type, loads(self.value), self.time, 0, 0)
-
-
-class _UnderWay(NamedTuple):
-    """An attempt that ends at `ends`; command None: its process dies then."""
-
-    ends: datetime
-    order: int
-    saga_id: str
-    command: Command | None
-
-
-class ShortNames(FinishedIndex):
-    """Takes any text for a saga's id, so that tests can call a saga `saga`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._names: dict[str, str] = {}
-
-    def put(self, finished: Finished) -> None:
-        super().put(finished._replace(saga_id=self._uuid(finished.saga_id)))
-
-    def get(self, saga_id: str) -> Finished | None:
-        return self._named(super().get(self._uuid(saga_id)))
-
-    def pop(self, saga_id: str) -> Finished | None:
-        return self._named(super().pop(self._uuid(saga_id)))
-
-    def expired(self, before_ms: int, limit: int) -> list[Finished]:
-        return [
-            each._replace(saga_id=self._names[each.saga_id]) for each in super().expired(before_ms, limit)
-        ]
-
-    def _uuid(self, name: str) -> str:
-        found = str(uuid5(NAMESPACE_OID, name))
-        self._names[found] = name
-        return found
-
-    def _named(self, found: Finished | None) -> Finished | None:
-        return None if found is None else found._replace(saga_id=self._names[found.saga_id])
-
-
-def shard_of(definitions: Iterable[SagaDefinition]) -> Shard:
-    shard = Shard(Definitions(definitions))
-    shard.finished = ShortNames()
-    return shard
+_PASSED = timedelta(milliseconds=3)
+"""From a commit that asks something of somebody until it reaches them, where nothing else is said."""
 
 
 class World:
-    """One partition. Every `apply` is one transaction; `log` and `snapshots` are what survives a crash."""
+    """One partition. Every `apply` is one transaction; `log`, `snapshots` and what was sent survive a crash.
+
+    answers: results of actions by step. says: what preparations say by step. takes: how long an attempt takes, by
+    default ATTEMPT; where it is given, one that is made again after a crash ends when the lost one would have, as if its
+    participant had gone on. delay: how long a
+    message travels; one for the same key never overtakes another.
+    """
 
     def __init__(
         self, definitions: Iterable[SagaDefinition], script: Script = lambda attempted: "ok"
@@ -206,16 +88,30 @@ class World:
         self.script = script
         self.now = BEGINNING
         self.log: list[Record] = []
+        self.limit_log: list[LimitRecord] = []
         self.snapshots: dict[str, bytes] = {}
+        self.limits: dict[str, bytes] = {}
         self.participants = Participants()
         self.shard = shard_of(self.definitions.values())
         self.commits = 0
+        self.crashes = 0
         self.sent: list[Message] = []
         self.told: list[tuple[str, Command]] = []
         self.answers: dict[str, JsonValue] = {}
+        self.says: dict[str, JsonValue] = {}
+        self.takes: Callable[[Attempted], timedelta] | None = None
+        self.delay: Callable[[Message], timedelta] = lambda message: _PASSED
+        self.effects_at_the_end = False
         self.after_commit: Callable[[World], None] = lambda world: None
-        self._under_way: list[_UnderWay] = []
+        self._ended: dict[str, datetime] = {}
+        self._under_way: list[UnderWay] = []
+        self._remote: list[UnderWay] = []
         self._late: list[tuple[datetime, int, str]] = []
+        self._mail: dict[str, deque[Contract]] = defaultdict(deque)
+        self._arrivals: list[tuple[datetime, int, str]] = []
+        self._planned: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._ends_at: dict[Attempted, datetime] = {}
+        self._read: list[Logged] = []
         self._order = count()
 
     # -- what is done to it ---------------------------------------------------------------------------------
@@ -224,7 +120,7 @@ class World:
         """One command, committed; its attempts begin after the commit."""
         applied = self.shard.apply(saga_id, command, self.now)
         entries = applied.entries
-        self.sent += applied.messages
+        self._send(applied.messages)
         if not entries:
             return entries
         self.commits += 1
@@ -242,11 +138,32 @@ class World:
             for entry in entries
         )
         self.snapshots[saga_id] = entries[-1].state.to_json()
+        self._ended[saga_id] = self.now
         for entry in entries:
             if isinstance(entry.event, StepScheduled):
-                self._begin(entry.state, entry.state.open[entry.event.step])
+                opened = entry.state.open[entry.event.step]
+                if entry.event.participant is not None or not opened.remote:
+                    self._begin(entry.state, opened)
         self.after_commit(self)
         return entries
+
+    def apply_to_limit(self, key: str, command: RequestSlot | ReleaseSlot | None) -> None:
+        applied = self.shard.apply_to_limit(key, command, self.now)
+        self._send(applied.messages)
+        if applied.events:
+            self.commits += 1
+            self.limit_log.extend(
+                LimitRecord(key, each.ce_type, each.to_json(), self.now) for each in applied.events
+            )
+            self.limits[key] = applied.state.to_json()
+            self.after_commit(self)
+
+    def operate(self, request: Request, saga_id: str = "saga") -> list[Entry]:
+        return self.apply(saga_id, Operate(request, f"cmd-{next(self._order)}"))
+
+    def plan(self, after: float, act: Callable[[], None]) -> None:
+        """Let it happen so many seconds from now, whatever dies until then."""
+        heappush(self._planned, (self.now + timedelta(seconds=after), next(self._order), act))
 
     def run(self, until: datetime | None = None) -> None:
         """Let everything happen that is due, in the order of time, until nothing is left (or `until`)."""
@@ -260,15 +177,35 @@ class World:
         self, *, from_log: bool = False, reason: Literal["crash", "stopped", "never_begun"] = "crash"
     ) -> None:
         """The process dies and another one takes over; what it ran is lost, and what it had sent arrives late."""
+        self.crashes += 1
         self._under_way.clear()
+        first_run = self.shard.first_run
         self.shard = shard_of(self.definitions.values())
-        for state in (
-            self.folded().values() if from_log else map(SagaState.from_json, self.snapshots.values())
-        ):
-            self.shard.restore(state, self.now)
+        self.shard.first_run = first_run
+        states = self.folded().values() if from_log else map(SagaState.from_json, self.snapshots.values())
+        for state in states:
+            if state.saga_id in self.snapshots:
+                self.shard.restore(state, self._ended[state.saga_id])
+        for key, value in self.limits.items():
+            self.shard.restore_limit(LimitState.from_json(key, value))
+        for key in list(self.shard.limits):
+            self.apply_to_limit(key, None)
         for state, running in list(self.shard.running()):
             lost = AttemptLost(state.run, running.step, running.phase, running.attempt, reason)
             self.apply(state.saga_id, lost)
+
+    def deploy(self, *definitions: SagaDefinition, without: Iterable[tuple[str, int]] = ()) -> None:
+        """A new process with other definitions; it parks what it cannot carry on, and goes on with what it can."""
+        self.definitions |= {(each.name, each.version): each for each in definitions}
+        for gone in without:
+            self.definitions.pop(gone, None)
+        self.crash(reason="stopped")
+
+    def forget(self) -> list[str]:
+        gone = self.shard.forget(self.now)
+        for saga_id in gone:
+            self.snapshots.pop(saga_id, None)
+        return gone
 
     # -- what is seen of it ---------------------------------------------------------------------------------
 
@@ -279,12 +216,20 @@ class World:
         """Every state as the log alone tells it."""
         states: dict[str, SagaState] = {}
         for record in self.log:
-            before = states.get(record.saga_id) or SagaState(record.saga_id)
+            before = states.get(record.saga_id)
+            if before is None or (record.sequence == 1 and record.run > before.run + 1):
+                before = SagaState(record.saga_id, run=record.run)
+            elif record.sequence == 1 and before.status not in FINAL:
+                before = SagaState(record.saga_id, run=record.run)
             states[record.saga_id] = evolve(before, record.event())
         return states
 
     def logged(self) -> list[Logged]:
-        return [record.logged() for record in self.log]
+        self._read += [record.logged() for record in self.log[len(self._read) :]]
+        return list(self._read)
+
+    def limit_logged(self, key: str) -> list[LimitLogged]:
+        return [record.logged() for record in self.limit_log if record.key == key]
 
     def undone(self, saga_id: str = "saga") -> list[str]:
         """The compensations that succeeded, in their order."""
@@ -307,24 +252,51 @@ class World:
     def _next(self) -> datetime | None:
         due = self.shard.next_due()
         moments = [due] if due is not None else []
-        moments += [self._under_way[0].ends] if self._under_way else []
+        moments += [each[0].ends for each in (self._under_way, self._remote) if each]
         moments += [self._late[0][0]] if self._late else []
+        moments += [self._arrivals[0][0]] if self._arrivals else []
+        moments += [self._planned[0][0]] if self._planned else []
         return min(moments, default=None)
 
     def _happen(self) -> None:
         if self._late and self._late[0][0] <= self.now:
             self.participants.act(heappop(self._late)[2])
+        elif self._planned and self._planned[0][0] <= self.now:
+            heappop(self._planned)[2]()
+        elif self._arrivals and self._arrivals[0][0] <= self.now:
+            key = heappop(self._arrivals)[2]
+            self._deliver(key, self._mail[key].popleft())
+        elif self._remote and self._remote[0].ends <= self.now:
+            self._end(heappop(self._remote))
         elif self._under_way and self._under_way[0].ends <= self.now:
-            ended = heappop(self._under_way)
-            if ended.command is None:
-                self.crash(from_log=self.commits % 2 == 0)
-            else:
-                self.tell(ended.saga_id, ended.command)
+            self._end(heappop(self._under_way))
         # As the owner does: whatever happened, all timers that are due by now.
         while (timer := self.shard.pop_due(self.now)) is not None:
             key, due = timer
-            assert not isinstance(due, RateDue), "this world has no limits"
-            self.apply(key, due)
+            if isinstance(due, RateDue):
+                self.apply_to_limit(key, None)
+            else:
+                self.apply(key, due)
+
+    def _send(self, messages: list[Message]) -> None:
+        self.sent += messages
+        for message in messages:
+            self._mail[message.key].append(message.command)
+            heappush(self._arrivals, (self.now + self.delay(message), next(self._order), message.key))
+
+    def _deliver(self, key: str, command: Contract) -> None:
+        if isinstance(command, RequestSlot | ReleaseSlot):
+            self.apply_to_limit(key, command)
+        else:
+            self.apply(key, command_of(command, f"msg-{next(self._order)}"))
+
+    def _end(self, ended: UnderWay) -> None:
+        if ended.command is None:
+            self.crash(from_log=self.commits % 2 == 0)
+            return
+        if ended.key:
+            self._effect(ended.key)
+        self.tell(ended.saga_id, ended.command)
 
     def tell(self, saga_id: str, outcome: Command) -> None:
         self.told.append((saga_id, outcome))
@@ -333,27 +305,57 @@ class World:
     def _begin(self, state: SagaState, running: Open) -> None:
         saga_id = state.saga_id
         assert running.at is not None
-        attempted = Attempted(saga_id, running.step, running.phase, running.attempt, running.failures)
+        carry = running.carry if isinstance(running.carry, int) else 0
+        attempted = Attempted(
+            saga_id, running.step, running.phase, running.attempt, running.failures, state.run, carry
+        )
         comes_to = self.script(attempted)
         key = idempotency_key(saga_id, state.run, running.step, running.phase)
-        action_key = idempotency_key(saga_id, state.run, running.step, "action")
-        if comes_to in ("ok", "times out applied", "crash after", "stopped"):
-            if running.phase == "action":
-                self.participants.act(key)
-            else:
-                self.participants.undo(key, action_key)
+        applies = comes_to in ("ok", "continues", "times out applied", "crash after", "stopped")
+        at_the_end = self.effects_at_the_end and comes_to in ("ok", "continues")
+        if applies and not at_the_end:
+            self._effect(key)
         if comes_to == "times out late" and running.phase == "action":
             heappush(self._late, (running.at + 40 * ATTEMPT, next(self._order), key))
-        ends = running.at if comes_to.startswith("times out") else self.now + ATTEMPT
-        command = self._outcome(state, running, comes_to, ends - self.now)
-        heappush(self._under_way, _UnderWay(ends, next(self._order), saga_id, command))
+        ends = running.at if comes_to.startswith("times out") else self._ends(attempted)
+        command = self._outcome(state, running, comes_to, ends - self.now, carry)
+        under_way = UnderWay(ends, next(self._order), saga_id, command, key if at_the_end else "")
+        if not running.remote:
+            heappush(self._under_way, under_way)
+        elif command is None:
+            # It is our process that dies: the participant answers all the same.
+            heappush(self._under_way, under_way)
+            again = self._outcome(state, running, "ok", ends - self.now, carry)
+            heappush(self._remote, UnderWay(ends + ATTEMPT, next(self._order), saga_id, again, key))
+        elif comes_to == "times out late":
+            answer = self._outcome(state, running, "ok", ends - self.now, carry)
+            heappush(self._remote, UnderWay(ends + 50 * ATTEMPT, next(self._order), saga_id, answer))
+        elif not comes_to.startswith("times out") and not isinstance(command, AttemptLost):
+            heappush(self._remote, under_way)
 
-    def _outcome(self, state: SagaState, running: Open, comes_to: Try, took: timedelta) -> Command | None:
+    def _ends(self, attempted: Attempted) -> datetime:
+        if self.takes is None:
+            return self.now + ATTEMPT
+        same = attempted._replace(attempt=0)
+        return max(self.now, self._ends_at.setdefault(same, self.now + self.takes(attempted)))
+
+    def _effect(self, key: str) -> None:
+        phase = key.rpartition("/")[2]
+        if phase == "action":
+            self.participants.act(key)
+        elif phase == "compensation":
+            self.participants.undo(key, key.removesuffix("compensation") + "action")
+
+    def _outcome(
+        self, state: SagaState, running: Open, comes_to: Try, took: timedelta, carry: int
+    ) -> Command | None:
         which = (state.run, running.step, running.phase, running.attempt)
         duration = round(took / timedelta(milliseconds=1))
         match comes_to:
             case "ok":
                 return AttemptSucceeded(*which, self._answer(running), duration)
+            case "continues":
+                return AttemptContinued(*which, 0.5, carry + 1)
             case "stopped" | "never begun":
                 return AttemptLost(*which, "stopped" if comes_to == "stopped" else "never_begun")
             case "crash before" | "crash after":
@@ -367,6 +369,9 @@ class World:
         return AttemptFailed(*which, error, retryable, unknown, duration, dice=0.5)
 
     def _answer(self, running: Open) -> JsonValue:
-        if running.phase == "compensation":
-            return None
+        match running.phase:
+            case "compensation":
+                return None
+            case "prepare":
+                return self.says.get(running.step, {"value": None})
         return self.answers.get(running.step, {"did": running.step})

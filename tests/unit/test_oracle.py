@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.oracle import Logged, check_effects, check_log
+from tests.oracle import Logged, check_effects, check_log, line
 
-PLANS = {"order@1": [("reserve", True), ("charge", True), ("ship", False)]}
+PLANS = {"order@1": line(("reserve", True), ("charge", True), ("ship", False))}
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 Log = list[Logged]
 
@@ -144,7 +144,7 @@ ILLEGAL: dict[str, tuple[Scribe, str]] = {
     ),
     "another attempt without a retry": (
         Scribe().started().scheduled("reserve").failed("reserve").scheduled("reserve", attempt=2),
-        "cannot follow step.failed",
+        "cannot follow: reserve ended",
     ),
     "a retry of another attempt": (
         Scribe().started().scheduled("reserve").failed("reserve").retry("reserve", 3),
@@ -203,7 +203,7 @@ ILLEGAL: dict[str, tuple[Scribe, str]] = {
     ),
     "an action after the undoing began": (
         undoing().compensating("ship", "charge", "reserve").scheduled("ship"),
-        "phase: action",
+        "cannot follow saga.compensating while COMPENSATING",
     ),
     "rolled back with something left": (
         undoing().compensating("ship", "charge", "reserve").rolled_back("ship"),
