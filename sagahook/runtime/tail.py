@@ -1,8 +1,8 @@
 """Follows a whole topic in memory: every replica reads every partition, in no consumer group.
 
-A replica of ingest that publishes much also reads it all back, of which it wants next to nothing. aiokafka's consumer makes
-an object of each record, which took a sixth of a request's time; so this fetches by itself and looks into a
-batch only where the wanted bytes are (docs/performance.md).
+A replica of ingest that publishes much also reads it all back, of which it wants next to nothing. aiokafka's
+consumer makes an object of each record, which took a sixth of a request's time; so this fetches by itself and
+looks into a batch only where the wanted bytes are (docs/performance.md).
 """
 
 from __future__ import annotations

@@ -23,7 +23,18 @@ ANY_ATTEMPT = 0
 
 @dataclass(frozen=True, slots=True)
 class Start:
+    """held: the place that the saga gets among those that are held, where what it belongs to is paused."""
+
     request: StartSaga
+    held: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """What held the saga is paused no more. actor, reason: of the operator who ended it."""
+
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,7 @@ Command = (
     | Attempt
     | StepDue
     | DeadlineDue
+    | LetGo
     | Park
     | Unpark
     | Progress

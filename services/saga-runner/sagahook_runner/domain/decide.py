@@ -19,6 +19,7 @@ from sagahook_runner.domain.commands import (
     Command,
     DeadlineDue,
     FunctionEnded,
+    LetGo,
     Operate,
     Park,
     Progress,
@@ -39,6 +40,7 @@ from sagahook_schemas.sagas import (
     SagaAdmitted,
     SagaCompleted,
     SagaJoined,
+    SagaLetGo,
     SagaProgressed,
     SagaReleased,
     SagaStarted,
@@ -146,6 +148,8 @@ def _start(d: Decision, command: Start) -> None:
             attributes=request.attributes,
             deadline_at=None if deadline is None else d.now + timedelta(seconds=deadline),
             parent=request.parent,
+            # A child belongs to what runs already.
+            held=command.held if request.parent is None else None,
         )
     )
     if definition is None:
@@ -155,9 +159,15 @@ def _start(d: Decision, command: Start) -> None:
     d.go_on()
 
 
+def _let_go(d: Decision, command: LetGo) -> None:
+    if d.state.held is not None:
+        d.emit(SagaLetGo(actor=command.actor, reason=command.reason))
+        d.go_on()
+
+
 def _admit(d: Decision, command: Admit) -> None:
     state = d.state
-    waits = "PENDING" in (state.status, state.resumes)
+    waits = "PENDING" in (state.status, state.resumes) and state.held is None
     if waits and (command.run, command.limit_key) == (state.run, state.limit_key):
         d.emit(SagaAdmitted(limit_key=command.limit_key))
         d.go_on()
@@ -251,6 +261,7 @@ def _function_ended(d: Decision, command: FunctionEnded) -> None:
 # The mapping pairs each command class with the function of exactly that class, which no type can express.
 _DECISIONS: dict[type[Command], Callable[[Decision, Any], None]] = {
     Start: _start,
+    LetGo: _let_go,
     Admit: _admit,
     AttemptSucceeded: succeeded,
     AttemptFailed: failed,

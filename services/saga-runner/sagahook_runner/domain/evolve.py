@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 from sagahook_runner.domain import evolve_steps as of_steps
-from sagahook_runner.domain.state import FINAL, Open, Parent, SagaState, Signal
+from sagahook_runner.domain.state import FINAL, Open, Parent, SagaState, Signal, Status
 from sagahook_schemas.base import Contract
 from sagahook_schemas.sagas import (
     CommandRefused,
@@ -18,6 +18,7 @@ from sagahook_schemas.sagas import (
     SagaFailed,
     SagaFailing,
     SagaJoined,
+    SagaLetGo,
     SagaMigrated,
     SagaProgressed,
     SagaReleased,
@@ -82,7 +83,7 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         return None
     parent = event.parent
     return state.then(
-        status="PENDING" if event.limit_key is not None else "EXECUTING",
+        status=_waits(event.limit_key, event.held),
         name=event.name,
         version=event.version,
         definition_hash=event.definition_hash,
@@ -93,12 +94,29 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         user_id=event.user_id,
         notify_url=event.notify_url,
         limit_key=event.limit_key,
+        held=event.held,
         deadline_at=event.deadline_at,
         parent=None if parent is None else Parent(parent.saga_id, parent.run, parent.step),
     )
 
 
+def _waits(limit_key: str | None, held: int | None) -> Status:
+    """What a run is that has just started, or was just let go."""
+    return "EXECUTING" if limit_key is None and held is None else "PENDING"
+
+
+def _let_go(state: SagaState, event: SagaLetGo) -> SagaState | None:
+    if state.held is None:
+        return None
+    goes_on = _waits(state.limit_key, None)
+    if state.status == "SUSPENDED" and state.resumes == "PENDING":
+        return state.then(held=None, resumes=goes_on)
+    return state.then(held=None, status=goes_on) if state.status == "PENDING" else None
+
+
 def _admitted(state: SagaState, event: SagaAdmitted) -> SagaState | None:
+    if state.held is not None:
+        return None
     if state.status == "SUSPENDED" and state.resumes == "PENDING":
         return state.then(resumes="EXECUTING")
     return state.then(status="EXECUTING") if state.status == "PENDING" else None
@@ -138,6 +156,7 @@ def _compensating(state: SagaState, event: SagaCompensating) -> SagaState | None
         return None
     return state.then(
         status="COMPENSATING",
+        held=None,
         failing=False,
         open={},
         uncertain=uncertain,
@@ -234,6 +253,7 @@ _FORGOTTEN: Mapping[str, Any] = {
 _TRANSITIONS: dict[type[Contract], Callable[[SagaState, Any], SagaState | None]] = {
     SagaStarted: _started,
     SagaAdmitted: _admitted,
+    SagaLetGo: _let_go,
     SagaJoined: _noted,
     CommandRefused: _noted,
     SagaProgressed: _progressed,

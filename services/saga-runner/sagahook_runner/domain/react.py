@@ -22,6 +22,7 @@ from sagahook_schemas.sagas import (
     SagaCompleted,
     SagaFailed,
     SagaFailing,
+    SagaLetGo,
     SagaReleased,
     SagaRolledBack,
     SagaStarted,
@@ -55,8 +56,17 @@ def answers(command: Command, state: SagaState, *, changed: bool) -> tuple[Messa
 
 
 def _started(event: SagaStarted, state: SagaState) -> Iterator[Message]:
-    if event.limit_key is not None:
-        yield Message(event.limit_key, RequestSlot(saga_id=state.saga_id, run=state.run, name=event.name))
+    if event.held is None:
+        yield from _request_slot(state)
+
+
+def _let_go(event: SagaLetGo, state: SagaState) -> Iterator[Message]:
+    yield from _request_slot(state)
+
+
+def _request_slot(state: SagaState) -> Iterator[Message]:
+    if state.limit_key is not None:
+        yield Message(state.limit_key, RequestSlot(saga_id=state.saga_id, run=state.run, name=state.name))
 
 
 def _child_requested(event: StepChildRequested, state: SagaState) -> Iterator[Message]:
@@ -150,6 +160,7 @@ def _to_parent(
 # The mapping pairs each event class with the function of exactly that class, which no type can express.
 _REACTIONS: dict[type[Contract], Callable[[Any, SagaState], Iterator[Message]]] = {
     SagaStarted: _started,
+    SagaLetGo: _let_go,
     StepChildRequested: _child_requested,
     SagaFailing: _failing,
     StepScheduled: _scheduled,

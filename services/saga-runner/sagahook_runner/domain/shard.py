@@ -16,6 +16,7 @@ from sagahook_runner.domain.commands import (
     Start,
     StepDue,
 )
+from sagahook_runner.domain.controls import Held
 from sagahook_runner.domain.decide import compatible, follow
 from sagahook_runner.domain.finished import Finished, FinishedIndex
 from sagahook_runner.domain.limits import Bounds, LimitState, follow_limit, limit_messages, next_turn
@@ -98,6 +99,7 @@ class Shard:
         self.limits: dict[str, LimitState] = {}
         self.first_run = 1
         self._timers: list[tuple[datetime, int, str, Timer]] = []
+        self.held = Held()
         self._tie_breaker = count()
 
     # -- what it holds --------------------------------------------------------------------------------------
@@ -284,6 +286,7 @@ class Shard:
         if is_remembered(state):
             ended_ms = known.ended_ms if known is not None and known.run == state.run else _milliseconds(now)
             self.finished.put(
+        self.held.keep(state)
                 Finished(
                     saga_id=state.saga_id,
                     run=state.run,

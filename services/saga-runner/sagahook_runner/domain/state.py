@@ -83,8 +83,9 @@ class SagaState:
     what the preparation of a step said. items: what a step is done for, one by one. uncertain: steps that ended without
     a known success, but may have been applied. failing: nothing more begins. to_undo: what is left to compensate, next
     first. left_behind: what an operator told not to undo. resumes: the status before a suspension. children: steps that
-    asked for one. declared: steps that a function asked for, as the contract's JSON. told: their names, in the order in
-    which they were asked for and then answered. signal_ids: those seen last.
+    asked for one. held: it waits for the end of a pause, at that place. declared: steps that a function asked for, as
+    the contract's JSON. told: their names, in the order in which they were asked for and then answered. signal_ids:
+    those seen last.
     """
 
     saga_id: str
@@ -116,6 +117,7 @@ class SagaState:
     resumes: Status | None = None
     deadline_at: datetime | None = None
     limit_key: str | None = None
+    held: int | None = None
     parent: Parent | None = None
     children: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()

@@ -27,6 +27,7 @@ from sagahook_runner.domain.commands import (
     Start,
     Undo,
 )
+from sagahook_runner.domain.controls import Controls
 from sagahook_runner.domain.finished import Finished
 from sagahook_runner.domain.limits import snapshots_of
 from sagahook_runner.domain.shard import Entry, RateDue, Shard, Timer, is_remembered_in_short
@@ -75,6 +76,7 @@ class Place:
     app: SagaApp
     shard: Shard
     conductors: Conductors
+    controls: Controls
 
 
 class OwnerTransaction:
@@ -123,7 +125,7 @@ class OwnerTransaction:
     def _take(self, key: str, command_id: str, command: Contract) -> None:
         match command:
             case StartSaga():
-                self.apply(key, Start(command))
+                self.apply(key, Start(command, self._place_if_held(command)))
             case CompleteStep():
                 self.tell(Outcome(key, attempt_of(command, self._dice)))
             case GrantSlot():
@@ -140,6 +142,10 @@ class OwnerTransaction:
                 self.apply(key, Operate(command, command_id))
             case _:
                 raise Undecodable(f"{command.ce_type} is no command")
+
+    def _place_if_held(self, request: StartSaga) -> int | None:
+        is_held = self._place.controls.holds(request.name, request.source)
+        return self._shard.held.next_place if is_held else None
 
     def tell(self, outcome: Outcome) -> None:
         """What became of an attempt. A result that would make the snapshot too large fails its step instead."""
