@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sagahook.saga.journal import OrderChanged, StepFailed
+from sagahook.saga.journal import OrderChanged, StepFailed, again
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.definitions import StepDefinition
 
@@ -52,6 +52,7 @@ class Replay:
         self._waiting: dict[int, asyncio.Future[JsonValue]] = {}
         self._at = 0
         self._giving: asyncio.Task[None] | None = None
+        self._end: StepFailed | None = None
 
     @property
     def log(self) -> tuple[Asked | Answered, ...]:
@@ -70,6 +71,29 @@ class Replay:
         if isinstance(entry, Asked):
             self._remembered[entry.number] = entry
         self._go_on()
+
+    def end(self, failure: StepFailed) -> None:
+        """The run is called off: once all of the log has been given, whatever is waited for comes to this."""
+        self._end = failure
+        self._go_on()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the function has heard all of the log and waits for more of it, asking for nothing new."""
+        heard = self._at == len(self._log) and (self._giving is None or self._giving.done())
+        return heard and self._waiting.keys() <= self._remembered.keys() and self._has_asked
+
+    @property
+    def overdue(self) -> OrderChanged | None:
+        """What the log has next, where the function waits for an answer that comes after it. It may still ask."""
+        if self._at == len(self._log) or self._log[self._at].number in self._waiting or not self._has_asked:
+            return None
+        number = self._log[self._at].number
+        return OrderChanged(number, str(self._remembered[number]), "nothing, and waits for what came later")
+
+    @property
+    def _has_asked(self) -> bool:
+        return any(not waiting.done() for waiting in self._waiting.values())
 
     def check(self, number: int, definition: StepDefinition) -> None:
         """Raises OrderChanged where the log remembers another request."""
@@ -105,6 +129,10 @@ class Replay:
                 self._tell(entry)
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
+        if self._end is not None:
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(again(self._end))
 
     def _tell(self, entry: Answered) -> None:
         waiting = self._waiting[entry.number]

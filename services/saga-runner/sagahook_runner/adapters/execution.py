@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from random import random
 from typing import NamedTuple
 
@@ -68,11 +68,16 @@ class AttemptKey(NamedTuple):
         return cls(saga_id, run, at.step, at.phase, at.attempt)
 
 
+class NeverBegun(Exception):
+    """The attempt has nothing to call here: whoever owns the saga decides anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One attempt to run. call: the bound action, given its arguments. timeout: seconds. kind: which cap it counts
     against. heartbeat: seconds after which one that gives no sign of life is given up. pulse: what its context
-    calls."""
+    calls. find: makes the job whole, where its `call` has to be found first, which is no part of the attempt; raises
+    NeverBegun."""
 
     key: AttemptKey
     partition: int
@@ -82,6 +87,7 @@ class Job:
     kind: Kind
     heartbeat: float | None
     pulse: Pulse
+    find: Callable[[], Awaitable[Job]] | None = None
 
 
 class Outcome(NamedTuple):
@@ -280,6 +286,11 @@ class Executor:
 
     async def _attempt(self, job: Job) -> Attempt:
         """Whatever the action does is an outcome."""
+        try:
+            if job.find is not None:
+                job = await job.find()
+        except (NeverBegun, asyncio.CancelledError):
+            return AttemptLost(*job.key[1:], "never_begun")
         if job.is_async:
             return await self._timed(job)
         # The time of an attempt is its own: it does not begin to run out while the attempt waits for a thread.
@@ -300,6 +311,8 @@ class Executor:
                     result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
                 else:
                     result = await loop.run_in_executor(self._threads, job.call)
+                    if isawaitable(result):
+                        result = await result
             duration = _milliseconds(loop.time() - began)
             if isinstance(result, Continue):
                 carried = kept(result.carry, CONTEXT_LIMIT)

@@ -4,29 +4,68 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from orjson import dumps, loads
 
 from sagahook.saga import Saga, StepContext
+from sagahook.saga import calls as saga_calls
 from sagahook_runner.adapters.execution import AttemptKey, Job, is_async
 from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.decision import attempt_timeout, known_step
 from sagahook_runner.domain.state import Open, SagaState, item_of
 from sagahook_runner.handlers.conductor import Conductors, is_code
+from sagahook_runner.handlers.playing import Conductor
 from sagahook_schemas.identity import idempotency_key
 
 
 def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductors: Conductors) -> Job:
     """The attempt that the saga waits for."""
-    base, index = item_of(opened.step)
+    base, _ = item_of(opened.step)
     step = known_step(saga.definition, state, base)
     if step is None:
         raise AssertionError(f"the saga {state.saga_id} scheduled {opened.step}, which it does not have")
     pulse = Pulse(asyncio.get_running_loop())
+    context = _context(state, opened, pulse)
+    arguments = (_copy(state.result_of(opened.step)),) if opened.phase == "compensation" else ()
+    played = is_code(saga)
+    function = _unfound if played else _code(saga, opened, base)
+    job = Job(
+        key=AttemptKey.of(state.saga_id, state.run, opened),
+        partition=partition,
+        call=partial(function, context, *arguments),
+        is_async=is_async(function),
+        timeout=attempt_timeout(saga.definition, state, opened.step, opened.phase),
+        kind=step.kind,
+        heartbeat=step.heartbeat if opened.phase == "action" else None,
+        pulse=pulse,
+    )
+    if not played:
+        return job
+    conductor = conductors.conductor(partition, state)
+    return replace(job, find=partial(_found, job, conductor, opened, context, *arguments))
+
+
+async def _found(job: Job, conductor: Conductor, opened: Open, context: StepContext, *arguments: Any) -> Job:
+    """A function must ask for the step first: it alone holds what to call."""
+    function = await conductor.call(opened.step, opened.phase)
+    return replace(
+        job,
+        call=partial(function, context, *arguments),
+        is_async=saga_calls.is_async(function),
+    )
+
+
+def _unfound(*_: Any) -> Any:
+    raise AssertionError("a step of a function is called once the function has asked for it")
+
+
+def _context(state: SagaState, opened: Open, pulse: Pulse) -> StepContext:
+    base, index = item_of(opened.step)
     items = state.items.get(base)
-    context = StepContext(
+    return StepContext(
         saga=state.name,
         saga_id=state.saga_id,
         run=state.run,
@@ -44,21 +83,6 @@ def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductor
         carry=_copy(opened.carry),
         on_heartbeat=pulse.beat,
         on_progress=pulse.progress,
-    )
-    arguments = (_copy(state.result_of(opened.step)),) if opened.phase == "compensation" else ()
-    played = is_code(saga)
-    function = (
-        conductors.code(partition, state, opened.step, opened.phase) if played else _code(saga, opened, base)
-    )
-    return Job(
-        key=AttemptKey.of(state.saga_id, state.run, opened),
-        partition=partition,
-        call=partial(function, context, *arguments),
-        is_async=played or is_async(function),
-        timeout=attempt_timeout(saga.definition, state, opened.step, opened.phase),
-        kind=step.kind,
-        heartbeat=step.heartbeat if opened.phase == "action" else None,
-        pulse=pulse,
     )
 
 

@@ -50,6 +50,9 @@ _TURN_GAP = timedelta(milliseconds=50)
 _OUTCOME_GRACE = timedelta(seconds=10)
 """How long beyond its time-out an attempt that another process promised to tell of is waited for."""
 
+_CATCHING_UP_SECONDS = 0.5
+"""Between two looks for whether more functions may catch up."""
+
 
 class OffsetsLost(Exception):
     """An operator must act: the partition had an owner, but what the group has read is no longer known."""
@@ -94,6 +97,7 @@ class PartitionOwner:
         self._inbox = Inbox()
         self._promised: frozenset[AttemptKey] = frozenset()
         self._collected: list[Outcome] = []
+        self._unplayed: deque[str] = deque()
         self._announced = False
         self._may_write = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -180,10 +184,20 @@ class PartitionOwner:
         self._executor.forget_said(self._partition)
 
     def _play_functions(self) -> None:
-        """Those whose turn it is; one that waits is played when there is something to tell it."""
+        """Those whose turn it is at once. One that waits is played when there is something to tell it, and once by
+        the way: of what it asked for at the same time, a part may have been lost."""
         for state in self._shard.live():
-            if not state.open and is_code(self._place.app.get(state.name, state.version)):
+            if state.status != "EXECUTING" or not is_code(self._place.app.get(state.name, state.version)):
+                continue
+            if state.open:
+                self._unplayed.append(state.saga_id)
+            else:
                 self._conductors.go_on(self._partition, state)
+
+    def _catch_up(self) -> None:
+        """Between two transactions, when the states are those of the log."""
+        while self._unplayed and self._conductors.has_room:
+            self._conductors.catch_up(self._partition, self._shard.state(self._unplayed.popleft()))
 
     # -- taking over ----------------------------------------------------------------------------------------
 
@@ -285,6 +299,8 @@ class PartitionOwner:
         while self._announced and not self._has_work:
             due = min(self._shard.next_due() or self._forgets_at, self._forgets_at)
             seconds = (due - self._now()).total_seconds()
+            if self._unplayed:
+                seconds = min(seconds, 0.0 if self._conductors.has_room else _CATCHING_UP_SECONDS)
             if seconds <= 0:
                 return
             self._wake.clear()
@@ -327,6 +343,7 @@ class PartitionOwner:
             transaction.take(self._inbox.popleft())
         await self._write(transaction)
         self._collected.clear()
+        self._catch_up()
 
     def _is_its_turn(self, key: str, timer: Timer) -> bool:
         """What must not begin beside another one is put off."""
