@@ -178,6 +178,11 @@ class SagaDefinition(Contract):
         }
 
     @cached_property
+    def plan(self) -> tuple[tuple[StepDefinition, tuple[str, ...]], ...]:
+        """Each step with those that must be done before it, in the order written."""
+        return tuple((step, self.predecessors[step.name]) for step in self.steps)
+
+    @cached_property
     def levels(self) -> dict[str, int]:
         """Of each step the length of the longest way to it, from 0. A step whose predecessors go round in a circle or
         do not exist has none."""

@@ -91,6 +91,8 @@ def compatible(state: SagaState, definition: SagaDefinition) -> bool:
 
 
 def _fits(definition: SagaDefinition, state: SagaState, command: Command) -> bool:
+    if definition.hash == state.definition_hash and not isinstance(command, Operate):
+        return True
     match command:
         case Start():
             return True

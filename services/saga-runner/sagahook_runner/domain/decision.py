@@ -136,18 +136,20 @@ class Decision:
         if definition.code:
             return
         again = True
-        while again and self.state.status == "EXECUTING" and not self.state.failing:
-            again = False
-            for step in definition.steps:
-                state = self.state
-                if step.name in state.open:
-                    if state.open[step.name].standing == "each":
+        while again:
+            again, left = False, False
+            for step, needed in definition.plan:
+                state, name = self.state, step.name
+                results = state.results
+                if name in results or name in state.skipped:
+                    continue
+                left = True
+                if name in state.open:
+                    if state.open[name].standing == "each":
                         again |= self._feed(step)
-                elif not state.is_done(step.name) and all(
-                    state.is_done(before) for before in definition.predecessors[step.name]
-                ):
+                elif all(before in results or before in state.skipped for before in needed):
                     again |= self.begin(step)
-        if not self.state.open and all(self.state.is_done(step.name) for step in definition.steps):
+        if not left:
             self.emit(SagaCompleted(name=self.state.name, result=self._output(definition)))
 
     def _output(self, definition: SagaDefinition) -> JsonValue:
@@ -169,7 +171,7 @@ class Decision:
         value = said.get("value", value)
         match step.does:
             case "action" | "participant":
-                self.schedule(name, "action", 1)
+                self.schedule(name, "action", 1, step)
             case "sleep":
                 self.emit(StepSleeping(step=name, due_at=self._wakes_at(step, value)))
             case "signal":
@@ -273,9 +275,9 @@ class Decision:
             )
         )
 
-    def schedule(self, name: str, phase: Phase, attempt: int) -> None:
-        step = self.step(name)
-        timeout = timedelta(seconds=self.terms(name, phase)[0])
+    def schedule(self, name: str, phase: Phase, attempt: int, step: StepDefinition | None = None) -> None:
+        step = step or self.step(name)
+        seconds = step.timeout if phase != "compensation" else self.terms(name, phase)[0]
         began = self.state.open.get(name)
         deadline = began.deadline_at if began is not None else None
         if began is None and step.deadline is not None and phase == "action":
@@ -286,7 +288,7 @@ class Decision:
                 phase=phase,
                 attempt=attempt,
                 idempotency_key=idempotency_key(self.state.saga_id, self.state.run, name, phase),
-                times_out_at=self.now + timeout,
+                times_out_at=self.now + timedelta(seconds=seconds),
                 deadline_at=deadline,
                 participant=step.participant if phase != "prepare" else None,
             )
@@ -299,10 +301,13 @@ def attempt_timeout(definition: SagaDefinition, state: SagaState, step: str, pha
 
 
 def known_step(definition: SagaDefinition | None, state: SagaState, name: str) -> StepDefinition | None:
-    base = item_of(name)[0]
-    found = definition.by_name.get(base) if definition is not None else None
-    if found is None and base in state.declared:
-        return StepDefinition.model_validate(state.declared[base])
+    by_name = definition.by_name if definition is not None else {}
+    found = by_name.get(name)
+    if found is None:
+        base = item_of(name)[0]
+        found = by_name.get(base)
+        if found is None and base in state.declared:
+            return StepDefinition.model_validate(state.declared[base])
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sagahook_runner.domain.commands import ANY_ATTEMPT, Command, Undo
@@ -91,12 +91,19 @@ def _failing(event: SagaFailing, state: SagaState) -> Iterator[Message]:
             yield _undo(state, opened.step, event.error)
 
 
-def _scheduled(event: StepScheduled, state: SagaState) -> Iterator[Message]:
+def _scheduled(event: StepScheduled, state: SagaState) -> Iterable[Message]:
     if event.phase == "compensation" and event.step in state.children:
-        yield _undo(state, event.step, state.error or "")
+        return (_undo(state, event.step, state.error or ""),)
+    return ()
 
 
-def _completed(event: SagaCompleted, state: SagaState) -> Iterator[Message]:
+def _completed(event: SagaCompleted, state: SagaState) -> Iterable[Message]:
+    if state.limit_key is None and state.parent is None and not state.children:
+        return ()  # as most are
+    return _completed_among_others(event, state)
+
+
+def _completed_among_others(event: SagaCompleted, state: SagaState) -> Iterator[Message]:
     yield from _slot(state)
     yield from _to_parent(state, event.result, None, undone=False)
     if state.parent is None:
@@ -158,7 +165,7 @@ def _to_parent(
 
 
 # The mapping pairs each event class with the function of exactly that class, which no type can express.
-_REACTIONS: dict[type[Contract], Callable[[Any, SagaState], Iterator[Message]]] = {
+_REACTIONS: dict[type[Contract], Callable[[Any, SagaState], Iterable[Message]]] = {
     SagaStarted: _started,
     SagaLetGo: _let_go,
     StepChildRequested: _child_requested,

@@ -62,10 +62,12 @@ class Entry(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What a command led to: events for the log, commands for others."""
+    """What a command led to: events for the log, commands for others. finished: what is remembered of a saga that is kept
+    in short from now on."""
 
     entries: list[Entry]
     messages: list[Message]
+    finished: Finished | None = None
 
 
 class AppliedToLimit(NamedTuple):
@@ -97,9 +99,9 @@ class Shard:
         self._states: dict[str, SagaState] = {}
         self.finished = FinishedIndex()
         self.limits: dict[str, LimitState] = {}
+        self.held = Held()
         self.first_run = 1
         self._timers: list[tuple[datetime, int, str, Timer]] = []
-        self.held = Held()
         self._tie_breaker = count()
 
     # -- what it holds --------------------------------------------------------------------------------------
@@ -186,10 +188,12 @@ class Shard:
             sent += messages(event, after)
         after = entries[-1].state if entries else state
         sent += answers(command, after, changed=bool(entries))
-        if entries:
-            self._keep(after, now, was_final=state.status in FINAL)
+        if not entries:
+            return Applied(entries, sent)
+        finished = self._keep(after, now, was_final=state.status in FINAL)
+        if after.open or after.deadline_at is not None:
             self._arm(after, state)
-        return Applied(entries, sent)
+        return Applied(entries, sent, finished)
 
     def apply_to_limit(
         self, key: str, command: RequestSlot | ReleaseSlot | None, now: datetime
@@ -279,31 +283,31 @@ class Shard:
                 return self._definitions.newest(state.name)
         return self._definitions.get(state.name, state.version)
 
-    def _keep(self, state: SagaState, now: datetime, *, was_final: bool) -> None:
+    def _keep(self, state: SagaState, now: datetime, *, was_final: bool) -> Finished | None:
         """A completed saga is remembered in short, one that was rolled back also in full, for an operator who runs it
         again; one that failed waits for an operator, and is not forgotten."""
+        self.held.keep(state)
         known = self.finished.get(state.saga_id) if was_final else None
         if is_remembered(state):
             ended_ms = known.ended_ms if known is not None and known.run == state.run else _milliseconds(now)
-            self.finished.put(
-        self.held.keep(state)
-                Finished(
-                    saga_id=state.saga_id,
-                    run=state.run,
-                    sequence=state.sequence,
-                    status=state.status,
-                    ended_ms=ended_ms,
-                    event_id=known.event_id if known is not None and not state.event_id else state.event_id,
-                    name=state.name,
-                    version=state.version,
-                )
+            finished = Finished(
+                saga_id=state.saga_id,
+                run=state.run,
+                sequence=state.sequence,
+                status=state.status,
+                ended_ms=ended_ms,
+                event_id=known.event_id if known is not None and not state.event_id else state.event_id,
+                name=state.name,
+                version=state.version,
             )
+            self.finished.put(finished)
+            if is_remembered_in_short(state):
+                self._states.pop(state.saga_id, None)
+                return finished
         elif known is not None:
             self.finished.pop(state.saga_id)
-        if is_remembered_in_short(state):
-            self._states.pop(state.saga_id, None)
-        else:
-            self._states[state.saga_id] = state
+        self._states[state.saga_id] = state
+        return None
 
 
 def is_remembered(state: SagaState) -> bool:

@@ -30,7 +30,7 @@ from sagahook_runner.domain.commands import (
 from sagahook_runner.domain.controls import Controls
 from sagahook_runner.domain.finished import Finished
 from sagahook_runner.domain.limits import snapshots_of
-from sagahook_runner.domain.shard import Entry, RateDue, Shard, Timer, is_remembered_in_short
+from sagahook_runner.domain.shard import Entry, RateDue, Shard, Timer
 from sagahook_runner.domain.state import SagaState
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.jobs import job_of
@@ -179,7 +179,10 @@ class OwnerTransaction:
                 self._schedule(entry, entry.event)
         if applied.entries:
             after = applied.entries[-1].state
-            self.snapshot(after)
+            if applied.finished is not None:
+                self.snapshot_finished(applied.finished)
+            else:
+                self.snapshot(after)
             if is_code(self._place.app.get(after.name, after.version)):
                 self.of_functions += applied.entries
         if applied.messages:
@@ -203,12 +206,7 @@ class OwnerTransaction:
                 self._keep(name, self._encoder.limit(name, value))
 
     def snapshot(self, state: SagaState) -> None:
-        """A completed saga in short, as it is remembered."""
-        finished = self._shard.finished.get(state.saga_id) if is_remembered_in_short(state) else None
-        self._keep(
-            state.saga_id,
-            self._encoder.snapshot(state) if finished is None else self._encoder.finished(finished),
-        )
+        self._keep(state.saga_id, self._encoder.snapshot(state))
 
     def everything(self) -> Iterator[Callable[[OwnerTransaction], None]]:
         """One call for each snapshot there is, to be made on the transaction that has room for it."""
