@@ -40,6 +40,8 @@ class Follower:
             async with asyncio.timeout(seconds):
                 while not wanted():
                     self.events += await poll(self._consumer)
+                    ended = [process.returncode for process in self._harness.processes]
+                    assert set(ended) != {1}, f"no runner is left: {self._harness.logs()[-3000:]}"
         except TimeoutError:
             raise AssertionError(
                 f"not seen within {seconds} s; the log holds {self.kinds()}; {self._harness.logs()[-3000:]}"
