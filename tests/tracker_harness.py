@@ -23,7 +23,7 @@ import sagahook_tracker
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.service import bind
 from sagahook.runtime.topics import ensure_topics
-from sagahook_schemas.topics import SAGA_COMMANDS
+from sagahook_schemas.topics import SAGA_COMMANDS, Topic
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import Projector, build_app
 from tests.tracker_log import LogWriter, open_writer
@@ -69,7 +69,7 @@ class Tracker:
                 table: [
                     dict(row) for row in await connection.fetch(f"TABLE tracker.{table} ORDER BY 1, 2, 3")
                 ]
-                for table in ("offsets", "webhooks", "routes", "runs", "links", "definitions")
+                for table in ("offsets", "webhooks", "routes", "runs", "links", "definitions", "controls")
             }
         finally:
             await connection.close()
@@ -91,13 +91,14 @@ class Tracker:
             assert time.monotonic() < until, f"not projected: {behind}, but {await self._offsets()}"
             await asyncio.sleep(0.02)
 
-    async def commands(self) -> list[ConsumerRecord]:
-        """Everything in `saga.commands`."""
+    async def commands(self, topic: Topic = SAGA_COMMANDS) -> list[ConsumerRecord]:
+        """Everything in `saga.commands`, or in another topic that operators write to."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka, isolation_level="read_committed")
         found: list[ConsumerRecord] = []
-        topic = self.settings.topic(SAGA_COMMANDS)
         async with consumer:
-            for partition in [TopicPartition(topic, number) for number in range(PARTITIONS)]:
+            for partition in [
+                TopicPartition(self.settings.topic(topic), number) for number in range(PARTITIONS)
+            ]:
                 consumer.assign([partition])
                 consumer.seek(partition, 0)
                 end = (await consumer.end_offsets([partition]))[partition]

@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from sagahook_schemas.base import Contract, JsonValue
-from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.definitions import ControlKind, ControlSet, SagaDefinition
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import Phase, partition_of, saga_event_id
 from sagahook_schemas.sagas import (
@@ -102,6 +102,19 @@ def deployed(definition: SagaDefinition) -> Written:
         subject=definition.name,
     )
     return Written(SAGA_DEFINITIONS, definition.key, envelope, definition)
+
+
+def controlled(kind: ControlKind, name: str, paused: bool, **said: Any) -> Written:
+    """What an operator said of a definition or a source."""
+    control = ControlSet(kind=kind, name=name, paused=paused, actor="ada", at=T0).model_copy(update=said)
+    envelope = Envelope(
+        id=f"{control.key}/{paused}",
+        source="/sagahook/tracker",
+        type=control.ce_type,
+        time=T0,
+        subject=control.key,
+    )
+    return Written(SAGA_DEFINITIONS, control.key, envelope, control)
 
 
 def of_a_limit(data: Contract) -> Written:

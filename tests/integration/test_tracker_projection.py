@@ -21,7 +21,7 @@ from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.handlers import project
 from sagahook_tracker.wiring import Projector
 from tests.tracker_harness import Tracker, Wire, open_tracker, tracker_settings
-from tests.tracker_log import T0, SagaLog, Written, deployed, of_a_limit, received, routed
+from tests.tracker_log import T0, SagaLog, Written, controlled, deployed, of_a_limit, received, routed
 
 
 @pytest_asyncio.fixture
@@ -85,15 +85,21 @@ def everything() -> list[Written]:
 
 
 def definitions() -> list[Written]:
-    """One version, deployed twice."""
+    """One version, deployed twice, and a pause that was ended."""
     first = SagaDefinition(name="order", version=3, triggers=(), steps=())
-    return [deployed(first), deployed(first.model_copy(update={"compensation": "parallel"}))]
+    again = deployed(first.model_copy(update={"compensation": "parallel"}))
+    pauses = [
+        controlled("definition", "order", True),
+        controlled("definition", "order", False, reason="a\0b"),
+        controlled("source", "shop", True),
+    ]
+    return [deployed(first), again, *pauses]
 
 
 async def test_a_run_keeps_everything_that_its_log_says(tracker: Tracker) -> None:
     async with tracker.projecting():
         await tracker.log.write([*everything(), *definitions()])
-        await tracker.until_rows(runs=1, definitions=1, links=1)
+        await tracker.until_rows(runs=1, definitions=1, links=1, controls=2)
         await tracker.until_caught_up()
     rows = await tracker.rows()
     [run] = rows["runs"]
@@ -102,6 +108,10 @@ async def test_a_run_keeps_everything_that_its_log_says(tracker: Tracker) -> Non
     assert (run["progress"], run["message"], run["limit_key"]) == (0.5, "half", "limit/order")
     assert [definition["definition"] for definition in rows["definitions"]] == [
         '{"name":"order","version":3,"triggers":[],"steps":[],"compensation":"parallel"}'
+    ]
+    assert [(row["kind"], row["name"], row["paused"], row["reason"]) for row in rows["controls"]] == [
+        ("definition", "order", False, "a\N{REPLACEMENT CHARACTER}b"),
+        ("source", "shop", True, ""),
     ]
 
 
@@ -133,7 +143,7 @@ async def test_rows_are_the_same_whatever_the_order_of_topics_and_the_size_of_ba
         for number in range(10):
             await tracker.log.write(chain(*story(number)))
         await tracker.log.write([*everything(), *definitions()])
-        await tracker.until_rows(links=21, routes=20, runs=11, definitions=1)
+        await tracker.until_rows(links=21, routes=20, runs=11, definitions=1, controls=2)
     log = await records_of(tracker)
     admin = await asyncpg.connect(postgres_url)
     other = f"{topic_prefix}_other".replace("-", "_")
@@ -150,7 +160,7 @@ async def test_rows_are_the_same_whatever_the_order_of_topics_and_the_size_of_ba
             await pool.close()
             ours, theirs = await tracker.rows(), await rebuilt.rows()
             assert len(ours["runs"]) == 11
-            for table in ("webhooks", "routes", "runs", "links", "definitions"):
+            for table in ("webhooks", "routes", "runs", "links", "definitions", "controls"):
                 assert ours[table] == theirs[table]
     finally:
         await admin.execute(f"DROP DATABASE {other} WITH (FORCE)")

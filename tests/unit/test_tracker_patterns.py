@@ -1,7 +1,11 @@
 """How a run is told that waits, branches, has children, or is operated on."""
 
 from functools import reduce
+from typing import Any
 
+import pytest
+
+from sagahook_schemas.base import Contract
 from sagahook_schemas.commands import ParentStep
 from sagahook_schemas.definitions import Retry, StepDefinition
 from sagahook_schemas.sagas import (
@@ -9,6 +13,7 @@ from sagahook_schemas.sagas import (
     SagaAdmitted,
     SagaCancelled,
     SagaFailing,
+    SagaLetGo,
     SagaMigrated,
     SagaProgressed,
     SagaReleased,
@@ -28,7 +33,7 @@ from sagahook_schemas.steps import (
 from sagahook_tracker.domain.changes import fold
 from sagahook_tracker.domain.evolve import evolve
 from sagahook_tracker.domain.runs import ACTS, Run, Step
-from tests.tracker_log import T0, SagaLog, Written, of_a_limit
+from tests.tracker_log import T0, SagaLog, Written, controlled, of_a_limit
 
 
 def told(log: SagaLog) -> Run:
@@ -61,6 +66,49 @@ def test_a_run_that_needs_a_slot_is_pending_until_it_is_admitted() -> None:
     log = SagaLog("saga-1").started_with(limit_key="limit/order")
     assert (told(log).state, told(log).limit_key) == ("PENDING", "limit/order")
     assert told(log.add(SagaAdmitted(limit_key="limit/order"))).state == "EXECUTING"
+
+
+def test_a_run_that_is_held_is_pending_until_it_is_let_go() -> None:
+    log = SagaLog("saga-1").started_with(held=3)
+    assert told(log).state == "PENDING"
+    let_go = told(log.add(SagaLetGo(actor="ada", reason="the bank is back")))
+    assert let_go.state == "EXECUTING"
+    assert [(act.what, act.actor, act.reason) for act in let_go.acts] == [
+        ("let go", "ada", "the bank is back")
+    ]
+
+
+def test_a_run_that_is_let_go_waits_on_for_its_slot() -> None:
+    log = SagaLog("saga-1").started_with(held=3, limit_key="limit/order").add(SagaLetGo(actor="ada"))
+    assert told(log).state == "PENDING"
+    assert told(log.add(SagaAdmitted(limit_key="limit/order"))).state == "EXECUTING"
+
+
+@pytest.mark.parametrize(
+    ("waits", "event"),
+    [
+        ({"held": 3}, SagaLetGo(actor="ada")),
+        ({"limit_key": "limit/order"}, SagaAdmitted(limit_key="limit/order")),
+    ],
+)
+def test_a_suspended_run_that_need_not_wait_any_more_executes_once_it_is_resumed(
+    waits: dict[str, Any], event: Contract
+) -> None:
+    log = SagaLog("saga-1").started_with(**waits).add(SagaSuspended(reason="gone", cause="definition"))
+    assert told(log.add(event)).state == "SUSPENDED"
+    assert told(log.add(SagaResumed(actor="ada"))).state == "EXECUTING"
+
+
+def test_a_pause_is_of_no_run() -> None:
+    changes = fold(
+        [
+            controlled("definition", "order", True).event(1),
+            controlled("definition", "order", False).event(2),
+        ],
+        {},
+    )
+    assert changes.runs == {}
+    assert [(each.number, each.control.paused) for each in changes.controls.values()] == [(2, False)]
 
 
 def test_a_run_knows_its_attributes_its_deadline_and_its_parent() -> None:

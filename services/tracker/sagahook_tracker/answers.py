@@ -6,11 +6,12 @@ import asyncio
 import time
 from contextlib import suppress
 
-from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.definitions import ControlKind, SagaDefinition
 from sagahook_schemas.identity import partition_of
 from sagahook_tracker.adapters.log_end import LogEnd
 from sagahook_tracker.adapters.news import News
 from sagahook_tracker.adapters.views import RunView, Views
+from sagahook_tracker.domain.deployment import Deployment, Pausable
 from sagahook_tracker.domain.runs import FINAL
 from sagahook_tracker.domain.status import Answer, answer
 
@@ -91,6 +92,20 @@ class Answers:
         if found is None:
             await self._catch_up(self._definitions_topic)
             found = await self._views.definition(name, version)
+        return found
+
+    async def deployment(self) -> Deployment:
+        """What is deployed and paused as the log has it now, or, where the views are behind, as they last knew it."""
+        with suppress(Behind):
+            await self._catch_up(self._definitions_topic)
+        return await self._views.deployment()
+
+    async def pausable(self, kind: ControlKind, name: str) -> Pausable | None:
+        """The definition or source; None where there is none. Raises Behind."""
+        found = (await self._views.deployment()).find(kind, name)
+        if found is None:
+            await self._catch_up(self._definitions_topic)
+            found = (await self._views.deployment()).find(kind, name)
         return found
 
     async def _look(self, source: str, correlation_id: str) -> Answer | None:

@@ -77,7 +77,7 @@ class Operating:
     async def act(self, saga_id: str, who: Who, command: Contract) -> str:
         """The command's id, once the command is durable. Raises NotFound, Refused or Behind."""
         command_id = str(uuid.uuid4())
-        tell = partial(_audit, who, saga_id=saga_id, command_id=command_id)
+        tell = partial(audit, who, saga_id=saga_id, command_id=command_id)
         found = await self._answers.freshest(saga_id)
         if found is None:
             tell("refused", why="there is no such saga")
@@ -125,7 +125,7 @@ class Operating:
                 raise Unavailable(f"{done} of {len(selected)} sagas were told, then: {away}") from away
             done += len(part)
             for one in part:
-                _audit(who, "accepted", saga_id=one.run.saga_id, run=one.run.run, bulk_id=bulk_id)
+                audit(who, "accepted", saga_id=one.run.saga_id, run=one.run.run, bulk_id=bulk_id)
         return bulk_id
 
 
@@ -151,10 +151,10 @@ def _order(command: Contract, command_id: str, run: Run) -> Order:
         saga_id=run.saga_id,
         run=run.run,
     )
-    return Order(envelope, command)
+    return Order(run.saga_id, envelope, command)
 
 
-def _audit(who: Who, outcome: str, **facts: object) -> None:
+def audit(who: Who, outcome: str, **facts: object) -> None:
     """Every act and every refusal, for whoever asks later; never what a signal carries."""
     metrics.ACTS.labels(who.action, outcome).inc()
     say = log.info if outcome == "accepted" else log.warning

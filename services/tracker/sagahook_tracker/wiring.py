@@ -35,6 +35,8 @@ from sagahook_tracker.handlers import project
 from sagahook_tracker.listing_api import listing_routes
 from sagahook_tracker.operating import Operating
 from sagahook_tracker.operator_api import operator_routes
+from sagahook_tracker.pausing import Pausing
+from sagahook_tracker.pausing_api import deployment_routes, pausing_routes
 from sagahook_tracker.settings import TrackerSettings
 
 MAX_RECORDS = 2_000
@@ -120,6 +122,8 @@ def _add_routes(app: FastAPI, settings: TrackerSettings, opened: Callable[[], _O
     app.include_router(status_routes(lambda: opened().answers, guard))
     app.include_router(diagram_routes(lambda: opened().answers, guard))
     app.include_router(listing_routes(lambda: opened().finder, needs_key(keys, "reader")))
+    app.include_router(deployment_routes(lambda: opened().answers, needs_key(keys, "reader")))
+    app.include_router(pausing_routes(lambda: opened().pausing, needs_key(keys, "operator")))
     app.include_router(operator_routes(lambda: opened().operating, needs_key(keys, "operator")))
 
 
@@ -128,6 +132,7 @@ class _Opened:
     answers: Answers
     finder: Finder
     operating: Operating
+    pausing: Pausing
 
 
 @asynccontextmanager
@@ -141,6 +146,7 @@ async def _open(settings: TrackerSettings, health: Health) -> AsyncIterator[_Ope
     asked_about = [settings.topic(topic) for topic in (WEBHOOKS_RECEIVED, SAGA_EVENTS, SAGA_DEFINITIONS)]
     log_end = LogEnd(settings.kafka, settings.topic_prefix, asked_about)
     commands = CommandLog(settings.kafka, settings.topic_prefix, settings.topic(SAGA_COMMANDS))
+    pauses = CommandLog(settings.kafka, settings.topic_prefix, settings.topic(SAGA_DEFINITIONS))
     answers = Answers(views, news, log_end, *asked_about)
 
     async def postgresql() -> Status:
@@ -150,13 +156,15 @@ async def _open(settings: TrackerSettings, health: Health) -> AsyncIterator[_Ope
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
     try:
-        yield _Opened(answers, finder, Operating(answers, views, finder, commands))
+        operating = Operating(answers, views, finder, commands)
+        yield _Opened(answers, finder, operating, Pausing(answers, pauses))
     finally:
         for task in (listening, warming):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         await commands.close()
+        await pauses.close()
         await log_end.close()
         await pool.close()
 

@@ -1,4 +1,5 @@
-"""Writes operators' commands to `saga.commands`, where the sagas' owners read them."""
+"""Writes what operators ask for to the log: commands to `saga.commands`, where the sagas' owners read them, and pauses
+to `saga.definitions`."""
 
 from __future__ import annotations
 
@@ -21,8 +22,9 @@ _STOP_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One command, with the envelope it travels in."""
+    """One command, with the envelope it travels in. key: what it is about; it says where in the topic it goes."""
 
+    key: str
     envelope: Envelope
     command: Contract
 
@@ -64,13 +66,12 @@ class CommandLog:
         await _stop(producer)
 
     async def _hand_over(self, producer: AIOKafkaProducer, order: Order) -> asyncio.Future[object]:
-        saga_id = order.envelope.saga_id
         handed_over: asyncio.Future[object] = await producer.send(
             self._topic,
-            key=saga_id.encode(),
+            key=order.key.encode(),
             value=order.command.to_json(),
             headers=order.envelope.to_headers(),
-            partition=partition_of(saga_id, self._partitions),
+            partition=partition_of(order.key, self._partitions),
         )
         return handed_over
 

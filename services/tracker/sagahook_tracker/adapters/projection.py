@@ -12,6 +12,7 @@ from sagahook.runtime.batches import Batches, OffsetsMoved
 from sagahook.runtime.database import reaching_database
 from sagahook_tracker.adapters.news import CHANNEL, PAYLOAD_LIMIT, offsets_payload
 from sagahook_tracker.adapters.rows import (
+    control_columns,
     definition_columns,
     link_columns,
     route_columns,
@@ -95,6 +96,8 @@ class Projection:
         if changes.definitions:
             columns = definition_columns(changes.definitions.values())
             await self._queries.store_definitions(connection, **columns)
+        if changes.controls:
+            await self._queries.store_controls(connection, **control_columns(changes.controls.values()))
         if changes.runs:
             await self._queries.store_runs(connection, **run_columns(changes.runs.values()))
 

@@ -96,6 +96,17 @@ ON CONFLICT (name, version) DO UPDATE
 SET number = excluded.number, hash = excluded.hash, definition = excluded.definition,
     deployed_at = excluded.deployed_at;
 
+-- name: store_controls(kinds, names, numbers, paused, actors, reasons, set_at)!
+INSERT INTO tracker.controls (kind, name, number, paused, actor, reason, set_at)
+SELECT *
+FROM unnest(
+    :kinds::text[], :names::text[], :numbers::bigint[], :paused::boolean[], :actors::text[], :reasons::text[],
+    :set_at::timestamptz[]
+)
+ON CONFLICT (kind, name) DO UPDATE
+SET number = excluded.number, paused = excluded.paused, actor = excluded.actor, reason = excluded.reason,
+    set_at = excluded.set_at;
+
 -- name: add_links(event_ids, saga_ids, runs, correlation_ids, linked_at)!
 INSERT INTO tracker.links (event_id, saga_id, run, correlation_id, linked_at)
 SELECT *
@@ -187,3 +198,14 @@ FROM tracker.definitions
 WHERE name = :name AND (:version::bigint IS NULL OR version = :version::bigint)
 ORDER BY version DESC
 LIMIT 1;
+
+-- name: load_definitions()
+-- Every version of each.
+SELECT definition, deployed_at
+FROM tracker.definitions
+ORDER BY name, version;
+
+-- name: load_controls()
+SELECT kind, name, paused, actor, reason, set_at
+FROM tracker.controls
+ORDER BY kind, name;

@@ -9,7 +9,7 @@ from orjson import dumps, loads
 
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.commands import ParentStep
-from sagahook_tracker.domain.changes import Deployed, Link, Route, Webhook
+from sagahook_tracker.domain.changes import Controlled, Deployed, Link, Route, Webhook
 from sagahook_tracker.domain.runs import Act, Run, Step
 
 Columns = dict[str, list[Any]]
@@ -122,6 +122,19 @@ def definition_columns(definitions: Iterable[Deployed]) -> Columns:
         "hashes": [row.definition.hash for row in rows],
         "definitions": [row.definition.model_dump_json(exclude_defaults=True) for row in rows],
         "deployed_at": [row.deployed_at for row in rows],
+    }
+
+
+def control_columns(controls: Iterable[Controlled]) -> Columns:
+    rows = list(controls)
+    return {
+        "kinds": [row.control.kind for row in rows],
+        "names": [text(row.control.name) for row in rows],
+        "numbers": [row.number for row in rows],
+        "paused": [row.control.paused for row in rows],
+        "actors": [text(row.control.actor) for row in rows],
+        "reasons": [text(row.control.reason) for row in rows],
+        "set_at": [row.control.at for row in rows],
     }
 
 

@@ -12,8 +12,9 @@ from aiokafka import TopicPartition
 from orjson import loads
 
 from sagahook.runtime.database import reaching_database
-from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.definitions import ControlSet, SagaDefinition
 from sagahook_tracker.adapters.rows import run_of, steps_of
+from sagahook_tracker.domain.deployment import DeployedVersion, Deployment
 from sagahook_tracker.domain.runs import Run
 from sagahook_tracker.domain.status import EventView, SagaView
 
@@ -59,6 +60,18 @@ class Views:
         for row in await self._rows(self._queries.load_definition, name=name, version=version):
             return SagaDefinition.model_validate_json(row["definition"])
         return None
+
+    async def deployment(self) -> Deployment:
+        """Every version that is deployed, and what operators paused."""
+        versions = await self._rows(self._queries.load_definitions)
+        controls = await self._rows(self._queries.load_controls)
+        return Deployment(
+            (
+                DeployedVersion(SagaDefinition.model_validate_json(row["definition"]), row["deployed_at"])
+                for row in versions
+            ),
+            (ControlSet.model_validate({**row, "at": row["set_at"]}) for row in controls),
+        )
 
     async def _rows(self, query: Any, **parameters: Any) -> list[Mapping[str, Any]]:
         with reaching_database():

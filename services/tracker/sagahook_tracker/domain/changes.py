@@ -1,8 +1,8 @@
 """From the records of a batch to the rows that they change.
 
 Each table is told by one topic alone: `webhooks` by webhooks.received, `routes` by webhooks.routed, `runs` and
-`links` by saga.events, `definitions` by saga.definitions. So the order in which topics are read cannot matter,
-and a reader joins the tables.
+`links` by saga.events, `definitions` and `controls` by saga.definitions. So the order in which topics are read
+cannot matter, and a reader joins the tables.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sagahook_schemas.base import Contract
-from sagahook_schemas.definitions import SagaDefinition
+from sagahook_schemas.definitions import ControlSet, SagaDefinition
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.sagas import SagaJoined, SagaStarted
 from sagahook_schemas.steps import StepRetryScheduled
@@ -81,6 +81,14 @@ class Deployed:
     deployed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """What an operator said last of a definition or a source."""
+
+    number: int
+    control: ControlSet
+
+
 @dataclass(slots=True)
 class Changes:
     """The rows that a batch adds or replaces, each once.
@@ -94,6 +102,7 @@ class Changes:
     links: dict[tuple[str, str, int], Link] = field(default_factory=dict)
     runs: dict[RunKey, Run] = field(default_factory=dict)
     definitions: dict[str, Deployed] = field(default_factory=dict)
+    controls: dict[str, Controlled] = field(default_factory=dict)
     ended: set[RunKey] = field(default_factory=set)
     waited_for: set[str] = field(default_factory=set)
     retries: Counter[str] = field(default_factory=Counter)
@@ -114,6 +123,8 @@ def fold(events: Iterable[Event], known: Mapping[RunKey, Run]) -> Changes:
         elif isinstance(event.data, SagaDefinition):
             told = Deployed(event.number, event.data, event.data.deployed_at or envelope.time)
             changes.definitions[event.data.key] = told
+        elif isinstance(event.data, ControlSet):
+            changes.controls[event.data.key] = Controlled(event.number, event.data)
         elif event.data is not None and event.run is not None:
             _fold_saga_event(changes, known, event, event.run, event.data)
     return changes

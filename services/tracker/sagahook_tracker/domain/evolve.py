@@ -17,6 +17,7 @@ from sagahook_schemas.sagas import (
     SagaCompleted,
     SagaFailed,
     SagaFailing,
+    SagaLetGo,
     SagaMigrated,
     SagaProgressed,
     SagaResumed,
@@ -71,7 +72,7 @@ def _started(run: Run, event: SagaStarted) -> Changes:
         "definition_hash": event.definition_hash,
         "source": event.source,
         "correlation_id": event.correlation_id,
-        "state": "EXECUTING" if event.limit_key is None else "PENDING",
+        "state": "EXECUTING" if event.limit_key is None and event.held is None else "PENDING",
         "user_id": event.user_id,
         "context": event.context,
         "attributes": event.attributes,
@@ -82,8 +83,20 @@ def _started(run: Run, event: SagaStarted) -> Changes:
     }
 
 
+def _let_go(run: Run, event: SagaLetGo) -> Changes:
+    """What has a limit asks for its slot only now, and waits on."""
+    return _goes_on(run) if run.limit_key is None else {}
+
+
 def _admitted(run: Run, event: SagaAdmitted) -> Changes:
-    return {"state": "EXECUTING"} if run.state == "PENDING" else {}
+    return _goes_on(run)
+
+
+def _goes_on(run: Run) -> Changes:
+    """What waits to begin need wait no more: at once, or when it is resumed."""
+    if run.state == "PENDING":
+        return {"state": "EXECUTING"}
+    return {"suspended_in": "EXECUTING"} if run.suspended_in == "PENDING" else {}
 
 
 def _failing(run: Run, event: SagaFailing) -> Changes:
@@ -168,6 +181,7 @@ def _act(event: Contract, time: datetime) -> Act | None:
 
 _ACTS: dict[type[Contract], Callable[[Any], str]] = {
     SagaStarted: lambda event: "retry",
+    SagaLetGo: lambda event: "let go",
     SagaCancelled: lambda event: "cancel",
     SagaResumed: lambda event: "resume",
     SagaSignalled: lambda event: f"signal {event.signal}",
@@ -182,6 +196,7 @@ _ACTS: dict[type[Contract], Callable[[Any], str]] = {
 # is in neither table (a join, a release) says nothing of the run's state.
 _CHANGES: dict[type[Contract], Callable[[Run, Any], Changes]] = STEP_CHANGES | {
     SagaStarted: _started,
+    SagaLetGo: _let_go,
     SagaAdmitted: _admitted,
     SagaFailing: _failing,
     SagaCompensating: _compensating,
