@@ -1,0 +1,86 @@
+"""Another commit's saga-runner against this one's: the first slice's drained throughput, the two in turn on one broker.
+
+    python -m bench.against COMMIT [ROUNDS]
+
+Quote the ratio: such machines change their speed between two runs, and so the two of a pair are taken one right after
+the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sagahook.embedded.kafka import EmbeddedKafka
+from sagahook.embedded.kafka_prepare import prepare_kafka
+
+_PACKAGES = (
+    "",
+    "schemas",
+    "services/ingest",
+    "services/saga-runner",
+    "services/tracker",
+    "services/notifier",
+)
+_DRAIN = """
+import asyncio, json, sys
+from bench import runner
+print(json.dumps(asyncio.run(runner._drain(sys.argv[1]))))
+"""
+
+
+def main(commit: str, rounds: int) -> None:
+    here = Path(__file__).resolve().parent.parent
+    with tempfile.TemporaryDirectory() as folder:
+        other = Path(folder) / "other"
+        subprocess.run(["git", "-C", here, "worktree", "add", "--detach", other, commit], check=True)
+        try:
+            asyncio.run(_compare(other, here, Path(folder) / "kafka", rounds))
+        finally:
+            subprocess.run(["git", "-C", here, "worktree", "remove", "--force", other], check=True)
+
+
+async def _compare(other: Path, here: Path, folder: Path, rounds: int) -> None:
+    runtime = await prepare_kafka()
+    flags = (*runtime.archive_flags(), "-XX:TieredStopAtLevel=4")
+    kafka = EmbeddedKafka(folder, runtime, heap_mb=512, flags=flags)
+    ratios, cpu = [], []
+    try:
+        await kafka.start()
+        await _drain(other, kafka.bootstrap)  # warms the broker up
+        for number in range(1, rounds + 1):
+            before = await _drain(other, kafka.bootstrap)
+            now = await _drain(here, kafka.bootstrap)
+            ratios.append(now["drained_per_second"] / before["drained_per_second"])
+            cpu.append(now["cpu_ms_per_saga"] / before["cpu_ms_per_saga"])
+            print(
+                f"{number}: {before['drained_per_second']:,.0f} then, {now['drained_per_second']:,.0f} now: "
+                f"{ratios[-1]:.2f} (the runner's processor time {cpu[-1]:.2f}, load {os.getloadavg()[0]:.1f})",
+                flush=True,
+            )
+    finally:
+        await kafka.stop()
+    print(f"median ratio {statistics.median(ratios):.2f}, processor time {statistics.median(cpu):.2f}")
+
+
+async def _drain(tree: Path, bootstrap: str) -> dict[str, float]:
+    path = os.pathsep.join(str(tree / package) for package in _PACKAGES)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _DRAIN, bootstrap),
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+    )
+    told, _ = await process.communicate()
+    figures: dict[str, float] = json.loads(told)
+    return figures
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5)
