@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sagahook.cli import check, demo, dev, diagram, sagas, schemas, topics
+from sagahook.cli import check, demo, dev, diagram, pausing, sagas, schemas, topics
 
 app = typer.Typer(
     name="sagahook",
@@ -16,9 +16,11 @@ app = typer.Typer(
 app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
+app.add_typer(pausing.definitions, name="definitions")
 app.add_typer(dev.app, name="dev")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
+app.add_typer(pausing.sources, name="sources")
 app.add_typer(topics.app, name="topics")
 
 

@@ -53,7 +53,7 @@ def list_sagas(
 
     from sagahook.cli.sagas_view import listed
 
-    with _one_line():
+    with one_line():
         wanted = _filter(state, name, where)
         attributes = [f"{key}:{_text(value)}" for key, value in wanted.pop("attributes", {}).items()]
         page = SagasClient(url, key).get("api", "v1", "sagas", **wanted, attribute=attributes, limit=limit)
@@ -74,7 +74,7 @@ def show(saga_id: SagaId, as_json: AsJson = False, url: Url = DEFAULT_URL, key: 
 
     from sagahook.cli import sagas_view
 
-    with _one_line():
+    with one_line():
         saga = SagasClient(url, key).get("webhooks", "status", saga_id)
     if as_json:
         typer.echo(json.dumps(saga, indent=2))
@@ -88,7 +88,7 @@ def watch(saga_id: SagaId, url: Url = DEFAULT_URL, key: Key = None) -> None:
     from sagahook.cli.sagas_view import line
 
     client, said = None, ""
-    with _one_line():
+    with one_line():
         client = SagasClient(url, key)
         saga = client.get("webhooks", "status", saga_id)
         while True:
@@ -115,8 +115,8 @@ def cancel(
     key: Key = None,
 ) -> None:
     """Undo what was done."""
-    with _one_line():
-        client, by = SagasClient(url, key), _by(actor, reason)
+    with one_line():
+        client, by = SagasClient(url, key), by_whom(actor, reason)
         if saga_id is not None:
             _act(client, saga_id, ":cancel", by)
         else:
@@ -136,8 +136,8 @@ def retry(
     key: Key = None,
 ) -> None:
     """Go on with suspended sagas; run those that were rolled back or failed again."""
-    with _one_line():
-        client, by = SagasClient(url, key), _by(actor, reason)
+    with one_line():
+        client, by = SagasClient(url, key), by_whom(actor, reason)
         if saga_id is not None:
             _act(client, saga_id, ":retry", by)
         else:
@@ -163,8 +163,8 @@ def resolve(
     key: Key = None,
 ) -> None:
     """Decide about compensations that failed for good."""
-    with _one_line():
-        client, by = SagasClient(url, key), _by(actor, reason)
+    with one_line():
+        client, by = SagasClient(url, key), by_whom(actor, reason)
         if saga_id is not None:
             chosen = step if step is not None else _only_unresolved(client, saga_id)
             _act(client, saga_id, f"/compensations/{escaped(chosen)}:{how}", by)
@@ -191,8 +191,8 @@ def signal(
     key: Key = None,
 ) -> None:
     """Tell sagas what one of their steps waits for."""
-    with _one_line():
-        client, by = SagasClient(url, key), _by(actor, reason)
+    with one_line():
+        client, by = SagasClient(url, key), by_whom(actor, reason)
         told = {"payload": _payload(payload), **by}
         if saga_id is not None:
             _act(client, saga_id, f":signal/{escaped(signal)}", {"signal_id": signal_id, **told})
@@ -204,7 +204,7 @@ def signal(
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
+def one_line() -> Iterator[None]:
     """What a person has to act on is one line, and exit code 1."""
     from sagahook.cli.sagas_view import plain
 
@@ -215,7 +215,8 @@ def _one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _by(actor: str | None, reason: str) -> dict[str, str]:
+def by_whom(actor: str | None, reason: str) -> dict[str, str]:
+    """What every act says. Raises NotDone."""
     try:
         return {"actor": actor or getpass.getuser(), "reason": reason}
     except (OSError, KeyError):  # a container's user may have no name

@@ -47,8 +47,12 @@ class SagasClient:
         return self._ask("GET", _joined(path)).decode()
 
     def act(self, path: str, body: Mapping[str, Any]) -> Any:
+        """On sagas. path: what follows, escaped already."""
+        return self.post(f"/api/v1/sagas{path}", body)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """path: escaped already."""
-        return json.loads(self._ask("POST", f"/api/v1/sagas{path}", body=body))
+        return json.loads(self._ask("POST", path, body=body))
 
     def _ask(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from sagahook.cli.main import app
 from sagahook_schemas.codec import decode
-from sagahook_schemas.definitions import Retry, SagaDefinition, StepDefinition
+from sagahook_schemas.definitions import Retry, SagaDefinition, StepDefinition, TriggerDefinition
 from tests.tracker_harness import Tracker, open_tracker
 from tests.tracker_log import SagaLog, deployed
 
@@ -202,3 +202,30 @@ def test_a_saga_is_drawn_from_its_code() -> None:
     assert (drawn.exit_code, drawn.output.startswith("flowchart TD\n")) == (0, True), drawn.output
     wrong = CliRunner().invoke(app, ["diagram", f"{orders}:parcel"])
     assert (wrong.exit_code, "has no saga 'parcel'" in wrong.output) == (1, True)
+
+
+async def test_definitions_and_sources_are_listed_paused_and_resumed(tracker: Tracker, run: Run) -> None:
+    wants = TriggerDefinition(source="shop")
+    await tracker.log.write([deployed(ORDER.model_copy(update={"triggers": (wants,)}))])
+    await tracker.until_caught_up()
+
+    async def pauses(*words: str) -> list[object]:
+        return [each["paused"] for each in json.loads((await run(*words, "list", "--json")).output)]
+
+    assert (await pauses("definitions"), await pauses("sources")) == ([False], [False])
+    by = ("--actor", "ada", "--reason", "the \x1b[2Jbank")
+    refused = await run("definitions", "pause", "order", *by)
+    assert (refused.exit_code, refused.output.startswith("sagahook: body.reason")) == (1, True)
+    by = ("--actor", "ada", "--reason", "the bank")
+    for words in (("definitions", "pause", "order"), ("sources", "pause", "shop")):
+        done = await run(*words, *by)
+        assert (done.exit_code, done.output.startswith("accepted as command ")) == (0, True), done.output
+    assert (await pauses("definitions"), await pauses("sources")) == ([True], [True])
+    for line, told in (("definitions", ["order", "3", "shop"]), ("sources", ["shop", "order"])):
+        cells = (await run(line, "list")).output.split()
+        assert all(told_one in cells for told_one in [*told, "yes", "ada", "bank"]), cells
+    await run("sources", "resume", "shop", *by)
+    assert (await pauses("definitions"), await pauses("sources")) == ([True], [False])
+    unknown = await run("definitions", "resume", "nothing", *by)
+    assert unknown.exit_code == 1
+    assert unknown.output == "sagahook: No saga 'nothing' is deployed: check its name\n"
