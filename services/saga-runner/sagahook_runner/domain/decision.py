@@ -235,7 +235,8 @@ class Decision:
         """Compensate what is next; end when nothing is left, or when one failed for good."""
         state = self.state
         if any(each.standing == "failed" for each in state.open.values()):
-            if not any(each.is_active for each in state.open.values()):
+            # Those at work beside it, also what has retries left, come to their own end first.
+            if all(each.standing == "failed" for each in state.open.values()):
                 self._fail_compensation()
             return
         if not state.to_undo:
