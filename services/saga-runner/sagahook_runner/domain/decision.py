@@ -177,19 +177,29 @@ class Decision:
             case "signal":
                 return self._await_signal(step)
             case "child":
-                self.emit(
-                    StepChildRequested(
-                        step=name,
-                        child_id=child_id(state.saga_id, state.run, name),
-                        name=value["name"],
-                        version=value["version"],
-                        context=value["context"],
-                    )
-                )
+                self._request_child(name, value)
             case "each":
                 self.emit(StepExpanded(step=name, items=tuple(value)))
                 return self._feed(step)
         return False
+
+    def _request_child(self, name: str, asked: Any) -> None:
+        self.emit(
+            StepChildRequested(
+                step=name,
+                child_id=child_id(self.state.saga_id, self.state.run, name),
+                name=asked["name"],
+                version=asked["version"],
+                context=asked["context"],
+            )
+        )
+
+    def begin_anew(self, step: StepDefinition) -> None:
+        """A wait that ended without its signal, a child that did not end well: asked for once more."""
+        if step.does == "signal":
+            self._await_signal(step)
+        else:
+            self._request_child(step.name, self.state.open[step.name].carry)
 
     def _wakes_at(self, step: StepDefinition, value: JsonValue) -> datetime:
         if isinstance(value, str):

@@ -206,7 +206,11 @@ def _resumed(state: SagaState, event: SagaResumed) -> SagaState | None:
         name: each.but(losses=0, failures=0) if each.standing == "failed" else each
         for name, each in state.open.items()
     }
-    return state.then(status=state.resumes, resumes=None, reason=None, cause=None, failing=False, open=again)
+    changes: dict[str, Any] = {}
+    if state.cause == "forward":
+        # Past the pivot it can only go on: what was called off is so no more, and no deadline calls it off again.
+        changes = {"failing": False, "deadline_at": None}
+    return state.then(status=state.resumes, resumes=None, reason=None, cause=None, open=again, **changes)
 
 
 def _cancelled(state: SagaState, event: SagaCancelled) -> SagaState | None:

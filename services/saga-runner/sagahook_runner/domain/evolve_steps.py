@@ -151,7 +151,9 @@ def awaiting(state: SagaState, event: StepAwaiting) -> SagaState | None:
 
 
 def child_requested(state: SagaState, event: StepChildRequested) -> SagaState | None:
-    return _begun(state, Open(event.step, "action", "child"), children=(*state.children, event.step))
+    asked: JsonValue = {"name": event.name, "version": event.version, "context": event.context}
+    children = state.children if event.step in state.children else (*state.children, event.step)
+    return _begun(state, Open(event.step, "action", "child", carry=asked), children=children)
 
 
 def expanded(state: SagaState, event: StepExpanded) -> SagaState | None:
@@ -185,7 +187,14 @@ def compensation_resolved(state: SagaState, event: CompensationResolved) -> Saga
 
 
 def _begun(state: SagaState, opened: Open, **changes: object) -> SagaState | None:
-    if not _may_begin(state, opened.step):
+    """For the first time, or once more after it failed, because an operator wants it."""
+    before = state.open.get(opened.step)
+    if before is not None and before.standing == "failed" and opened.standing in ("awaiting", "child"):
+        opened = opened.but(uncertain=before.uncertain)
+        state_before = state.then(open=state.without_open(opened.step))
+    else:
+        state_before = state
+    if not _may_begin(state_before, opened.step):
         return None
     prepared = {name: each for name, each in state.prepared.items() if name != opened.step}
     return state.then(open=state.with_open(opened), prepared=prepared, **changes)

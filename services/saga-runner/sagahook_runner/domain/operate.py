@@ -49,11 +49,24 @@ def resume(d: Decision, *, actor: str, reason: str, command_id: str | None) -> N
     """Go on where a suspended saga was: what failed or whose time came meanwhile gets its next attempt."""
     d.emit(SagaResumed(actor=actor, reason=reason, command_id=command_id))
     for opened in list(d.state.open.values()):
-        if opened.standing == "failed" and d.state.status in ("EXECUTING", "COMPENSATING"):
-            d.schedule(opened.step, opened.phase, opened.attempt + 1)
-        elif opened.standing == "awaiting":
+        if opened.standing == "awaiting" and not d.state.failing:
             d.take_signal(opened.step)
+    _try_again(d)
     d.go_on()
+
+
+def _try_again(d: Decision) -> None:
+    """The next attempt of whatever failed or was lost. What is no attempt of ours begins anew."""
+    if d.state.status not in ("EXECUTING", "COMPENSATING") or d.state.failing:
+        return
+    for opened in list(d.state.open.values()):
+        if opened.standing != "failed":
+            continue
+        step = d.step(opened.step)
+        if opened.phase == "action" and step.does in ("signal", "child"):
+            d.begin_anew(step)
+        else:
+            d.schedule(opened.step, opened.phase, opened.attempt + 1)
 
 
 def cancel_child(d: Decision, reason: str) -> None:

@@ -81,6 +81,8 @@ def _child_requested(event: StepChildRequested, state: SagaState) -> Iterator[Me
             context=event.context,
             user_id=state.user_id,
             parent=ParentStep(saga_id=state.saga_id, run=state.run, step=event.step),
+            # A child that did not end well, asked for once more, runs anew.
+            again=True,
         ),
     )
 
