@@ -158,7 +158,10 @@ def _resolve(d: Decision, request: ResolveCompensation, command_id: str) -> str 
         )
     )
     failed = d.state.open.get(request.step)
-    if failed is not None and failed.standing == "failed":
+    if state.status == "SUSPENDED":
+        # What else was lost or failed meanwhile did not do so for good.
+        _try_again(d)
+    elif failed is not None and failed.standing == "failed":
         d.schedule(failed.step, failed.phase, failed.attempt + 1)
     d.go_on()
     return None
