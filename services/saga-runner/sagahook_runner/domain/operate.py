@@ -215,6 +215,8 @@ def _migrate(d: Decision, request: MigrateSaga, command_id: str) -> str | None:
     )
     if state.status == "SUSPENDED" and state.cause == "definition":
         resume(d, actor=request.actor, reason=request.reason, command_id=command_id)
+    else:
+        d.go_on()
     return None
 
 
