@@ -112,7 +112,8 @@ def _carries(definition: SagaDefinition, state: SagaState) -> bool:
         step = known_step(definition, state, name)
         if step is None or not step.undoable:
             return False
-    return all(known_step(definition, state, name) is not None for name in state.results)
+    done = (*state.results, *state.uncertain)
+    return all(known_step(definition, state, name) is not None for name in done)
 
 
 def _start(d: Decision, command: Start) -> None:
