@@ -156,7 +156,8 @@ class SagaState:
 
     def to_json(self) -> bytes:
         """The snapshot in `saga.state`, without what is as it is in a new saga."""
-        return dumps({name: value for name, value in self.__dict__.items() if value})
+        # An empty text is not None: a saga that was called off has the failed step "".
+        return dumps({name: value for name, value in self.__dict__.items() if value or value == ""})
 
     @classmethod
     def from_json(cls, data: bytes) -> SagaState:
