@@ -25,6 +25,8 @@ from sagahook_schemas.steps import (
     StepRetryScheduled,
 )
 
+_LONGEST = 365 * 86_400.0
+
 MAX_LOSSES = 3
 """So many crashes of its process during one step suspend the saga: a poison action never crash-loops a fleet."""
 
@@ -71,7 +73,7 @@ def failed(d: Decision, command: AttemptFailed) -> None:
     if d.definition is None:
         d.emit(not_deployed(d.state))
         return
-    delay = _retry_delay(d, command) if not d.state.failing else None
+    delay = _retry_delay(d, command) if attempt.standing == "running" and not d.state.failing else None
     if delay is not None:
         d.emit(
             StepRetryScheduled(
@@ -123,11 +125,16 @@ def continued(d: Decision, command: AttemptContinued) -> None:
             step=command.step,
             phase=command.phase,
             attempt=attempt.attempt,
-            due_at=d.now + timedelta(seconds=command.after),
+            due_at=d.now + _bounded(command.after),
             carry=command.carry,
         )
     )
     d.go_on()
+
+
+def _bounded(seconds: float) -> timedelta:
+    """Others say how long: not into the past, and not beyond what a date can be."""
+    return timedelta(seconds=min(max(0.0, seconds), _LONGEST))
 
 
 def _awaited(state: SagaState, command: Attempt) -> Open | None:
@@ -136,6 +143,8 @@ def _awaited(state: SagaState, command: Attempt) -> Open | None:
     if found is None or state.status == "NEW" or state.status in FINAL:
         return None
     if command.run != state.run or command.phase != found.phase or not found.is_active:
+        return None
+    if found.standing == "child" and not isinstance(command, AttemptSucceeded | AttemptFailed):
         return None
     if command.attempt == ANY_ATTEMPT:
         return found if command.step in state.children else None
@@ -152,7 +161,7 @@ def _retry_delay(d: Decision, command: AttemptFailed) -> timedelta | None:
     if delay is None:
         return None
     if command.retry_after is not None:
-        delay = max(delay, timedelta(seconds=command.retry_after))
+        delay = max(delay, _bounded(command.retry_after))
     if attempt.deadline_at is not None and d.now + delay >= attempt.deadline_at:
         return None
     return delay
