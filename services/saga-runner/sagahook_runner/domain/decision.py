@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sagahook_runner.domain.evolve import evolve, settled
+from sagahook_runner.domain.preparation import unfit
 from sagahook_runner.domain.state import SagaState, item_name, item_of
 from sagahook_schemas.base import Contract, JsonValue
 from sagahook_schemas.definitions import Retry, SagaDefinition, StepDefinition
@@ -144,6 +145,8 @@ class Decision:
                 if name in results or name in state.skipped:
                     continue
                 left = True
+                if state.status != "EXECUTING":
+                    return
                 if name in state.open:
                     if state.open[name].standing == "each":
                         again |= self._feed(step)
@@ -169,6 +172,11 @@ class Decision:
             self.emit(StepSkipped(step=name, reason=str(said["skip"])))
             return True
         value = said.get("value", value)
+        wrong = unfit(step, {"value": value}) if step.does in ("sleep", "each", "child") else None
+        if wrong is not None:
+            # It was prepared under another definition, or this one prepares nothing.
+            self.emit(SagaSuspended(reason=wrong, cause="definition"))
+            return False
         match step.does:
             case "action" | "participant":
                 self.schedule(name, "action", 1, step)
