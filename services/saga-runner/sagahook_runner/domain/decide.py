@@ -236,7 +236,7 @@ def _undo(d: Decision, command: Undo) -> None:
 
 
 def _release(d: Decision, command: Release) -> None:
-    if d.state.status == "COMPLETED" and d.state.parent is not None:
+    if d.state.status in ("COMPLETED", "ROLLED_BACK") and d.state.parent is not None:
         d.emit(SagaReleased())
 
 

@@ -236,9 +236,10 @@ def _migrated(state: SagaState, event: SagaMigrated) -> SagaState | None:
 
 
 def _released(state: SagaState, event: SagaReleased) -> SagaState | None:
-    if state.status != "COMPLETED" or state.parent is None:
+    if state.status not in ("COMPLETED", "ROLLED_BACK") or state.parent is None:
         return None
-    return state.then(**_FORGOTTEN, context={}, parent=None, children=state.children)
+    context = {} if state.status == "COMPLETED" else state.context
+    return state.then(**_FORGOTTEN, context=context, parent=None, children=state.children)
 
 
 _FORGOTTEN: Mapping[str, Any] = {

@@ -116,6 +116,8 @@ def _rolled_back(event: SagaRolledBack, state: SagaState) -> Iterator[Message]:
     yield from _slot(state)
     yield from _to_parent(state, None, f"ChildRolledBack: {event.error}", undone=False)
     yield from _to_parent(state, None, None, undone=True)
+    if state.parent is None:
+        yield from _release_children(state)
 
 
 def _failed(event: SagaFailed, state: SagaState) -> Iterator[Message]:
