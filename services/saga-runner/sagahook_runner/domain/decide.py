@@ -182,6 +182,8 @@ def _step_due(d: Decision, command: StepDue) -> None:
         return
     if waiting.at is None or d.now < waiting.at or d.state.status not in ("EXECUTING", "COMPENSATING"):
         return
+    if d.state.failing and waiting.standing != "running":
+        return
     if d.definition is None:
         d.emit(not_deployed(d.state))
         return
