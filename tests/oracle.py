@@ -7,7 +7,7 @@ are those of the design's invariants.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -35,16 +35,18 @@ def check_log(
     *,
     at_rest: bool = True,
     reruns: bool = False,
+    commits: Sequence[int] = (),
 ) -> list[str]:
     """Every violation in the log; at most one for each run, because what follows the first means nothing.
 
     events: in the order of the log within each partition; records without a saga id are passed over.
     at_rest: the events are all that is committed, so that none may wait for one of its own transaction.
-    reruns: whether anyone asked for further runs of a saga.
+    reruns: whether anyone asked for further runs of a saga. commits: of each event the number of its transaction, where
+    each transaction is about one saga alone: then no transaction's end may be one that the saga can't rest at.
     """
     runs: dict[tuple[str, int], Run] = {}
     partitions = _Partitions()
-    for event in (Logged(*given) for given in events):
+    for at, event in enumerate(Logged(*given) for given in events):
         if not event.saga_id:
             continue
         partitions.take(event)
@@ -53,6 +55,8 @@ def check_log(
             run = runs[event.saga_id, event.run] = Run(event.saga_id, event.run, plans or {})
             run.begin(runs.get((event.saga_id, event.run - 1)), reruns)
         run.take(event)
+        if at < len(commits) and (at + 1 == len(commits) or commits[at + 1] != commits[at]):
+            run.rest()
     if at_rest:
         for run in runs.values():
             run.rest()

@@ -238,27 +238,29 @@ class Run(Steps):
 
     def gives_up(self, event: Logged) -> None:
         self._must_be("COMPENSATING")
-        if any(task.cannot_be_recalled for task in self.tasks.values()):
-            raise Illegal("a compensation is under way")
-        stuck = any(task.way == "ended" for task in self.tasks.values())
+        if any(task.way != "ended" for task in self.tasks.values()):
+            raise Illegal(f"it cannot follow {self.last}: a compensation is under way")
+        stuck = bool(self.tasks)
         if not stuck and (self.to_undo or not self.abandoned):
             raise Illegal(f"it cannot follow {self.last}: no compensation failed for good")
         same("unresolved", list(event.data["unresolved"]), [*self.to_undo, *self.abandoned])
         same("failed_step", event.data["failed_step"], self.failed_step)
         self.status = "FAILED"
-        self.tasks.clear()
 
     def resolved(self, event: Logged) -> None:
         step, how = event.data["step"], event.data["how"]
         stuck = self.status == "FAILED" or (self.status == "COMPENSATING" and self.suspended is not None)
         if not stuck or step not in self.to_undo:
             raise Illegal(f"no compensation of {step} is left behind")
-        self.tasks.pop(step, None)
         if how != "retry":
+            self.tasks.pop(step, None)
             self.to_undo.remove(step)
             (self.abandoned.append if how == "skip" else self.undone_by_hand.add)(step)
         self.status = "COMPENSATING"
-        self.wake_up()
+        if self.suspended is not None:
+            self.wake_up()
+        elif step in self.tasks:
+            self.tasks[step].may_go_on, self.tasks[step].crashes = True, 0
 
     def released(self, event: Logged) -> None:
         if not self.child or self.status not in ("COMPLETED", "ROLLED_BACK"):

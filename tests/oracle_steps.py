@@ -113,7 +113,8 @@ class Steps:
             return self._not_begun()
         if self.status == "COMPENSATING":
             if ended:
-                return "" if active else f"nothing follows from the end of {ended[0]}"
+                done = len(ended) == len(self.tasks)
+                return f"nothing follows from the end of {ended[0]}" if done else ""
             if not self.tasks:
                 return "nothing goes on"
             return self._not_undone()
@@ -224,7 +225,7 @@ class Steps:
     def _may_undo(self, step: str) -> None:
         if step not in self.to_undo:
             raise Illegal(f"step: {step}, where one of {self.to_undo} must be")
-        if any(task.way == "ended" for task in self.tasks.values()):
+        if any(task.way == "ended" and not task.may_go_on for task in self.tasks.values()):
             raise Illegal("a compensation failed for good: nothing more is undone")
         if self.plan is not None and self.plan.parallel:
             depth = self.plan.depth

@@ -24,7 +24,7 @@ from sagahook_runner.domain.commands import (
     Request,
 )
 from sagahook_runner.domain.evolve import evolve
-from sagahook_runner.domain.limits import LimitState
+from sagahook_runner.domain.limits import limits_from, snapshots_of
 from sagahook_runner.domain.react import Message
 from sagahook_runner.domain.shard import Entry, RateDue
 from sagahook_runner.domain.state import FINAL, Open, SagaState
@@ -155,7 +155,11 @@ class World:
             self.limit_log.extend(
                 LimitRecord(key, each.ce_type, each.to_json(), self.now) for each in applied.events
             )
-            self.limits[key] = applied.state.to_json()
+            for name, value in snapshots_of(applied.state, applied.events):
+                if value is None:
+                    self.limits.pop(name, None)
+                else:
+                    self.limits[name] = value
             self.after_commit(self)
 
     def operate(self, request: Request, saga_id: str = "saga") -> list[Entry]:
@@ -186,8 +190,8 @@ class World:
         for state in states:
             if state.saga_id in self.snapshots:
                 self.shard.restore(state, self._ended[state.saga_id])
-        for key, value in self.limits.items():
-            self.shard.restore_limit(LimitState.from_json(key, value))
+        for limit in limits_from(self.limits):
+            self.shard.restore_limit(limit)
         for key in list(self.shard.limits):
             self.apply_to_limit(key, None)
         for state, running in list(self.shard.running()):

@@ -1,0 +1,145 @@
+"""What holds for every saga that is a graph of all kinds of steps, wherever its process dies.
+
+The runs are judged by `tests.oracle`, which shares nothing with the engine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from sagahook_runner.domain.state import FINAL, SagaState
+from tests.oracle import check_effects, check_log
+from tests.saga_chance import Chance, chance_of
+from tests.saga_parts import Attempted, Try
+from tests.saga_world import World
+
+counted: Counter[str] = Counter()
+definitions: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What must not depend on where a process died. undone: by saga, each level's steps in an order of their own."""
+
+    statuses: tuple[tuple[str, str], ...]
+    kept: frozenset[str]
+    applied: frozenset[str]
+    undone: tuple[tuple[str, tuple[tuple[int, frozenset[str]], ...]], ...]
+    unresolved: frozenset[tuple[str, str]]
+
+
+def ending(chance: Chance, world: World, unsure: set[tuple[str, str]]) -> Ending:
+    """unsure: steps of sagas whose outcome only a crash made unknown: whether they were undone is left out."""
+    states = {saga: SagaState.from_json(snapshot) for saga, snapshot in world.snapshots.items()}
+    levels = {each.name: each.levels for each in chance.definitions}
+
+    def sure(key: str) -> bool:
+        saga, _, step, phase = key.split("/")
+        return (saga, step) not in unsure
+
+    return Ending(
+        statuses=tuple(sorted((saga, state.status) for saga, state in states.items())),
+        kept=frozenset(filter(sure, world.participants.kept())),
+        applied=frozenset(filter(sure, world.participants.applied)),
+        undone=tuple(
+            (saga, _by_level(world.undone(saga), levels[state.name], {step for of, step in unsure if of == saga}))
+            for saga, state in sorted(states.items())
+        ),
+        unresolved=frozenset(
+            (saga, step)
+            for saga, state in states.items()
+            for step in state.to_undo
+            if (saga, step) not in unsure
+        ),
+    )
+
+
+def _by_level(
+    undone: list[str], levels: dict[str, int], without: set[str]
+) -> tuple[tuple[int, frozenset[str]], ...]:
+    found: list[tuple[int, frozenset[str]]] = []
+    for step in undone:
+        level = levels[step.partition("[")[0]]
+        if step in without:
+            continue
+        if found and found[-1][0] == level:
+            found[-1] = (level, found[-1][1] | {step})
+        else:
+            found.append((level, frozenset({step})))
+    return tuple(found)
+
+
+def run_that_dies(chance: Chance, commit: int) -> World:
+    """The run whose process dies at that commit; 0: never."""
+    world = chance.world()
+
+    def come_to(attempted: Attempted) -> Try:
+        # Undoing what was never done succeeds, as every participant must see to.
+        action = f"{attempted.saga_id}/{attempted.run}/{attempted.step}/action"
+        if attempted.phase == "compensation" and action not in world.participants.applied:
+            return "ok"
+        return chance.comes_to(attempted)
+
+    def die(world: World) -> None:
+        if world.commits == commit and not world.crashes:
+            world.crash(from_log=commit % 2 == 0)
+
+    world.script = come_to
+    world.after_commit = die
+    chance.begin(world)
+    world.run()
+    return world
+
+
+def lawful(chance: Chance, world: World) -> None:
+    logged = world.logged()
+    commits = [record.commit for record in world.log]
+    assert check_log(logged, chance.plans, reruns=True, commits=commits) == []
+    assert check_effects(logged, world.participants.applied, chance.plans) == []
+
+
+def lost_in(world: World) -> tuple[set[tuple[str, str]], bool]:
+    """The steps of sagas of which an attempt was lost, and whether one of them has no known outcome for good."""
+    lost: set[tuple[str, str]] = set()
+    open_to_doubt: set[tuple[str, str]] = set()
+    for event in world.logged():
+        if event.kind == "step.attempt_lost" and event.data["phase"] == "action":
+            open_to_doubt.add((event.saga_id, event.data["step"]))
+        elif event.kind == "step.completed" and event.data["phase"] == "action":
+            open_to_doubt.discard((event.saga_id, event.data["step"]))
+        if event.kind == "step.attempt_lost" and event.data["phase"] != "prepare":
+            lost.add((event.saga_id, event.data["step"]))
+    return lost, bool(open_to_doubt)
+
+
+BATCH = 40
+
+
+@pytest.mark.parametrize("batch", range(16))
+def test_a_process_that_dies_anywhere_changes_nothing_about_how_its_sagas_end(batch: int) -> None:
+    """At every commit, which is every event boundary there is: a transaction that was cut off left nothing."""
+    for seed in range(batch * BATCH, (batch + 1) * BATCH):
+        chance = chance_of(seed)
+        undisturbed = run_that_dies(chance, 0)
+        lawful(chance, undisturbed)
+        definitions.add(chance.definitions[0].hash)
+        for commit in range(1, undisturbed.commits + 1):
+            world = run_that_dies(chance, commit)
+            lawful(chance, world)
+            counted["cases"] += 1
+            unsure, in_doubt = lost_in(world)
+            expected, found = ending(chance, undisturbed, unsure), ending(chance, world, unsure)
+            if in_doubt and found != expected:
+                # An outcome that a crash made unknown is undone, past a pivot it suspends; so it may end otherwise.
+                counted["ended otherwise"] += 1
+            else:
+                assert found == expected, f"seed {seed}, commit {commit}"
+        counted[undisturbed.state().status] += 1
+
+
+def test_the_cases_were_as_many_and_as_various_as_they_are_meant_to_be() -> None:
+    assert FINAL
+    print(counted, len(definitions))
