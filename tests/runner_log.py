@@ -34,7 +34,7 @@ class Follower:
         self._consumer = consumer
         self.events: list[LogEvent] = []
 
-    async def until(self, wanted: Callable[[], bool], seconds: float = 60) -> None:
+    async def until(self, wanted: Callable[[], bool], seconds: float = 120) -> None:
         """Read until what is wanted can be seen. Raises AssertionError with the counts and the runners' last words."""
         try:
             async with asyncio.timeout(seconds):
@@ -47,10 +47,10 @@ class Follower:
                 f"not seen within {seconds} s; the log holds {self.kinds()}; {self._harness.logs()[-3000:]}"
             ) from None
 
-    async def until_count(self, kind: str, count: int = 1, seconds: float = 60) -> None:
+    async def until_count(self, kind: str, count: int = 1, seconds: float = 120) -> None:
         await self.until(lambda: self.kinds()[kind] >= count, seconds)
 
-    async def until_ended(self, sagas: int, seconds: float = 60) -> None:
+    async def until_ended(self, sagas: int, seconds: float = 120) -> None:
         """Until so many runs are completed, rolled back or failed."""
         await self.until(lambda: sum(self.kinds()[end] for end in ENDS) >= sagas, seconds)
 

@@ -1,6 +1,6 @@
 """Limits on real runner processes: counted in the limit's own log and in what was really done.
 
-`SAGAHOOK_TEST_SCALE`: multiplies how many sagas there are.
+`SAGAHOOK_TEST_SCALE`: multiplies how many sagas there are; 5 makes 200 of them.
 """
 
 import os
@@ -15,7 +15,7 @@ from sagahook.runtime.topics import ensure_topics
 from tests.runner_harness import PARTITIONS, LogEvent, RunnerHarness
 from tests.runner_log import Follower, following
 
-SAGAS = int(30 * float(os.environ.get("SAGAHOOK_TEST_SCALE", "1")))
+SAGAS = int(40 * float(os.environ.get("SAGAHOOK_TEST_SCALE", "1")))
 
 
 @pytest_asyncio.fixture
