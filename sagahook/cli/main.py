@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sagahook.cli import check, demo, dev, diagram, pausing, sagas, schemas, topics
+from sagahook.cli import check, demo, dev, diagram, history, pausing, replay_test, sagas, schemas, topics
 
 app = typer.Typer(
     name="sagahook",
@@ -17,6 +17,8 @@ app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
 app.add_typer(pausing.definitions, name="definitions")
+app.command("history")(history.history)
+app.command("replay-test")(replay_test.replay_test)
 app.add_typer(dev.app, name="dev")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
