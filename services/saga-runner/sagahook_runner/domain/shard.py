@@ -30,6 +30,7 @@ DEDUPLICATION_WINDOW = timedelta(days=7)
 """How long a finished saga is remembered: until then a webhook with its identity joins it."""
 
 _FORGET_AT_ONCE = 500
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Definitions:
@@ -103,6 +104,7 @@ class Shard:
         self.first_run = 1
         self._timers: list[tuple[datetime, int, str, Timer]] = []
         self._tie_breaker = count()
+        self._rates_due: dict[str, datetime] = {}
 
     # -- what it holds --------------------------------------------------------------------------------------
 
@@ -206,7 +208,9 @@ class Shard:
         if events:
             self.limits[key] = state
         due = next_turn(state, bounds, now)
-        if due is not None:
+        # One timer for all that wait: the one that comes sets the next.
+        if due is not None and due < self._rates_due.get(key, _NEVER):
+            self._rates_due[key] = due
             self._set_timer(due, key, RateDue(key))
         return AppliedToLimit(
             state, events, [each for event in events for each in limit_messages(key, event)]
@@ -234,6 +238,8 @@ class Shard:
         if not self._timers or self._timers[0][0] > now:
             return None
         _, _, saga_id, command = heapq.heappop(self._timers)
+        if isinstance(command, RateDue):
+            self._rates_due.pop(saga_id, None)
         return saga_id, command
 
     def put_off(self, due_at: datetime, key: str, timer: Timer) -> None:
