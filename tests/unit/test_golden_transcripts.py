@@ -5,37 +5,24 @@ read the diff before committing it.
 """
 
 import os
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from textwrap import fill
 
 import pytest
-from orjson import dumps
+from orjson import dumps, loads
 
 from sagahook_runner.domain.commands import AttemptSucceeded, Command, Park, StepDue
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.definitions import Retry
 from tests.oracle import Logged, check_effects, check_log
-from tests.saga_world import BEGINNING, Attempted, Script, Try, World, definition, plans, start
+from tests.saga_parts import LimitRecord
+from tests.saga_scenes import SCENES as GRAPHS
+from tests.saga_scenes import Scene, names, script
+from tests.saga_world import BEGINNING, Script, World, definition, plans, start
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = "SAGAHOOK_WRITE_GOLDEN"
-
-Scene = Callable[[], World]
-
-
-def script(**tries: list[Try]) -> Script:
-    """`charge=["fails", "ok"]` for the attempts of an action in turn, `undo_charge` for its compensation; an
-    attempt beyond them, and any other step, is ok."""
-
-    def come_to(attempted: Attempted) -> Try:
-        name = attempted.step if attempted.phase == "action" else f"undo_{attempted.step}"
-        planned = tries.get(name, [])
-        return planned[attempted.attempt - 1] if attempted.attempt <= len(planned) else "ok"
-
-    return come_to
-
 
 ORDER = definition("reserve", "charge", "ship!")
 
@@ -235,6 +222,7 @@ SCENES: list[Scene] = [
     without_steps,
     no_retry_wanted,
     parked_by_its_owner,
+    *GRAPHS,
 ]
 
 
@@ -252,7 +240,8 @@ def test_the_engine_writes_this_transcript(scene: Scene) -> None:
 def test_the_transcript_is_lawful(scene: Scene) -> None:
     world = scene()
     known = plans(world.definitions.values())
-    assert check_log(world.logged(), known) == []
+    commits = [record.commit for record in world.log]
+    assert check_log(world.logged(), known, reruns=True, commits=commits) == []
     assert check_effects(world.logged(), world.participants.applied, known) == []
 
 
@@ -264,7 +253,22 @@ def transcript(scene: Scene, world: World) -> str:
     intent = fill(" ".join((scene.__doc__ or "").split()), 100, initial_indent="# ", subsequent_indent="# ")
     lines = [_line(event) for event in world.logged()]
     applied = [f"  {key.removeprefix('saga/1/')}" for key in world.participants.applied]
-    return "\n".join([intent, "", *lines, "", "applied:", *(applied or ["  nothing"]), ""])
+    limits = ["", "the limit:", *(_limit_line(record) for record in world.limit_log)] if world.limit_log else []
+    told = "\n".join([intent, "", *lines, *limits, "", "applied:", *(applied or ["  nothing"]), ""])
+    for unreadable, name in names(world).items():
+        told = told.replace(unreadable, name)
+    return told
+
+
+def _limit_line(record: LimitRecord) -> str:
+    fields = loads(record.value)
+    kind = record.ce_type.removeprefix("sagahook.limit.").removesuffix(".v1")
+    rest = (f"{name}={_value(name, value)}" for name, value in fields.items())
+    return " ".join([f"   {_moment(record.time):>8}", kind, *rest])
+
+
+def _moment(time: datetime) -> str:
+    return f"+{(time - BEGINNING).total_seconds():.3f}"
 
 
 def _line(event: Logged) -> str:
@@ -272,18 +276,19 @@ def _line(event: Logged) -> str:
     assert event.time is not None
     fields = dict(event.data)
     if event.kind.startswith("step."):
-        what = " ".join(str(fields.pop(field)) for field in ("step", "phase", "attempt"))
+        what = " ".join(str(fields.pop(name)) for name in ("step", "phase", "attempt") if name in fields)
     elif event.kind == "saga.started":
         what = f"{fields.pop('name')}@{fields.pop('version')}"
     else:
         what = str(fields.pop("name", ""))
-    moment = f"+{(event.time - BEGINNING).total_seconds():.3f}"
+    moment = _moment(event.time)
+    whose = "" if event.saga_id == "saga" else f"[{event.saga_id}]"
     rest = (f"{name}={_value(name, value)}" for name, value in fields.items())
-    return " ".join(word for word in (f"{event.sequence:>2} {moment:>8}", event.kind, what, *rest) if word)
+    return " ".join(word for word in (f"{event.sequence:>2} {moment:>8}", whose, event.kind, what, *rest) if word)
 
 
 def _value(name: str, value: JsonValue) -> str:
-    if name in ("times_out_at", "due_at"):
+    if name in ("times_out_at", "due_at", "deadline_at"):
         assert isinstance(value, str)
-        return f"+{(datetime.fromisoformat(value) - BEGINNING).total_seconds():.3f}"
+        return _moment(datetime.fromisoformat(value))
     return dumps(value).decode()
