@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sagahook.saga import CodeContext, DistributedSaga, PermanentError, Retry, SagaAborted, StepContext, saga
-from tests.apps.notes import note
+from tests.apps.notes import note, work
 
 _RETRY = Retry(max=2, initial=0.05, jitter=0)
 _WAIT = float(os.environ.get("WAIT_SECONDS", "4"))
@@ -140,3 +140,23 @@ async def family(ctx: CodeContext, event: dict[str, Any]) -> Any:
     await ctx.step("held", hold, retry=_RETRY)
     await ctx.step("charge", refuse)
     return packed
+
+
+@saga(source="busy", idempotency_key="id")
+async def busy(ctx: CodeContext, event: dict[str, Any]) -> list[Any]:
+    """`fail`: its last step is refused. Each action takes `STEP_SECONDS`."""
+
+    async def branch(name: str) -> list[str]:
+        first = await ctx.step(f"{name}1", worked, compensate=undo, retry=_RETRY)
+        await ctx.sleep(f"{name} nap", 0.2)
+        return [first, await ctx.step(f"{name}2", worked, compensate=undo, retry=_RETRY)]
+
+    done = list(await asyncio.gather(branch("a"), branch("b")))
+    if event["fail"]:
+        await ctx.step("last", refuse)
+    return done
+
+
+async def worked(ctx: StepContext) -> str:
+    await work(ctx)
+    return ctx.step

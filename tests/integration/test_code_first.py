@@ -15,6 +15,8 @@ from sagahook_schemas.commands import CancelSaga, RetrySaga, SignalSaga
 from tests.runner_harness import PARTITIONS, RunnerHarness
 from tests.runner_log import Follower, assert_fold_is_snapshots, following, put_command
 
+SAGAS = 60
+
 
 @dataclass
 class Functions:
@@ -247,3 +249,29 @@ async def test_a_function_runs_another_one_as_its_child_and_undoes_it_where_it_f
     assert functions.undone() == (["pack"] if fails else [])
     if not fails:
         assert functions.result() == "pack small"
+
+
+async def test_every_function_ends_as_it_is_told_while_runners_join_leave_and_are_killed(
+    functions: Functions,
+) -> None:
+    runners, log = functions.runners, functions.log
+    runners.settings["STEP_SECONDS"] = "0.1"
+    first, second = await runners.start_runner(), await runners.start_runner()
+    await runners.publish(({"id": str(n), "fail": n % 3 == 0} for n in range(30)), "busy")
+    await runners.wait_for_effects(20)
+    first.kill()
+    await runners.start_runner()
+    await runners.publish(({"id": str(n), "fail": n % 3 == 0} for n in range(30, SAGAS)), "busy")
+    await log.until_ended(10)
+    second.send_signal(signal.SIGTERM)
+    await log.until_ended(SAGAS, seconds=120)
+    contexts = {e.envelope.saga_id: e.data["context"] for e in log.events if e.kind == "saga.started"}
+    steps = ["a1", "a2", "b1", "b2"]
+    for saga_id, context in contexts.items():
+        lines = {tuple(line.split(" ")[::2]) for line in runners.effects() if line.startswith(saga_id)}
+        done = {(f"{saga_id}/1/{step}/action", what) for step in steps for what in ("began", "done")}
+        undone = {(f"{saga_id}/1/{step}/compensation", f"undid:{step}") for step in steps}
+        assert lines == done | (undone if context["fail"] else set())
+        end = "saga.rolled_back" if context["fail"] else "saga.completed"
+        assert log.of(saga_id)[-1].kind == end, log.story(saga_id)
+    assert len(contexts) == SAGAS

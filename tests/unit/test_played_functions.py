@@ -15,7 +15,7 @@ from sagahook.saga.errors import PermanentError
 from sagahook.saga.journal import Journal, StepFailed
 from sagahook_runner.domain.commands import FunctionEnded, Operate, Park, RequestStep
 from sagahook_runner.handlers import playing
-from sagahook_schemas.commands import CancelSaga, RetrySaga, SignalSaga
+from sagahook_schemas.commands import CancelSaga, MigrateSaga, RetrySaga, SignalSaga
 from sagahook_schemas.definitions import Retry
 from tests.journal_conformance import JournalConformance, World
 from tests.played_world import PlayedWorld
@@ -365,3 +365,64 @@ async def test_an_end_that_was_lost_is_told_again_by_the_next_process(worlds: Wo
     world.loses = lambda command: False
     world.restart()
     assert (await world.until_ends()).status == "COMPLETED"
+
+
+async def test_a_suspended_function_goes_on_when_it_is_migrated_to_code_that_asks_as_its_log_does(
+    worlds: Worlds,
+) -> None:
+    go = asyncio.Event()
+
+    def version(number: int, *names: str) -> type[Saga]:
+        @saga(name="order", version=number)
+        async def order(ctx: CodeContext, event: dict[str, Any]) -> int:
+            for name in names:
+                await ctx.step(name, lambda: None)
+            await ctx.step("last", go.wait)
+            return number
+
+        return order
+
+    world = worlds(version(1, "one"))
+    world.start("order")
+    await world.until(lambda: "last" in world.state().open)
+    world.restart(version(1, "another"), version(2, "one"))
+    assert (await world.until_ends()).cause == "order"
+    go.set()
+    world.apply("saga", Operate(MigrateSaga(actor="anna", version=2), "c-1"))
+    assert (await world.until_ends()).status == "COMPLETED"
+    assert world.events[-1].result == 2  # type: ignore[attr-defined]
+
+
+async def test_an_attempt_that_waits_for_a_function_that_is_stopped_never_began(worlds: Worlds) -> None:
+    """Its action was not called, so it counts as no failure, and as nothing that has to be undone."""
+    called: list[str] = []
+    go, asks = asyncio.Event(), asyncio.Event()
+    asks.set()
+
+    async def charge() -> None:
+        called.append("charge")
+        await go.wait()
+
+    @saga()
+    async def order(ctx: CodeContext, event: dict[str, Any]) -> None:
+        await asks.wait()
+        await ctx.step("charge", charge, retry=ONCE)
+
+    world = worlds(order)
+    world.start("order")
+    await world.until(lambda: called == ["charge"])
+    asks.clear()
+    world.restart()
+    await world.until(lambda: world.kinds().count("step.scheduled") == 2)
+    world.apply("saga", Park("an operator looks at it"))
+    world.apply("saga", Operate(RetrySaga(actor="anna", reason="seen"), "c-1"))
+    await world.until(lambda: world.kinds().count("step.scheduled") == 3)
+    asks.set()
+    go.set()
+    assert (await world.until_ends()).status == "COMPLETED"
+    assert called == ["charge", "charge"]
+    assert "step.failed" not in world.kinds()
+    assert [event.reason for event in world.events if event.ce_type.endswith("attempt_lost.v1")] == [  # type: ignore[attr-defined]
+        "crash",
+        "never_begun",
+    ]

@@ -213,7 +213,7 @@ def _migrate(d: Decision, request: MigrateSaga, command_id: str) -> str | None:
             command_id=command_id,
         )
     )
-    if state.status == "SUSPENDED" and state.cause == "definition":
+    if state.status == "SUSPENDED" and state.cause in ("definition", "order"):
         resume(d, actor=request.actor, reason=request.reason, command_id=command_id)
     else:
         d.go_on()
