@@ -49,8 +49,8 @@ async def _read(saga_id: str, kafka: str, prefix: str) -> list[Happened]:
 
     topic = SAGA_EVENTS.name(prefix)
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, isolation_level="read_committed")
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = consumer.partitions_for_topic(topic)
         if not partitions:
             return []
