@@ -426,3 +426,18 @@ async def test_an_attempt_that_waits_for_a_function_that_is_stopped_never_began(
         "crash",
         "never_begun",
     ]
+
+
+async def test_a_function_that_catches_up_and_has_nothing_to_ask_rests_at_once(worlds: Worlds) -> None:
+    @saga()
+    async def order(ctx: CodeContext, event: dict[str, Any]) -> None:
+        await ctx.signal("approved")
+
+    world = worlds(order)
+    world.start("order")
+    await world.until(lambda: "approved" in world.state().open)
+    world.rest = 0.05
+    world.restart()
+    assert world.conductors._playing
+    await world.until(lambda: not world.conductors._playing and world.conductors.has_room, "rest")
+    assert world.kinds()[-1] == "step.awaiting"

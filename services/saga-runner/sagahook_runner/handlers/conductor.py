@@ -29,8 +29,11 @@ REST_SECONDS = 10.0
 _OVERDUE_LOOKS = 3
 """So many times in a row a function was seen not to make a request that its log remembers: it has changed."""
 
-_CATCHING_UP = 200
+_CATCHING_UP = 500
 """Functions at once that are only played to see whether they have something to ask."""
+
+_GLANCE_SECONDS = 3.0
+"""How long each of them may take for it."""
 
 
 @dataclass(slots=True)
@@ -78,8 +81,12 @@ class Conductors:
         """Play it once more: what it asked for last may have been lost with its process."""
         if state.saga_id not in self._playing and is_code(self._app.get(state.name, state.version)):
             self.go_on(partition, state)
-            if state.saga_id in self._playing:
+            played = self._playing.get(state.saga_id)
+            if played is not None:
+                played.heard = False
                 self._catching_up.add(state.saga_id)
+                seconds = min(self._rest, _GLANCE_SECONDS)
+                asyncio.get_running_loop().call_later(seconds, self._glance, state.saga_id, played)
 
     @property
     def has_room(self) -> bool:
@@ -115,9 +122,15 @@ class Conductors:
     def _look_later(self, saga_id: str, conductor: Conductor) -> None:
         asyncio.get_running_loop().call_later(self._rest, self._look, saga_id, conductor)
 
+    def _glance(self, saga_id: str, played: _Played) -> None:
+        """Whether one that catches up has nothing to ask."""
+        if self._playing.get(saga_id) is played:
+            self._catching_up.discard(saga_id)
+            if not played.heard and played.conductor.may_rest:
+                self._stop(saga_id)
+
     def _look(self, saga_id: str, conductor: Conductor) -> None:
         """Now and then, whether it only waits, or waits for what cannot come."""
-        self._catching_up.discard(saga_id)
         played = self._playing.get(saga_id)
         if played is None or played.conductor is not conductor:
             return
