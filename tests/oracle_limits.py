@@ -19,7 +19,7 @@ class LimitLogged(NamedTuple):
         return self.type.removeprefix("sagahook.").removesuffix(".v1")
 
 
-def check_limit(
+def check_limit(  # noqa: PLR0912 - one rule beside the other
     events: Iterable[LimitLogged], *, at_rest: bool = True, rate: tuple[int, float] | None = None
 ) -> list[str]:
     """Every violation in the log of one limit.

@@ -51,8 +51,8 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """A definition in the oracle's words. parallel: compensations of one level run at once. by_code: a function asks for
-    its steps, so that the log alone tells them."""
+    """A definition in the oracle's words. parallel: compensations of one level run at once. by_code: a function asks
+    for its steps, so that the log alone tells them."""
 
     steps: Mapping[str, Planned]
     parallel: bool = False

@@ -85,7 +85,11 @@ class Steps:
     def past_pivot(self) -> bool:
         maybe = [task.step for task in self.tasks.values() if task.unknown and task.phase == "action"]
         steps = {base_of(step) for step in [*self.everything(), *maybe]}
-        return any(self.plan.steps[step].pivot for step in steps if step in self.plan.steps) if self.plan else False
+        return (
+            any(self.plan.steps[step].pivot for step in steps if step in self.plan.steps)
+            if self.plan
+            else False
+        )
 
     def settle(self) -> None:
         """Nothing more begins: what only waits is dropped, and what may have been applied is remembered."""
@@ -107,18 +111,14 @@ class Steps:
         active = any(task.cannot_be_recalled for task in self.tasks.values())
         if self.status == "EXECUTING" and self.failing:
             return "" if active else "it is settled, and nothing is undone"
-        if self.status == "EXECUTING":
-            if ended:
-                return f"nothing follows from the end of {ended[0]}"
+        if self.status == "EXECUTING" and not ended:
             return self._not_begun()
-        if self.status == "COMPENSATING":
-            if ended:
-                done = len(ended) == len(self.tasks)
-                return f"nothing follows from the end of {ended[0]}" if done else ""
-            if not self.tasks:
-                return "nothing goes on"
-            return self._not_undone()
-        return ""
+        if self.status == "COMPENSATING" and not ended:
+            return self._not_undone() if self.tasks else "nothing goes on"
+        # A compensation that failed for good waits for those beside it to end.
+        waits = self.status != "EXECUTING" and len(ended) < len(self.tasks)
+        stuck = ended and self.status in ("EXECUTING", "COMPENSATING") and not waits
+        return f"nothing follows from the end of {ended[0]}" if stuck else ""
 
     def _not_begun(self) -> str:
         if self.plan is None or self.plan.by_code:
@@ -126,9 +126,9 @@ class Steps:
             return "nothing goes on" if known else ""
         for step in self.plan.steps.values():
             ready = all(before in self.done or before in self.skipped for before in step.after)
-            if ready and step.name not in self.tasks and step.name not in self.done:
-                if step.name not in self.skipped:
-                    return f"{step.name} may begin, and does not"
+            begun = step.name in self.tasks or step.name in self.done or step.name in self.skipped
+            if ready and not begun:
+                return f"{step.name} may begin, and does not"
         return "" if self.tasks else "everything is done, and it is not completed"
 
     def _not_undone(self) -> str:

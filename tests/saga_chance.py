@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -80,14 +81,18 @@ class Chance:
     def begin(self, world: World) -> None:
         for after, signal, signal_id in self.signals:
             told = SignalSaga(actor="ann", signal=signal, signal_id=signal_id, payload={"by": signal_id})
-            world.plan(after, lambda told=told: world.operate(told) and None)  # type: ignore[misc]
+            world.plan(after, partial(world.operate, told))
         world.apply("saga", start("evt-1", context={"order_id": 7}))
 
 
 def chance_of(seed: int, rough: float = 1.0) -> Chance:
     dice = Random(seed)
-    steps = tuple(_steps(dice, "abcdefg"[: dice.choice([1, 2, 3, 3, 4, 4, 5, 5, 6, 7])], _KINDS, child="part"))
-    parts = tuple(_steps(dice, "pqr"[: dice.randrange(1, 4)], ["action", "action", "sleep", "child"], child="crumb"))
+    steps = tuple(
+        _steps(dice, "abcdefg"[: dice.choice([1, 2, 3, 3, 4, 4, 5, 5, 6, 7])], _KINDS, child="part")
+    )
+    parts = tuple(
+        _steps(dice, "pqr"[: dice.randrange(1, 4)], ["action", "action", "sleep", "child"], child="crumb")
+    )
     crumbs = tuple(_steps(dice, "xy"[: dice.randrange(1, 3)], ["action"], child=""))
     definitions = (
         _saga(dice, "order", steps, deadline=dice.random() < 0.15),
@@ -118,7 +123,9 @@ def _steps(dice: Random, names: str, kinds: list[str], *, child: str) -> list[St
             name,
             dice.choice(kinds),
             child=child,
-            after=tuple(sorted(dice.sample(names[:at], dice.randrange(0, min(at, 3) + 1)))) if graph else None,
+            after=tuple(sorted(dice.sample(names[:at], dice.randrange(0, min(at, 3) + 1))))
+            if graph
+            else None,
             pivot=name == pivot,
         )
         for at, name in enumerate(names)
@@ -132,7 +139,10 @@ def _step(dice: Random, name: str, does: str, *, child: str, **said: Any) -> Ste
         case "sleep":
             said["seconds"] = round(dice.uniform(0, 1.5), 3)
         case "signal":
-            said |= {"signal": dice.choice(["go", "stop", name]), "on_timeout": dice.choice(["fail", "continue"])}
+            said |= {
+                "signal": dice.choice(["go", "stop", name]),
+                "on_timeout": dice.choice(["fail", "continue"]),
+            }
             said["patience"] = round(dice.uniform(0.1, 2), 3) if dice.random() < 0.85 else 5.0
         case "each":
             said["concurrency"] = dice.choice([None, 1, 2])
@@ -144,7 +154,12 @@ def _step(dice: Random, name: str, does: str, *, child: str, **said: Any) -> Ste
         said["deadline"] = round(dice.uniform(0.2, 3), 3)
     undoable = does in ("action", "each", "participant") and dice.random() < 0.8
     return step(
-        name, undoable=undoable, retry=_retry(dice), undo=_retry(dice), timeout=dice.choice([0.5, 2.0]), **said
+        name,
+        undoable=undoable,
+        retry=_retry(dice),
+        undo=_retry(dice),
+        timeout=dice.choice([0.5, 2.0]),
+        **said,
     )
 
 

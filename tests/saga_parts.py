@@ -90,9 +90,7 @@ def definition(
         version=1,
         triggers=(),
         steps=tuple(
-            step(
-                each.rstrip("!"), undoable=not each.endswith("!"), retry=retry, undo=undo, timeout=timeout
-            )
+            step(each.rstrip("!"), undoable=not each.endswith("!"), retry=retry, undo=undo, timeout=timeout)
             for each in steps
         ),
     )
@@ -181,8 +179,8 @@ def _outcome_of(told: CompleteStep) -> Command:
         return AttemptContinued(*which, told.continue_after, told.result)
     if told.error is None:
         return AttemptSucceeded(*which, told.result, told.duration_ms)
-    failed = (told.error, told.retryable, told.unknown, told.duration_ms, 0.5)
-    return AttemptFailed(*which, *failed, told.retry_after)
+    failed = (*which, told.error, told.retryable, told.unknown, told.duration_ms)
+    return AttemptFailed(*failed, 0.5, told.retry_after)
 
 
 @dataclass

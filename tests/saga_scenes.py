@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.commands import CancelSaga, ResolveCompensation, RetrySaga, SignalSaga
@@ -49,7 +50,7 @@ def begun(definition: SagaDefinition, come_to: Script, *others: SagaDefinition, 
     return world
 
 
-def diamond(**said: object) -> SagaDefinition:
+def diamond(**said: Any) -> SagaDefinition:
     return saga(
         step("reserve", retry=ONCE),
         step("charge", after=("reserve",), retry=ONCE),
@@ -99,7 +100,9 @@ def past_the_pivot_it_goes_forward() -> World:
 
 def sleeping_step() -> World:
     """A sleep ends when it is due, whatever died meanwhile; its length may be told by the preparation."""
-    definition = saga(step("charge"), step("cool_off", undoable=False, does="sleep", prepares=True), step("ship"))
+    definition = saga(
+        step("charge"), step("cool_off", undoable=False, does="sleep", prepares=True), step("ship")
+    )
     world = begun(definition, script(), cool_off={"value": 3600})
     world.plan(60, world.crash)
     world.run()
@@ -108,7 +111,8 @@ def sleeping_step() -> World:
 
 def approval(on_timeout: str) -> SagaDefinition:
     wait = {"does": "signal", "signal": "approved", "patience": 60.0, "on_timeout": on_timeout}
-    return saga(step("reserve"), step("approval", undoable=False, **wait), step("ship"))
+    waiting = StepDefinition.model_validate({"name": "approval", "timeout": 30.0, "retry": ONCE, **wait})
+    return saga(step("reserve"), waiting, step("ship"))
 
 
 def signal_in_time() -> World:
@@ -116,9 +120,9 @@ def signal_in_time() -> World:
     the saga has ended is refused."""
     world = begun(approval("fail"), script())
     told = SignalSaga(actor="ann", reason="fine", signal="approved", signal_id="sig-1", payload={"by": "ann"})
-    world.plan(10, lambda: world.operate(told) and None)
-    world.plan(11, lambda: world.operate(told) and None)
-    world.plan(12, lambda: world.operate(told.model_copy(update={"signal_id": "sig-2"})) and None)
+    world.plan(10, lambda: world.operate(told))
+    world.plan(11, lambda: world.operate(told))
+    world.plan(12, lambda: world.operate(told.model_copy(update={"signal_id": "sig-2"})))
     world.run()
     return world
 
@@ -154,7 +158,7 @@ def items_gathered() -> World:
     return played(definition, script(charge_0=["fails", "ok"]), charge={"value": ["a", "b", "c"]})
 
 
-def family(*more: StepDefinition, **said: object) -> tuple[SagaDefinition, SagaDefinition]:
+def family(*more: StepDefinition, **said: Any) -> tuple[SagaDefinition, SagaDefinition]:
     child = step("delivery", undoable=False, does="child", child="delivery", prepares=True)
     parent = saga(step("reserve"), child, *more, **said)
     return parent, saga(step("book"), step("drive", retry=ONCE), name="delivery")
@@ -198,8 +202,8 @@ def child_is_run_again_past_the_pivot() -> World:
 def cancelled() -> World:
     """What is under way is waited for, then everything is undone. A second cancel is refused."""
     world = begun(diamond(), script())
-    world.plan(0.15, lambda: world.operate(CancelSaga(actor="ann", reason="changed my mind")) and None)
-    world.plan(0.16, lambda: world.operate(CancelSaga(actor="ann")) and None)
+    world.plan(0.15, lambda: world.operate(CancelSaga(actor="ann", reason="changed my mind")))
+    world.plan(0.16, lambda: world.operate(CancelSaga(actor="ann")))
     world.run()
     return world
 
@@ -213,7 +217,9 @@ def deadline_passes() -> World:
 def retried_as_a_new_run() -> World:
     """A retry of what was rolled back is another run: its sequence begins at 1, and its effects have keys of their own,
     so that they are really applied again."""
-    world = begun(diamond(), lambda attempted: "refused" if (attempted.step, attempted.run) == ("ship", 1) else "ok")
+    world = begun(
+        diamond(), lambda attempted: "refused" if (attempted.step, attempted.run) == ("ship", 1) else "ok"
+    )
     world.run()
     world.operate(RetrySaga(actor="ann", reason="the carrier is back"))
     world.run()
@@ -258,7 +264,10 @@ def called_again_later() -> World:
 
 def poison_then_resumed() -> World:
     """Three crashes in one step suspend the saga. When an operator resumes it the count begins again."""
-    world = played(saga(step("poll"), step("ship")), script(poll=["crash before"] * 3 + ["crash after"]))
+    world = played(
+        saga(step("poll"), step("ship")),
+        script(poll=["crash before", "crash before", "crash before", "crash after"]),
+    )
     world.operate(RetrySaga(actor="ann", reason="the memory leak is mended"))
     world.run()
     return world

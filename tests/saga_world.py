@@ -76,8 +76,8 @@ class World:
     """One partition. Every `apply` is one transaction; `log`, `snapshots` and what was sent survive a crash.
 
     answers: results of actions by step. says: what preparations say by step. takes: how long an attempt takes, by
-    default ATTEMPT; where it is given, one that is made again after a crash ends when the lost one would have, as if its
-    participant had gone on. delay: how long a
+    default ATTEMPT; where it is given, one that is made again after a crash ends when the lost one would have,
+    as if its participant had gone on. delay: how long a
     message travels; one for the same key never overtakes another.
     """
 
@@ -109,7 +109,7 @@ class World:
         self._late: list[tuple[datetime, int, str]] = []
         self._mail: dict[str, deque[Contract]] = defaultdict(deque)
         self._arrivals: list[tuple[datetime, int, str]] = []
-        self._planned: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._planned: list[tuple[datetime, int, Callable[[], object]]] = []
         self._ends_at: dict[Attempted, datetime] = {}
         self._read: list[Logged] = []
         self._order = count()
@@ -165,7 +165,7 @@ class World:
     def operate(self, request: Request, saga_id: str = "saga") -> list[Entry]:
         return self.apply(saga_id, Operate(request, f"cmd-{next(self._order)}"))
 
-    def plan(self, after: float, act: Callable[[], None]) -> None:
+    def plan(self, after: float, act: Callable[[], object]) -> None:
         """Let it happen so many seconds from now, whatever dies until then."""
         heappush(self._planned, (self.now + timedelta(seconds=after), next(self._order), act))
 
@@ -221,9 +221,8 @@ class World:
         states: dict[str, SagaState] = {}
         for record in self.log:
             before = states.get(record.saga_id)
-            if before is None or (record.sequence == 1 and record.run > before.run + 1):
-                before = SagaState(record.saga_id, run=record.run)
-            elif record.sequence == 1 and before.status not in FINAL:
+            if before is None or (record.sequence == 1 and record.run != before.run + 1):
+                # It was forgotten meanwhile, or never there.
                 before = SagaState(record.saga_id, run=record.run)
             states[record.saga_id] = evolve(before, record.event())
         return states

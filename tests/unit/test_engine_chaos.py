@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -33,6 +34,7 @@ from sagahook_schemas.commands import (
     SignalSaga,
 )
 from sagahook_schemas.definitions import RateLimit, SagaDefinition, TriggerDefinition
+from sagahook_schemas.identity import Phase
 from tests.oracle import check_effects, check_limit, check_log
 from tests.saga_chance import Chance, chance_of
 from tests.saga_parts import Attempted, Try, start
@@ -107,7 +109,8 @@ class Disturber:
     def stray(self, state: SagaState) -> Command:
         dice = self.dice
         step = dice.choice([*state.open, "a", "zzz"])
-        phase = dice.choice(["action", "compensation", "prepare"])
+        phases: list[Phase] = ["action", "compensation", "prepare"]
+        phase = dice.choice(phases)
         commands: list[Command] = [
             StepDue(state.run, step, dice.randrange(1, 4)),
             DeadlineDue(state.run),
@@ -134,7 +137,9 @@ class Disturber:
             return ResolveCompensation(actor="ann", step=step, how=dice.choice(["retry", "skip", "resolve"]))
         if number < 9:
             signal = dice.choice(["go", "stop", *self.steps])
-            return SignalSaga(actor="ann", signal=signal, signal_id=f"sig-{dice.randrange(6)}", payload=number)
+            return SignalSaga(
+                actor="ann", signal=signal, signal_id=f"sig-{dice.randrange(6)}", payload=number
+            )
         return MigrateSaga(actor="ann", version=dice.randrange(1, 4))
 
 
@@ -167,7 +172,7 @@ def chaos(seed: int) -> tuple[Chance, World, Disturber]:
         world.apply(f"saga-{number}", start(f"evt-saga-{number}", limit_key=LIMIT))
     for after, signal, signal_id in chance.signals:
         told = SignalSaga(actor="ann", signal=signal, signal_id=signal_id)
-        world.plan(after, lambda told=told: world.operate(told, "saga-0") and None)  # type: ignore[misc]
+        world.plan(after, partial(world.operate, told, "saga-0"))
     world.run()
     brought_to_an_end(world)
     return chance, world, disturber

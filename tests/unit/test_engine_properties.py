@@ -268,7 +268,11 @@ def test_what_a_final_saga_is_told_changes_nothing_but_its_count_of_joins(case: 
     if ended.status == "ROLLED_BACK":
         assert (ended.context, ended.results) == ({"order_id": 7}, {}), "an operator may run it again"
     dice = Random(seed)
-    for saga, command in [*world.told, ("saga", StepDue(1, dice.choice("abx"), dice.randrange(5))), ("saga", Park("why"))]:
+    for saga, command in [
+        *world.told,
+        ("saga", StepDue(1, dice.choice("abx"), dice.randrange(5))),
+        ("saga", Park("why")),
+    ]:
         if ended.status in FINAL or not isinstance(command, Park):
             assert world.apply(saga, command) == []
     world.apply("saga", start("another"))

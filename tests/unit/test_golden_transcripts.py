@@ -253,7 +253,9 @@ def transcript(scene: Scene, world: World) -> str:
     intent = fill(" ".join((scene.__doc__ or "").split()), 100, initial_indent="# ", subsequent_indent="# ")
     lines = [_line(event) for event in world.logged()]
     applied = [f"  {key.removeprefix('saga/1/')}" for key in world.participants.applied]
-    limits = ["", "the limit:", *(_limit_line(record) for record in world.limit_log)] if world.limit_log else []
+    limits = (
+        ["", "the limit:", *(_limit_line(record) for record in world.limit_log)] if world.limit_log else []
+    )
     told = "\n".join([intent, "", *lines, *limits, "", "applied:", *(applied or ["  nothing"]), ""])
     for unreadable, name in names(world).items():
         told = told.replace(unreadable, name)
@@ -284,7 +286,9 @@ def _line(event: Logged) -> str:
     moment = _moment(event.time)
     whose = "" if event.saga_id == "saga" else f"[{event.saga_id}]"
     rest = (f"{name}={_value(name, value)}" for name, value in fields.items())
-    return " ".join(word for word in (f"{event.sequence:>2} {moment:>8}", whose, event.kind, what, *rest) if word)
+    return " ".join(
+        word for word in (f"{event.sequence:>2} {moment:>8}", whose, event.kind, what, *rest) if word
+    )
 
 
 def _value(name: str, value: JsonValue) -> str:
