@@ -191,6 +191,38 @@ def test_a_crash_leaves_it_held_and_the_next_owner_lets_it_go(from_log: bool) ->
     assert world.shard.held.in_order() == ["saga 1", "saga 3"]
 
 
+def resume(world: World) -> None:
+    """As an owner does; a third saga starts just after it."""
+    for saga_id in world.shard.held.in_order():
+        world.apply(saga_id, LetGo(**BY))
+    world.apply("saga 3", start("evt-3", limit_key=LIMIT))
+
+
+@pytest.mark.parametrize("from_log", [True, False])
+@pytest.mark.parametrize("crash_at", range(1, 31))
+def test_a_crash_after_any_transaction_changes_nothing_of_how_the_held_end(
+    crash_at: int, from_log: bool
+) -> None:
+    """Two are held and one starts after them; they have one slot."""
+    world = World([LIMITED])
+
+    def crash(world: World) -> None:
+        if world.commits == crash_at and not world.crashes:
+            world.crash(from_log=from_log)
+
+    world.after_commit = crash
+    for number in (1, 2):
+        world.apply(f"saga {number}", held(number, f"evt-{number}", limit_key=LIMIT))
+    world.plan(5.0, lambda: resume(world))
+    world.run()
+
+    assert [world.state(f"saga {number}").status for number in (1, 2, 3)] == ["COMPLETED"] * 3
+    assert [event.saga_id for event in world.logged() if event.kind == "saga.let_go"] == ["saga 1", "saga 2"]
+    assert check_log(world.logged(), plans([LIMITED])) == []
+    assert not world.shard.limits[LIMIT].holding
+    assert len(world.participants.applied) == len(set(world.participants.applied)) == 6
+
+
 def test_let_go_while_it_is_suspended_it_runs_once_it_is_resumed() -> None:
     world = holding()
     world.apply("saga", Park("its definition is gone"))
