@@ -84,7 +84,7 @@ class Steps:
 
     def past_pivot(self) -> bool:
         maybe = [task.step for task in self.tasks.values() if task.unknown and task.phase == "action"]
-        steps = {base_of(step) for step in [*self.everything(), *maybe]}
+        steps = {base_of(step) for step in [*self.done, *self.everything(), *maybe]}
         return (
             any(self.plan.steps[step].pivot for step in steps if step in self.plan.steps)
             if self.plan
