@@ -66,10 +66,6 @@ class Log:
         """In the order in which they began."""
         return iter(self._runs)
 
-    def everything(self) -> Iterator[Happened]:
-        for events in self._runs.values():
-            yield from events
-
     def restore(self, shard: Shard) -> None:
         """Fill a shard as the next owner of the partition does."""
         for saga_id, number in self._runs:
