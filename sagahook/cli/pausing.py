@@ -71,9 +71,7 @@ def resume_source(
     _act("sources", source, "resume", actor, reason, url, key)
 
 
-def _act(
-    what: str, name: str, act: str, actor: str | None, reason: str, url: str, key: str | None
-) -> None:
+def _act(what: str, name: str, act: str, actor: str | None, reason: str, url: str, key: str | None) -> None:
     with one_line():
         client, by = SagasClient(url, key), by_whom(actor, reason)
         accepted = client.post(f"/api/v1/{what}/{escaped(name)}:{act}", by)

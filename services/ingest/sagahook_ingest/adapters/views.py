@@ -33,7 +33,8 @@ def apply_to_sources(sources: KnownSources) -> Apply:
             if isinstance(definition, SagaDefinition):
                 sources.deployed(definition)
                 log.info("sources.deployed", saga=definition.key)
-            elif not isinstance(definition, ControlSet):  # webhooks are accepted while what they start is paused
+            elif not isinstance(definition, ControlSet):
+                # A pause holds what webhooks start; they are accepted as ever.
                 _skip(SAGA_DEFINITIONS, partition, record, f"{definition.ce_type} is no saga definition")
 
     return apply

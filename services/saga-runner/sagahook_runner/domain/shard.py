@@ -63,8 +63,8 @@ class Entry(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What a command led to: events for the log, commands for others. finished: what is remembered of a saga that is kept
-    in short from now on."""
+    """What a command led to: events for the log, commands for others. finished: what is remembered of a saga that is
+    kept in short from now on."""
 
     entries: list[Entry]
     messages: list[Message]
