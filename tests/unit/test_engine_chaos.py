@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from random import Random
 
@@ -37,11 +38,11 @@ from sagahook_schemas.definitions import RateLimit, SagaDefinition, TriggerDefin
 from sagahook_schemas.identity import Phase
 from tests.oracle import check_effects, check_limit, check_log
 from tests.saga_chance import Chance, chance_of
-from tests.saga_parts import Attempted, Try, start
+from tests.saga_parts import Attempted, Try, definition, plans, start
 from tests.saga_world import World
 
 LIMIT = "limit/order"
-BATCHES, BATCH = 12, 50
+BATCHES, BATCH = 16, 75
 seen: Counter[str] = Counter()
 
 
@@ -201,3 +202,26 @@ def test_whatever_is_done_to_sagas_they_stay_lawful_and_can_be_brought_to_an_end
         seen["disturbances"] += disturber.count
         seen["crashes"] += world.crashes
         seen.update(record.ce_type for record in world.log)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_was_forgotten_begins_a_run_that_none_before_it_had(dies: bool) -> None:
+    """So its effects have other keys than those of the run that nobody remembers."""
+    world = World([definition("reserve", "charge")])
+    world.apply("saga", start("evt-1"))
+    world.run()
+    world.now += timedelta(days=6)
+    assert world.forget() == []
+    assert [entry.event.ce_type for entry in world.apply("saga", start("evt-2"))] == [
+        "sagahook.saga.joined.v1"
+    ]
+    world.now += timedelta(days=2)
+    assert world.forget() == ["saga"]
+    if dies:
+        world.crash(from_log=True)
+    world.apply("saga", start("evt-3"))
+    world.run()
+    assert world.participants.applied == [
+        f"saga/{run}/{step}/action" for run in (1, 2) for step in ("reserve", "charge")
+    ]
+    assert check_log(world.logged(), plans(world.definitions.values()), reruns=True) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle import Logged, check_effects, check_log, line
+from tests.oracle import LimitLogged, Logged, Plan, Planned, check_effects, check_limit, check_log, line
 
 PLANS = {"order@1": line(("reserve", True), ("charge", True), ("ship", False))}
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -347,5 +347,114 @@ EFFECTS: dict[str, tuple[Scribe, list[str], str]] = {
 @pytest.mark.parametrize(("log", "applied", "violation"), EFFECTS.values(), ids=EFFECTS)
 def test_effects_are_held_against_the_log(log: Scribe, applied: list[str], violation: str) -> None:
     found = check_effects(log.log, applied, PLANS)
+    assert bool(found) == bool(violation)
+    assert violation in "\n".join(found)
+
+
+DIAMOND = {
+    "order@1": Plan(
+        {
+            "reserve": Planned("reserve"),
+            "charge": Planned("charge", after=("reserve",)),
+            "pack": Planned("pack", after=("reserve",), pivot=True),
+            "ship": Planned("ship", after=("charge", "pack")),
+        }
+    )
+}
+
+
+def branched() -> Scribe:
+    """Both branches of the diamond are under way."""
+    return Scribe().started(4).done("reserve").scheduled("charge").scheduled("pack")
+
+
+GRAPHS: dict[str, tuple[Scribe, str]] = {
+    "branches at once": (branched().completed("pack").completed("charge").scheduled("ship"), ""),
+    "a step before its predecessors": (
+        branched().completed("charge").scheduled("ship"),
+        "pack must be done before it",
+    ),
+    "a branch that is not begun": (Scribe().started(4).done("reserve").scheduled("charge"), "pack may begin"),
+    "undoing while something is under way": (
+        branched().failed("charge").compensating("charge", "reserve"),
+        "it is not settled",
+    ),
+    "undoing past the pivot": (
+        branched().completed("pack").failed("charge").compensating("charge", "pack", "reserve"),
+        "nothing is undone past a pivot",
+    ),
+    "failing with a branch in flight": (
+        branched().failed("charge").add("saga.failing", failed_step="charge", error="E: no"),
+        "",
+    ),
+    "something begins while it fails": (
+        branched()
+        .failed("charge")
+        .add("saga.failing", failed_step="charge", error="E: no")
+        .retry("charge", 2),
+        "the saga fails, and nothing more begins",
+    ),
+    "undone against the levels": (
+        branched()
+        .failed("charge", outcome="unknown")
+        .add("saga.failing", failed_step="charge", error="E: no")
+        .failed("pack")
+        .compensating("charge", "reserve", "charge"),
+        "is not against the order of doing",
+    ),
+    "suspended past no pivot": (
+        branched().failed("charge").add("saga.suspended", reason="why", cause="forward"),
+        "nothing that was done forbids undoing",
+    ),
+    "called off, and it goes on": (
+        branched().add("saga.cancelled", actor="ann").completed("charge"),
+        "the saga was called off",
+    ),
+}
+
+
+@pytest.mark.parametrize(("log", "violation"), GRAPHS.values(), ids=GRAPHS)
+def test_graphs_are_judged_by_their_predecessors_levels_and_pivots(log: Scribe, violation: str) -> None:
+    found = check_log(log.log, DIAMOND)
+    assert bool(found) == bool(violation)
+    assert violation in "\n".join(found)
+
+
+def slot(kind: str, ticket: int, in_use: int = 0, after: float = 0) -> LimitLogged:
+    data = {"saga_id": f"saga-{ticket}", "run": 1, "ticket": ticket, "in_use": in_use, "allowed": 1}
+    return LimitLogged(f"limit.slot_{kind}", data, NOON + timedelta(seconds=after))
+
+
+LIMITS: dict[str, tuple[list[LimitLogged], str]] = {
+    "one after the other": (
+        [
+            *(slot("requested", 1), slot("granted", 1, 1), slot("requested", 2)),
+            *(slot("released", 1, 0), slot("granted", 2, 1, after=60), slot("released", 2, 0)),
+        ],
+        "",
+    ),
+    "two at once": (
+        [*(slot("requested", 1), slot("granted", 1, 1)), *(slot("requested", 2), slot("granted", 2, 2))],
+        "2 at once, where 1 are allowed",
+    ),
+    "out of turn": (
+        [slot("requested", 1), slot("requested", 2), slot("granted", 2, 1)],
+        "it is not its turn",
+    ),
+    "dropped": ([slot("requested", 1)], "it was never let in"),
+    "kept": ([slot("requested", 1), slot("granted", 1, 1)], "it never gave its slot back"),
+    "too fast": (
+        [
+            *(slot("requested", 1), slot("granted", 1, 1), slot("released", 1, 0)),
+            *(slot("requested", 2), slot("granted", 2, 1, after=5), slot("released", 2, 0)),
+        ],
+        "too many",
+    ),
+}
+
+
+@pytest.mark.parametrize(("log", "violation"), LIMITS.values(), ids=LIMITS)
+def test_limits_are_judged_by_their_turns_and_their_bounds(log: list[LimitLogged], violation: str) -> None:
+    found = check_limit(log, rate=(1, 60.0))
     assert bool(found) == bool(violation)
     assert violation in "\n".join(found)
