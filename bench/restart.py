@@ -4,7 +4,7 @@
 
 On a broker of its own: topics with the live sagas alone, and topics with the finished ones between them, written in
 transactions as a runner writes them. Each is then read back in a fresh process, all partitions at once as
-after a start: until every live saga is a state again and every finished one in the index.
+after a start: until every live saga is a state again with its timer armed, and every finished one is remembered.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import uvloop
-from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
-from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
-from sagahook_runner.domain.finished import Finished, FinishedIndex, encode_finished, is_finished
-from sagahook_runner.domain.state import SagaState
+from sagahook_runner.adapters.records import OWNER_KEY
+from sagahook_runner.adapters.restore import OwnerRecord, restore
+from sagahook_runner.domain.finished import Finished, encode_finished
+from sagahook_runner.domain.shard import Definitions, Shard
+from sagahook_runner.domain.state import Open, SagaState
 from sagahook_schemas.topics import SAGA_STATE
 
 PARTITIONS = 4
@@ -71,6 +74,8 @@ async def fill(bootstrap: str, prefix: str, live: int, finished: int) -> None:
             for _, (key, value) in zip(range(_IN_A_TRANSACTION), sagas, strict=False)
         ]:
             await writer.commit(records, {}, "")
+        left = OwnerRecord(epoch=1, instance="bench", released=True).to_json()
+        await writer.commit([OutRecord(topic, partition, OWNER_KEY, left, [], _NOW_MS)], {}, "")
         await writer.abandon()
 
     await asyncio.gather(*(write(partition) for partition in range(PARTITIONS)))
@@ -91,7 +96,8 @@ def _sagas(partition: int, live: int, finished: int) -> Iterator[tuple[bytes, by
 
 
 def _live(saga_id: str, dice: random.Random) -> SagaState:
-    """One that waits, of about 600 bytes."""
+    """One that sleeps between two of its steps, of about 700 bytes."""
+    wakes_at = datetime.fromtimestamp(_NOW_MS / 1000, UTC) + timedelta(seconds=dice.random() * 86_400)
     return SagaState(
         saga_id,
         sequence=6,
@@ -103,6 +109,7 @@ def _live(saga_id: str, dice: random.Random) -> SagaState:
         event_id=_uuid(dice),
         correlation_id=_uuid(dice),
         context={"order_id": dice.randrange(10**9), "amount": 4200, "items": [{"sku": "A1", "n": 2}]},
+        open={"cool_off": Open("cool_off", "action", "sleeping", at=wakes_at)},
         results={"reserve": {"reservation": _uuid(dice)}, "charge": {"charge": _uuid(dice), "at": "x" * 80}},
     )
 
@@ -129,7 +136,7 @@ async def read_back(bootstrap: str, prefix: str) -> dict[str, Any]:
     gc.set_threshold(50_000, 50, 100)
     watching = asyncio.create_task(_longest_slice())
     began, began_cpu = time.perf_counter(), time.process_time()
-    restored = await asyncio.gather(*(_restore(bootstrap, prefix, number) for number in range(PARTITIONS)))
+    shards = await asyncio.gather(*(_restore(bootstrap, prefix, number) for number in range(PARTITIONS)))
     seconds = time.perf_counter() - began
     watching.cancel()
     return {
@@ -137,30 +144,18 @@ async def read_back(bootstrap: str, prefix: str) -> dict[str, Any]:
         "cpu_seconds": time.process_time() - began_cpu,
         "resident_mb": _resident_mb(),
         "longest_slice_ms": _slices[0] * 1000,
-        "live": sum(len(states) for states, _ in restored),
-        "finished": sum(len(index) for _, index in restored),
+        "live": sum(1 for shard in shards for _ in shard.live()),
+        "finished": sum(len(shard.finished) for shard in shards),
     }
 
 
-async def _restore(bootstrap: str, prefix: str, partition: int) -> tuple[dict[str, SagaState], FinishedIndex]:
-    states: dict[str, SagaState] = {}
-    index = FinishedIndex()
-    consumer = snapshot_consumer(bootstrap)
-    await consumer.start()
-    try:
-        async for records in read_partition(consumer, TopicPartition(SAGA_STATE.name(prefix), partition)):
-            _take(states, index, records)
-    finally:
-        await consumer.stop()
-    return states, index
-
-
-def _take(states: dict[str, SagaState], index: FinishedIndex, records: list[ConsumerRecord]) -> None:
-    for record in records:
-        if is_finished(record.value):
-            index.put_record(record.key, record.value)
-        else:
-            states[record.key.decode()] = SagaState.from_json(record.value)
+async def _restore(bootstrap: str, prefix: str, partition: int) -> Shard:
+    """As an owner does when it takes over: every state, every timer, every finished saga."""
+    shard = Shard(Definitions([]))
+    restored = await restore(ServiceSettings(kafka=bootstrap, topic_prefix=prefix), partition, shard)
+    if restored.from_log or shard.next_due() is None:
+        raise AssertionError(f"partition {partition} was not restored from its snapshots: {restored}")
+    return shard
 
 
 _slices = [0.0]

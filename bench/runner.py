@@ -127,12 +127,14 @@ async def _publish(bootstrap: str, prefix: str, count: int, rate: float | None =
 
 
 @asynccontextmanager
-async def _runner(bootstrap: str, prefix: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _runner(
+    bootstrap: str, prefix: str, app: str = "bench.noop_app"
+) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {
         **os.environ,
         "SAGAHOOK_KAFKA": bootstrap,
         "SAGAHOOK_TOPIC_PREFIX": prefix,
-        "SAGAHOOK_APP": "bench.noop_app",
+        "SAGAHOOK_APP": app,
         "LOG_LEVEL": "WARNING",
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sagahook_runner", env=environment)

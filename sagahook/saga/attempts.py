@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from sagahook.saga.context import Continue
@@ -56,17 +56,21 @@ def delay_after(raised: Exception, retry: Retry, failures: int, dice: float) -> 
     """Seconds until the next attempt; None: there is none."""
     if isinstance(raised, PermanentError | NotKept | DefinitionError):
         return None
-    names = {
-        name
-        for each in type(raised).__mro__
-        for name in (each.__name__, f"{each.__module__}.{each.__qualname__}")
-    }
     delay = retry.delay(failures, dice)
-    if delay is None or names & set(retry.non_retryable):
+    if delay is None or is_named(raised, retry.non_retryable):
         return None
     asked = getattr(raised, "retry_after", None)
     least = asked if isinstance(asked, int | float) and asked > 0 else 0.0
     return max(delay.total_seconds(), float(least))
+
+
+def is_named(raised: BaseException, names: Collection[str]) -> bool:
+    """Whether the error's class, or one that it derives from, has one of the names: its own, or with its module."""
+    return any(
+        name in names
+        for each in type(raised).__mro__
+        for name in (each.__name__, f"{each.__module__}.{each.__qualname__}")
+    )
 
 
 def is_unknown(raised: Exception) -> bool:

@@ -42,13 +42,15 @@ class StartSaga(Contract):
     attributes: dict[str, JsonValue] | None = None
     parent: ParentStep | None = None
     again: bool = False
+    traceparent: str | None = None
 
 
 class CompleteStep(Contract):
-    """The outcome of an attempt that was not made where the saga's owner is: by a runner that owned the partition before,
-    by a participant, by a child. `error` None: it succeeded with `result`. retry_after: seconds that the next attempt
-    has to wait at least. continue_after: it is neither done nor failed, but to be called again after so many seconds, with
-    `result` carried over. attempt 0: a child's answer, whichever attempt its parent waits for."""
+    """The outcome of an attempt that was not made where the saga's owner is: by a runner that owned the partition
+    before, by a participant, by a child. `error` None: it succeeded with `result`. retry_after: seconds that the
+    next attempt has to wait at least. continue_after: it is neither done nor failed, but to be called again after
+    so many seconds, with `result` carried over. attempt 0: a child's answer, whichever attempt its parent waits
+    for."""
 
     ce_type: ClassVar[str] = "sagahook.command.complete_step.v1"
 

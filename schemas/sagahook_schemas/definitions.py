@@ -102,14 +102,15 @@ class StepDefinition(Contract):
     """One step.
 
     timeout: for each attempt. compensation None: nothing to undo. after None: after the step written before it.
-    heartbeat: an attempt that gives no sign of life for so long is given up. deadline: seconds from the first attempt's
-    start to the end of the last. prepares: code of the author's runs first, and what it says is logged: whether the step is
-    wanted at all, how long to sleep, which items, the child's context, the participant's data.
+    heartbeat: an attempt that gives no sign of life for so long is given up. deadline: seconds from the first
+    attempt's start to the end of the last. prepares: code of the author's runs first, and what it says is logged:
+    whether the step is wanted at all, how long to sleep, which items, the child's context, the participant's data.
     pivot: past it nothing is compensated.
 
-    does: `action`, the saga's own code; `sleep`, wait for `seconds` or as long as the preparation said; `signal`, wait for the
-    signal of that name, for `patience` seconds; `child`, the saga `child` is run; `each`, the action is run for each item
-    that the preparation gave, `concurrency` of them at once; `participant`, another system does it over Kafka.
+    does: `action`, the saga's own code; `sleep`, wait for `seconds` or as long as the preparation said; `signal`,
+    wait for the signal of that name, for `patience` seconds; `child`, the saga `child` is run; `each`, the action
+    is run for each item that the preparation gave, `concurrency` of them at once; `participant`, another system
+    does it over Kafka.
     """
 
     name: str
@@ -139,8 +140,8 @@ class StepDefinition(Contract):
 
 class SagaDefinition(Contract):
     """One version of a saga. Steps run in the order that `after` gives; compensations in its reverse, those of one
-    level one after the other or at once. deadline: seconds for the whole run. attributes: names to search by, each with a
-    dotted path into the context. code: the steps are not known beforehand, a function asks for them.
+    level one after the other or at once. deadline: seconds for the whole run. attributes: names to search by, each
+    with a dotted path into the context. code: the steps are not known beforehand, a function asks for them.
     """
 
     ce_type: ClassVar[str] = "sagahook.definition.deployed.v1"

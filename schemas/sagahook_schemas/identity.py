@@ -11,7 +11,8 @@ from typing import Literal
 from uuid import UUID, uuid5
 
 Phase = Literal["action", "compensation", "prepare"]
-"""prepare: the author's code that says, before the action, whether and with what it is to be done. It has no effects."""
+"""prepare: the author's code that says, before the action, whether and with what it is to be done. It has no
+effects."""
 
 # Fixed for ever: changing a namespace would give every saga and delivery a new identity.
 _SAGAS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e001")

@@ -34,6 +34,7 @@ class SagaStarted(Contract):
     attributes: dict[str, JsonValue] | None = None
     deadline_at: AwareDatetime | None = None
     parent: ParentStep | None = None
+    traceparent: str | None = None
     actor: str | None = None
     reason: str | None = None
     held: int | None = None
@@ -110,8 +111,8 @@ class SagaRolledBack(Contract):
 
 
 class SagaFailed(Contract):
-    """A compensation failed for good, or was skipped. `unresolved`: the steps whose effects are left behind, in the order
-    in which they would have been undone. An operator must act."""
+    """A compensation failed for good, or was skipped. `unresolved`: the steps whose effects are left behind, in the
+    order in which they would have been undone. An operator must act."""
 
     ce_type: ClassVar[str] = "sagahook.saga.failed.v1"
 
@@ -122,9 +123,10 @@ class SagaFailed(Contract):
 
 
 class SagaSuspended(Contract):
-    """The engine cannot go on by itself; nothing is lost and the saga can be resumed. cause: `definition`, nothing that is
-    deployed carries it on; `losses`, a step kills its process; `forward`, a step past the pivot failed for good, or the pivot's own
-    outcome is unknown; `order`, a function asked for other steps than the log remembers; `engine`, an event that cannot follow."""
+    """The engine cannot go on by itself; nothing is lost and the saga can be resumed. cause: `definition`, nothing
+    that is deployed carries it on; `losses`, a step kills its process; `forward`, a step past the pivot failed for
+    good, or the pivot's own outcome is unknown; `order`, a function asked for other steps than the log remembers;
+    `engine`, an event that cannot follow."""
 
     ce_type: ClassVar[str] = "sagahook.saga.suspended.v1"
 
@@ -250,8 +252,8 @@ class AttemptInFlight(Contract):
 
 
 class OwnerAcquired(Contract):
-    """A runner took over a partition, under a new epoch. Key: `owner/<partition>`. in_flight: attempts that
-    earlier owners promised to tell of, and that were not told of yet. first_run: what the next saga that is not remembered
+    """A runner took over a partition, under a new epoch. Key: `owner/<partition>`. in_flight: attempts that earlier
+    owners promised to tell of, and that were not told of yet. first_run: what the next saga that is not remembered
     begins with; higher than every run that was forgotten."""
 
     ce_type: ClassVar[str] = "sagahook.owner.acquired.v1"

@@ -54,7 +54,8 @@ class StepFailed(Contract):
 
 
 class StepDeclared(Contract):
-    """A function asked for a step: what a class would have in its definition. number: counts the function's steps from 1."""
+    """A function asked for a step: what a class would have in its definition. number: counts the function's steps
+    from 1."""
 
     ce_type: ClassVar[str] = "sagahook.step.declared.v1"
 
@@ -110,7 +111,8 @@ class StepExpanded(Contract):
 
 
 class StepContinued(Contract):
-    """The attempt ended without being done or failed: the action asked to be called again, with what it carries over."""
+    """The attempt ended without being done or failed: the action asked to be called again, with what it carries
+    over."""
 
     ce_type: ClassVar[str] = "sagahook.step.continued.v1"
 

@@ -1,13 +1,14 @@
 """What a step says of its attempts holds in the process that runs them: caps by kind, progress, being called again."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from sagahook.saga import continue_after
 from sagahook_runner.adapters.execution import Executor, Outcome
 from sagahook_runner.adapters.pulse import Pulse
-from sagahook_runner.domain.commands import AttemptContinued
+from sagahook_runner.domain.commands import AttemptContinued, AttemptFailed, AttemptSucceeded
 from tests.unit.test_executor import job
 
 
@@ -82,3 +83,57 @@ async def test_an_action_that_asks_to_be_called_again_is_neither_done_nor_failed
     command = (await owner.outcome()).command
     assert isinstance(command, AttemptContinued)
     assert (command.after, command.carry) == (60.0, {"asked": 1})
+
+
+async def test_an_attempt_that_gives_no_sign_of_life_is_given_up_and_its_outcome_unknown(
+    owner: Owner,
+) -> None:
+    owner.executor.submit(job(asyncio.Event().wait, timeout=30, heartbeat=0.01))
+
+    command = (await owner.outcome()).command
+
+    assert isinstance(command, AttemptFailed)
+    assert (command.error, command.unknown) == ("HeartbeatLost: no sign of life for 0.01 s", True)
+
+
+async def test_an_attempt_that_gives_signs_of_life_goes_on_past_its_heartbeat(owner: Owner) -> None:
+    pulse = Pulse(asyncio.get_running_loop())
+
+    async def action() -> str:
+        for _ in range(6):
+            await asyncio.sleep(0.25)
+            pulse.beat()
+        return "done"
+
+    owner.executor.submit(job(action, heartbeat=1.0, pulse=pulse))
+
+    command = (await owner.outcome()).command
+    assert isinstance(command, AttemptSucceeded)
+    assert command.result == "done"
+
+
+async def test_an_error_that_the_policy_names_or_whose_base_it_names_is_not_tried_again(owner: Owner) -> None:
+    async def action() -> None:
+        raise ConnectionResetError("gone")
+
+    for names, retryable in (
+        (("ConnectionError",), False),
+        (("ConnectionResetError",), False),
+        (("KeyError",), True),
+    ):
+        owner.executor.submit(replace(job(action), non_retryable=names))
+        command = (await owner.outcome()).command
+        assert isinstance(command, AttemptFailed)
+        assert command.retryable == retryable
+
+
+async def test_progress_told_just_before_the_end_is_not_lost(owner: Owner) -> None:
+    pulse = Pulse(asyncio.get_running_loop())
+
+    async def action() -> None:
+        pulse.progress(0.5, "half")
+
+    owner.executor.submit(job(action, pulse=pulse))
+    await owner.outcome()
+    await asyncio.sleep(0)
+    assert owner.executor.collect_progress(0)["saga"].progress == 0.5

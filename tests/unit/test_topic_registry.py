@@ -44,4 +44,13 @@ def test_the_list_names_every_topic_with_its_key_partitions_retention_writers_an
     head, *rows = [line.split() for line in listed.stdout.splitlines()]
     assert head == ["NAME", "KEY", "PARTITIONS", "RETENTION", "WRITERS", "READERS"]
     assert [row[0] for row in rows] == [f"acme.{topic.base}" for topic in ALL_TOPICS]
-    assert ["acme.saga.commands", "saga_id", "12", "7", "days", "saga-runner,", "tracker", "saga-runner"] in rows
+    assert [
+        "acme.saga.commands",
+        "saga_id",
+        "12",
+        "7",
+        "days",
+        "saga-runner,",
+        "tracker",
+        "saga-runner",
+    ] in rows

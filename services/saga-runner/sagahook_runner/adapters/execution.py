@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from sagahook.saga.attempts import is_named
 from sagahook.saga.context import Continue
 from sagahook.saga.errors import PermanentError, UnknownOutcomeError
 from sagahook_runner.adapters.pulse import Pulse
@@ -75,9 +76,9 @@ class NeverBegun(Exception):
 @dataclass(frozen=True, slots=True)
 class Job:
     """One attempt to run. call: the bound action, given its arguments. timeout: seconds. kind: which cap it counts
-    against. heartbeat: seconds after which one that gives no sign of life is given up. pulse: what its context
-    calls. find: makes the job whole, where its `call` has to be found first, which is no part of the attempt; raises
-    NeverBegun."""
+    against. non_retryable: names of exceptions, and of their bases, that no retry mends. heartbeat: seconds after
+    which one that gives no sign of life is given up. pulse: what its context calls. find: makes the job whole,
+    where its `call` has to be found first, which is no part of the attempt; raises NeverBegun."""
 
     key: AttemptKey
     partition: int
@@ -88,6 +89,7 @@ class Job:
     heartbeat: float | None
     pulse: Pulse
     find: Callable[[], Awaitable[Job]] | None = None
+    non_retryable: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -304,9 +306,9 @@ class Executor:
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = asyncio.timeout(job.timeout)
-        self._listen(job, deadline)
         try:
             async with deadline:
+                self._listen(job, deadline)
                 if job.is_async:
                     result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
                 else:
@@ -363,7 +365,7 @@ def _failed(job: Job, raised: BaseException, duration_ms: int, *, cut_off: bool)
         error, retryable, unknown = f"result_{raised}", False, True
     else:
         error = told(raised, ERROR_LIMIT)
-        retryable = not isinstance(raised, PermanentError)
+        retryable = not isinstance(raised, PermanentError) and not is_named(raised, job.non_retryable)
         unknown = isinstance(raised, _UNKNOWN)
     return AttemptFailed(*job.key[1:], error, retryable, unknown, duration_ms, random(), retry_after)
 

@@ -38,12 +38,9 @@ class Pulse:
             return
         if fraction >= 1 or now - self._told_at >= _PROGRESS_SECONDS:
             self._told_at = now
-            self._loop.call_soon_threadsafe(self._progress, fraction, message)
+            # Also where the attempt ends meanwhile: it was said before that.
+            self._loop.call_soon_threadsafe(self._on_progress, fraction, message)
 
     def _beat(self) -> None:
         if self._on_beat is not None:
             self._on_beat()
-
-    def _progress(self, fraction: float, message: str) -> None:
-        if self._on_progress is not None:
-            self._on_progress(fraction, message)

@@ -147,8 +147,11 @@ class EventRecords:
         key = f"owner/{self._partition}".encode()
         return (
             self._record(self._events, key, event.to_json(), envelope.to_headers()),
-            self._record(self._state, OWNER_KEY, record, []),
+            self.owner_record(record),
         )
+
+    def owner_record(self, record: bytes) -> OutRecord:
+        return self._record(self._state, OWNER_KEY, record, [])
 
     def _record(
         self, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]

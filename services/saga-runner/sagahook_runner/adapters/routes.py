@@ -209,6 +209,7 @@ def _start(call: Call, answer: object) -> tuple[str, StartSaga]:
             context=context,
             user_id=None if user is None else str(user),
             notify_url=received.extension("notifyurl") or None,
+            traceparent=received.traceparent or None,
             limit_key=call.limit_key,
             attributes=_attributes(saga.definition.attributes, context),
         ),

@@ -151,6 +151,7 @@ def _start(d: Decision, command: Start) -> None:
             attributes=request.attributes,
             deadline_at=None if deadline is None else d.now + timedelta(seconds=deadline),
             parent=request.parent,
+            traceparent=request.traceparent,
             # A child belongs to what runs already.
             held=command.held if request.parent is None else None,
         )

@@ -319,6 +319,10 @@ def attempt_timeout(definition: SagaDefinition, state: SagaState, step: str, pha
     return Decision(state, definition, datetime.min).terms(step, phase)[0]
 
 
+def attempt_retry(definition: SagaDefinition, state: SagaState, step: str, phase: Phase) -> Retry:
+    return Decision(state, definition, datetime.min).terms(step, phase)[1]
+
+
 def known_step(definition: SagaDefinition | None, state: SagaState, name: str) -> StepDefinition | None:
     by_name = definition.by_name if definition is not None else {}
     found = by_name.get(name)

@@ -93,6 +93,7 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         context=event.context,
         user_id=event.user_id,
         notify_url=event.notify_url,
+        traceparent=event.traceparent,
         limit_key=event.limit_key,
         held=event.held,
         deadline_at=event.deadline_at,

@@ -133,6 +133,7 @@ def _started_again(d: Decision, request: RetrySaga) -> SagaStarted:
         total_steps=len(definition.steps),
         user_id=state.user_id,
         notify_url=state.notify_url,
+        traceparent=state.traceparent,
         limit_key=state.limit_key,
         attributes=attributes or None,
         deadline_at=None if deadline is None else d.now + timedelta(seconds=deadline),

@@ -80,6 +80,7 @@ def _child_requested(event: StepChildRequested, state: SagaState) -> Iterator[Me
             correlation_id=state.correlation_id,
             context=event.context,
             user_id=state.user_id,
+            traceparent=state.traceparent,
             parent=ParentStep(saga_id=state.saga_id, run=state.run, step=event.step),
             # A child that did not end well, asked for once more, runs anew.
             again=True,

@@ -100,6 +100,7 @@ class SagaState:
     correlation_id: str = ""
     user_id: str | None = None
     notify_url: str | None = None
+    traceparent: str | None = None
     context: Mapping[str, JsonValue] = field(default_factory=dict)
     results: Mapping[str, JsonValue] = field(default_factory=dict)
     open: Mapping[str, Open] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from sagahook.saga import Saga, StepContext
 from sagahook.saga import calls as saga_calls
 from sagahook_runner.adapters.execution import AttemptKey, Job, is_async
 from sagahook_runner.adapters.pulse import Pulse
-from sagahook_runner.domain.decision import attempt_timeout, known_step
+from sagahook_runner.domain.decision import attempt_retry, attempt_timeout, known_step
 from sagahook_runner.domain.state import Open, SagaState, item_of
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.playing import Conductor
@@ -38,6 +38,7 @@ def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductor
         call=partial(function, context, *arguments),
         is_async=is_async(function),
         timeout=attempt_timeout(saga.definition, state, opened.step, opened.phase),
+        non_retryable=attempt_retry(saga.definition, state, opened.step, opened.phase).non_retryable,
         kind=step.kind,
         heartbeat=step.heartbeat if opened.phase == "action" else None,
         pulse=pulse,
@@ -81,6 +82,7 @@ def _context(state: SagaState, opened: Open, pulse: Pulse) -> StepContext:
         item=_copy(items[index]) if items is not None and index is not None else None,
         index=index,
         carry=_copy(opened.carry),
+        traceparent=state.traceparent or "",
         on_heartbeat=pulse.beat,
         on_progress=pulse.progress,
     )

@@ -230,16 +230,15 @@ class PartitionOwner:
         in_flight: frozenset[AttemptKey],
         offsets: dict[TopicPartition, int],
     ) -> None:
-        left = OwnerRecord(
-            self._epoch,
-            self._process_id,
-            isinstance(event, OwnerReleased),
-            in_flight,
-            self._shard.first_run,
-        )
+        left = self._left(in_flight, released=isinstance(event, OwnerReleased))
         await self._writer.ready()
         records = EventRecords(self._settings, self._partition, Stamp(self._now(), self._epoch))
-        await self._writer.commit(records.owner(event, left.to_json()), offsets, self._settings.owners_group)
+        await self._writer.commit(records.owner(event, left), offsets, self._settings.owners_group)
+
+    def _left(self, in_flight: frozenset[AttemptKey], *, released: bool) -> bytes:
+        """The owner's record in `saga.state`."""
+        first_run = self._shard.first_run
+        return OwnerRecord(self._epoch, self._process_id, released, in_flight, first_run).to_json()
 
     def _still_promised(self) -> frozenset[AttemptKey]:
         """Of the attempts that other processes promised to tell of, those that are waited for."""
@@ -337,7 +336,8 @@ class PartitionOwner:
             transaction.apply(*said)
         self._letting_go.take(transaction, has_room=not self._executor.is_full)
         if self._forgets_at <= self._latest:
-            transaction.forget()
+            if transaction.forget():
+                transaction.remember_owner(self._left(self._still_promised(), released=False))
             self._forgets_at = self._latest + _FORGETTING
         while transaction.is_open and self._inbox:
             transaction.take(self._inbox.popleft())

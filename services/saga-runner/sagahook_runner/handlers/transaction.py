@@ -16,7 +16,14 @@ from sagahook.runtime.transactions import OutRecord
 from sagahook.saga import SagaApp
 from sagahook_runner.adapters.execution import Job, Outcome
 from sagahook_runner.adapters.participants import request_record
-from sagahook_runner.adapters.records import EventRecords, Stamp, attempt_of, dead_letter, read_command
+from sagahook_runner.adapters.records import (
+    OWNER_KEY,
+    EventRecords,
+    Stamp,
+    attempt_of,
+    dead_letter,
+    read_command,
+)
 from sagahook_runner.domain.commands import (
     Admit,
     AttemptFailed,
@@ -225,10 +232,16 @@ class OwnerTransaction:
     def snapshot_limit(self, key: str, value: bytes | None) -> None:
         self._keep(key, self._encoder.limit(key, value))
 
-    def forget(self) -> None:
-        """Finished sagas whose window has ended."""
-        for saga_id in self._shard.forget(self._stamp.now):
+    def forget(self) -> bool:
+        """Finished sagas whose window has ended. Whether there was one: then `remember_owner`, because what runs begin
+        with next has risen."""
+        gone = self._shard.forget(self._stamp.now)
+        for saga_id in gone:
             self._keep(saga_id, self._encoder.forgotten(saga_id))
+        return bool(gone)
+
+    def remember_owner(self, record: bytes) -> None:
+        self._keep(OWNER_KEY.decode(), self._encoder.owner_record(record))
 
     def _keep(self, key: str, record: OutRecord) -> None:
         self._snapshots[key] = record
@@ -255,6 +268,7 @@ class OwnerTransaction:
                     times_out_at=event.times_out_at,
                     partition=self._place.partition,
                     stamp=self._stamp,
+                    traceparent=state.traceparent or "",
                 )
             )
         elif not opened.remote:
@@ -270,7 +284,7 @@ class OwnerTransaction:
             opened = state.open.get(step)
             saga = self._place.app.get(state.name, state.version)
             if saga is None or opened is None or opened.standing != "running":
-                raise AssertionError(f"the saga {saga_id} scheduled {step}, and does not wait for it")
+                continue  # what came later in the same transaction ended it, before it began
             yield job_of(saga, state, opened, self._place.partition, self._place.conductors)
 
     def _add(self, record: OutRecord) -> None:
