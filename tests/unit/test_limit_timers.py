@@ -35,3 +35,13 @@ def test_however_many_wait_for_a_rate_one_timer_lets_the_next_one_in() -> None:
             shard.apply_to_limit(KEY, ReleaseSlot(saga_id=saga_id, run=1), now)
     assert granted == [(f"saga-{n}", NOW + timedelta(seconds=n)) for n in range(1, WAITING + 1)]
     assert woken == WAITING
+
+
+def test_a_limit_is_forgotten_only_when_nobody_needs_it_and_its_whole_burst_is_there_again() -> None:
+    shard = rated()
+    assert shard.forget_limits(NOW + timedelta(days=1)) == []
+    for number in range(WAITING + 1):
+        shard.apply_to_limit(KEY, ReleaseSlot(saga_id=f"saga-{number}", run=1), NOW)
+    assert shard.forget_limits(NOW) == []
+    assert shard.forget_limits(NOW + timedelta(seconds=1)) == [KEY]
+    assert shard.limits == {}

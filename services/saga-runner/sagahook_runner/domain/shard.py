@@ -224,6 +224,18 @@ class Shard:
             self._states.pop(each.saga_id, None)
         return [each.saga_id for each in gone]
 
+    def forget_limits(self, now: datetime) -> list[str]:
+        """The keys of limits that nobody waits for or holds, and whose whole burst is there again: nothing is lost with
+        them."""
+        idle = [
+            key
+            for key, limit in self.limits.items()
+            if limit.is_idle and (limit.full_at is None or limit.full_at <= now)
+        ]
+        for key in idle:
+            del self.limits[key]
+        return idle
+
     # -- timers ---------------------------------------------------------------------------------------------
 
     def expect_outcome_until(self, due_at: datetime, saga_id: str, lost: AttemptLost) -> None:

@@ -236,8 +236,8 @@ class OwnerTransaction:
         """Finished sagas whose window has ended. Whether there was one: then `remember_owner`, because what runs begin
         with next has risen."""
         gone = self._shard.forget(self._stamp.now)
-        for saga_id in gone:
-            self._keep(saga_id, self._encoder.forgotten(saga_id))
+        for key in [*gone, *self._shard.forget_limits(self._stamp.now)]:
+            self._keep(key, self._encoder.forgotten(key))
         return bool(gone)
 
     def remember_owner(self, record: bytes) -> None:
