@@ -267,7 +267,8 @@ def test_outside_git_the_check_passes_and_says_what_it_could_not_compare(checkou
 def test_the_check_fails_and_names_every_problem(checkout: Repository) -> None:
     checkout.git("init", "--quiet", "--initial-branch=main")
     checkout.publish_with_field("legacy")
-    (checkout.root / EXAMPLE).unlink()
+    for example in (checkout.root / EXAMPLE).parent.iterdir():
+        example.unlink()
 
     checked = check(checkout)
 
