@@ -48,12 +48,19 @@ async def test_the_largest_body_is_committed_in_a_transaction_and_survives_a_kil
     )
     async with producer, producer.transaction():
         await producer.send_and_wait("large", body)
+    # A lone broker answers a commit before it has written its markers, and one that is killed in between never
+    # writes them (docs/decisions/0004): what is shown here begins when they are there.
+    assert await first_committed(kafka) == body
 
     assert kafka.pid
     os.kill(kafka.pid, signal.SIGKILL)
     assert await kafka.wait() == -signal.SIGKILL
     await kafka.start()
 
+    assert await first_committed(kafka) == body
+
+
+async def first_committed(kafka: EmbeddedKafka) -> bytes | None:
     consumer = AIOKafkaConsumer(
         *("large",),
         bootstrap_servers=kafka.bootstrap,
@@ -61,7 +68,8 @@ async def test_the_largest_body_is_committed_in_a_transaction_and_survives_a_kil
         isolation_level="read_committed",
     )
     async with consumer:
-        assert (await consumer.getone()).value == body
+        value: bytes | None = (await consumer.getone()).value
+    return value
 
 
 async def test_a_topic_that_nobody_made_is_not_made_by_asking_for_it(kafka: EmbeddedKafka) -> None:
