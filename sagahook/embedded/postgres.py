@@ -121,6 +121,10 @@ class EmbeddedPostgres:
         new.mkdir(mode=0o700)
         if account := _account():
             os.chown(new, account.uid, account.gid)
+        await self._make_cluster(new, password)
+        new.rename(self._cluster)
+
+    async def _make_cluster(self, new: Path, password: Path) -> None:
         child = await Child.spawn(
             self._command(
                 "initdb",
@@ -133,9 +137,12 @@ class EmbeddedPostgres:
                 "--locale=C.UTF-8",
             )
         )
-        if await child.wait() != 0:
-            raise StackError(f"initdb failed for {new}. The end of {self._log}:\n{last_lines(self._log)}")
-        new.rename(self._cluster)
+        try:
+            if await child.wait() != 0:
+                raise StackError(f"initdb failed for {new}. The end of {self._log}:\n{last_lines(self._log)}")
+        finally:
+            # Where this start was called off: what it still wrote would come after whoever removes the directory.
+            await child.stop(STOP_SECONDS)
 
     async def _end_leftover(self) -> None:
         """Stops a server that an earlier run left on our data (only where the kernel does not do it).
