@@ -9,13 +9,13 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from bench import end_to_end, ingest, projection, runner
-from sagahook.embedded.kafka import EmbeddedKafka
-from sagahook.embedded.kafka_prepare import prepare_kafka
+from bench.broker import long_lived_broker
 from sagahook.embedded.postgres import EmbeddedPostgres
 
 Part = Callable[[], Awaitable[dict[str, Any]]]
@@ -23,26 +23,27 @@ Part = Callable[[], Awaitable[dict[str, Any]]]
 
 async def main(wanted: list[str]) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run; quote ratios, not seconds")
-    with tempfile.TemporaryDirectory() as folder:
-        # A broker that lives long has its second compiler, which `sagahook dev` leaves out to start sooner.
-        runtime = await prepare_kafka()
-        flags = (*runtime.archive_flags(), "-XX:TieredStopAtLevel=4")
-        kafka = EmbeddedKafka(Path(folder) / "kafka", runtime, heap_mb=512, flags=flags)
-        postgres = EmbeddedPostgres(Path(folder) / "postgres")
-        try:
-            await asyncio.gather(kafka.start(), postgres.start())
-            await _run(
-                {
-                    "ingest": lambda: ingest.measure(kafka.bootstrap),
-                    "runner": lambda: runner.measure(kafka.bootstrap),
-                    "projection": lambda: projection.measure(kafka.bootstrap, postgres.url),
-                },
-                wanted,
-            )
-        finally:
-            await kafka.stop()
-            await postgres.stop()
+    async with long_lived_broker() as bootstrap, _database() as url:
+        await _run(
+            {
+                "ingest": lambda: ingest.measure(bootstrap),
+                "runner": lambda: runner.measure(bootstrap),
+                "projection": lambda: projection.measure(bootstrap, url),
+            },
+            wanted,
+        )
     await _run({"end_to_end": end_to_end.measure}, wanted)
+
+
+@asynccontextmanager
+async def _database() -> AsyncIterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        postgres = EmbeddedPostgres(Path(folder))
+        try:
+            await postgres.start()
+            yield postgres.url
+        finally:
+            await postgres.stop()
 
 
 async def _run(parts: dict[str, Part], wanted: list[str]) -> None:

@@ -17,8 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sagahook.embedded.kafka import EmbeddedKafka
-from sagahook.embedded.kafka_prepare import prepare_kafka
+from bench.broker import long_lived_broker
 
 _PACKAGES = (
     "",
@@ -41,22 +40,18 @@ def main(commit: str, rounds: int) -> None:
         other = Path(folder) / "other"
         subprocess.run(["git", "-C", here, "worktree", "add", "--detach", other, commit], check=True)
         try:
-            asyncio.run(_compare(other, here, Path(folder) / "kafka", rounds))
+            asyncio.run(_compare(other, here, rounds))
         finally:
             subprocess.run(["git", "-C", here, "worktree", "remove", "--force", other], check=True)
 
 
-async def _compare(other: Path, here: Path, folder: Path, rounds: int) -> None:
-    runtime = await prepare_kafka()
-    flags = (*runtime.archive_flags(), "-XX:TieredStopAtLevel=4")
-    kafka = EmbeddedKafka(folder, runtime, heap_mb=512, flags=flags)
+async def _compare(other: Path, here: Path, rounds: int) -> None:
     ratios, cpu = [], []
-    try:
-        await kafka.start()
-        await _drain(other, kafka.bootstrap)  # warms the broker up
+    async with long_lived_broker() as bootstrap:
+        await _drain(other, bootstrap)  # warms the broker up
         for number in range(1, rounds + 1):
-            before = await _drain(other, kafka.bootstrap)
-            now = await _drain(here, kafka.bootstrap)
+            before = await _drain(other, bootstrap)
+            now = await _drain(here, bootstrap)
             ratios.append(now["drained_per_second"] / before["drained_per_second"])
             cpu.append(now["cpu_ms_per_saga"] / before["cpu_ms_per_saga"])
             print(
@@ -64,8 +59,6 @@ async def _compare(other: Path, here: Path, folder: Path, rounds: int) -> None:
                 f"{ratios[-1]:.2f} (the runner's processor time {cpu[-1]:.2f}, load {os.getloadavg()[0]:.1f})",
                 flush=True,
             )
-    finally:
-        await kafka.stop()
     print(f"median ratio {statistics.median(ratios):.2f}, processor time {statistics.median(cpu):.2f}")
 
 

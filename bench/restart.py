@@ -15,17 +15,14 @@ import json
 import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from sagahook.embedded.kafka import EmbeddedKafka
-from sagahook.embedded.kafka_prepare import prepare_kafka
+from bench.broker import long_lived_broker
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
@@ -177,16 +174,9 @@ def _resident_mb() -> float:
 
 async def main(live: int, finished: int) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
-    with tempfile.TemporaryDirectory() as folder:
-        runtime = await prepare_kafka()
-        flags = (*runtime.archive_flags(), "-XX:TieredStopAtLevel=4")
-        kafka = EmbeddedKafka(Path(folder) / "kafka", runtime, heap_mb=512, flags=flags)
-        try:
-            await kafka.start()
-            for figure, value in (await measure(kafka.bootstrap, live, finished)).items():
-                print(f"  {figure:24} {value:,.2f}", flush=True)
-        finally:
-            await kafka.stop()
+    async with long_lived_broker() as bootstrap:
+        for figure, value in (await measure(bootstrap, live, finished)).items():
+            print(f"  {figure:24} {value:,.2f}", flush=True)
 
 
 if __name__ == "__main__":

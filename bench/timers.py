@@ -11,20 +11,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID, uuid5
 
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from bench.broker import long_lived_broker
 from bench.runner import PARTITIONS, _poll, _reader, _runner
 from bench.sleeper_app import Sleeper
-from sagahook.embedded.kafka import EmbeddedKafka
-from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner.adapters.records import OWNER_KEY
@@ -120,16 +117,9 @@ def _percentile(seconds: list[float], share: float) -> float:
 
 async def main(sagas: int, seconds: float) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
-    with tempfile.TemporaryDirectory() as folder:
-        runtime = await prepare_kafka()
-        flags = (*runtime.archive_flags(), "-XX:TieredStopAtLevel=4")
-        kafka = EmbeddedKafka(Path(folder) / "kafka", runtime, heap_mb=512, flags=flags)
-        try:
-            await kafka.start()
-            for figure, value in (await measure(kafka.bootstrap, sagas, seconds)).items():
-                print(f"  {figure:24} {value:,.2f}", flush=True)
-        finally:
-            await kafka.stop()
+    async with long_lived_broker() as bootstrap:
+        for figure, value in (await measure(bootstrap, sagas, seconds)).items():
+            print(f"  {figure:24} {value:,.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -116,11 +116,8 @@ def cancel(
 ) -> None:
     """Undo what was done."""
     with one_line():
-        client, by = SagasClient(url, key), by_whom(actor, reason)
-        if saga_id is not None:
-            _act(client, saga_id, ":cancel", by)
-        else:
-            _act_on_all(client, {"action": "cancel", **by}, _filter(state, name, where), yes)
+        wanted = _filter(state, name, where)
+        _one_or_all("cancel", saga_id, wanted, by_whom(actor, reason), yes, SagasClient(url, key))
 
 
 @app.command()
@@ -137,11 +134,8 @@ def retry(
 ) -> None:
     """Go on with suspended sagas; run those that were rolled back or failed again."""
     with one_line():
-        client, by = SagasClient(url, key), by_whom(actor, reason)
-        if saga_id is not None:
-            _act(client, saga_id, ":retry", by)
-        else:
-            _act_on_all(client, {"action": "retry", **by}, _filter(state, name, where), yes)
+        wanted = _filter(state, name, where)
+        _one_or_all("retry", saga_id, wanted, by_whom(actor, reason), yes, SagasClient(url, key))
 
 
 @app.command()
@@ -226,6 +220,20 @@ def by_whom(actor: str | None, reason: str) -> dict[str, str]:
 def _act(client: SagasClient, saga_id: str, path: str, body: Mapping[str, Any]) -> None:
     accepted = client.act(f"/{escaped(saga_id)}{path}", body)
     typer.echo(f"accepted as command {accepted['command_id']}; see `sagahook sagas show {saga_id}`")
+
+
+def _one_or_all(
+    action: str,
+    saga_id: str | None,
+    wanted: Mapping[str, Any],
+    by: Mapping[str, str],
+    yes: bool,
+    client: SagasClient,
+) -> None:
+    if saga_id is not None:
+        _act(client, saga_id, f":{action}", by)
+    else:
+        _act_on_all(client, {"action": action, **by}, wanted, yes)
 
 
 def _act_on_all(client: SagasClient, body: Mapping[str, Any], wanted: Mapping[str, Any], yes: bool) -> None:
