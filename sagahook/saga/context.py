@@ -16,7 +16,7 @@ def _unheard(*said: object) -> None:
     """Nobody listens: an action that is called outside the engine may say what it likes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make, which is done for every attempt
 class StepContext:
     """One attempt of one step.
 

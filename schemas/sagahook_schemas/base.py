@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+import pydantic
+from pydantic import BaseModel, ConfigDict
 from pydantic.types import AwareDatetime
 
 __all__ = ["AwareDatetime", "Contract", "JsonValue"]
+
+if TYPE_CHECKING:
+    JsonValue = pydantic.JsonValue
+else:
+    # Nobody makes a contract of a value that was not read from JSON or went through `values.kept`: pydantic would call
+    # a Python function for each value within it once more.
+    JsonValue = Any
 
 _REGISTRY: dict[str, type[Contract]] = {}
 

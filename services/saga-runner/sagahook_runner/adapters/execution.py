@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import isawaitable, iscoroutinefunction
 from random import random
 from typing import NamedTuple
@@ -73,7 +73,7 @@ class NeverBegun(Exception):
     """The attempt has nothing to call here: whoever owns the saga decides anew."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as StepContext
 class Job:
     """One attempt to run. call: the bound action, given its arguments. timeout: seconds. kind: which cap it counts
     against. non_retryable: names of exceptions, and of their bases, that no retry mends. heartbeat: seconds after
@@ -331,25 +331,28 @@ class Executor:
 
     def _listen(self, job: Job, deadline: asyncio.Timeout) -> None:
         """An attempt with a heartbeat is given up when its time is up or its last sign of life too old."""
+        told = partial(self._note_progress, job)
+        heartbeat = job.heartbeat
+        if heartbeat is None:
+            job.pulse.listen(None, told)
+            return
         loop = asyncio.get_running_loop()
         ends = loop.time() + job.timeout
-        heartbeat = job.heartbeat
 
         def beat() -> None:
-            if heartbeat is not None and not deadline.expired():
+            if not deadline.expired():
                 deadline.reschedule(min(ends, loop.time() + heartbeat))
 
-        def progress(fraction: float, message: str) -> None:
-            mailbox = self._mailbox(job.partition)
-            if mailbox.elsewhere:
-                return  # it is not worth a command: the next one that its own process tells follows soon
-            mailbox.progress[job.key.saga_id] = Progress(job.key.run, fraction, message)
-            if mailbox.wake is not None:
-                mailbox.wake()
+        job.pulse.listen(beat, told)
+        beat()
 
-        job.pulse.listen(beat, progress)
-        if heartbeat is not None:
-            deadline.reschedule(min(ends, loop.time() + heartbeat))
+    def _note_progress(self, job: Job, fraction: float, message: str) -> None:
+        mailbox = self._mailbox(job.partition)
+        if mailbox.elsewhere:
+            return  # it is not worth a command: the next one that its own process tells follows soon
+        mailbox.progress[job.key.saga_id] = Progress(job.key.run, fraction, message)
+        if mailbox.wake is not None:
+            mailbox.wake()
 
 
 def _failed(job: Job, raised: BaseException, duration_ms: int, *, cut_off: bool) -> AttemptFailed:

@@ -20,8 +20,8 @@ class Pulse:
         self._on_progress: Callable[[float, str], None] | None = None
         self._told_at = float("-inf")
 
-    def listen(self, on_beat: Callable[[], None], on_progress: Callable[[float, str], None]) -> None:
-        """The attempt begins. Both are called in the loop."""
+    def listen(self, on_beat: Callable[[], None] | None, on_progress: Callable[[float, str], None]) -> None:
+        """The attempt begins. Both are called in the loop; on_beat None: nobody counts signs of life."""
         self._on_beat, self._on_progress = on_beat, on_progress
 
     def end(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
@@ -45,6 +47,11 @@ _SOURCE = ("ce_source", SOURCE.encode())
 _JSON = ("content-type", b"application/json")
 
 
+@cache
+def _type_header(ce_type: str) -> Header:
+    return ("ce_type", ce_type.encode())
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What all records of one transaction share."""
@@ -71,24 +78,37 @@ class EventRecords:
         self._time = ("ce_time", rfc3339(stamp.now).encode())
         self._epoch = ("ce_epoch", b"%d" % stamp.epoch)
 
-    def event(self, entry: Entry) -> OutRecord:
+    def events(self, entries: Sequence[Entry]) -> list[OutRecord]:
+        """Of one run."""
         # Written out, and not through Envelope.to_headers, because this runs for every event of every saga.
-        saga_id = entry.saga_id.encode()
-        headers = [
-            _SPEC,
-            ("ce_id", saga_event_id(entry.saga_id, entry.run, entry.sequence).encode()),
-            _SOURCE,
-            ("ce_type", entry.event.ce_type.encode()),
-            self._time,
-            _JSON,
-            ("ce_subject", entry.name.encode()),
-            ("ce_correlationid", entry.correlation_id.encode()),
-            ("ce_sagaid", saga_id),
-            ("ce_sagarun", b"%d" % entry.run),
-            ("ce_sequence", b"%d" % entry.sequence),
-            self._epoch,
+        saga_id, run, _, name, correlation_id, _, _ = entries[0]
+        key = saga_id.encode()
+        subject = ("ce_subject", name.encode())
+        correlation = ("ce_correlationid", correlation_id.encode())
+        whose = ("ce_sagaid", key)
+        of_run = ("ce_sagarun", b"%d" % run)
+        return [
+            self._record(
+                self._events,
+                key,
+                entry.event.to_json(),
+                [
+                    _SPEC,
+                    ("ce_id", saga_event_id(saga_id, run, entry.sequence).encode()),
+                    _SOURCE,
+                    _type_header(entry.event.ce_type),
+                    self._time,
+                    _JSON,
+                    subject,
+                    correlation,
+                    whose,
+                    of_run,
+                    ("ce_sequence", b"%d" % entry.sequence),
+                    self._epoch,
+                ],
+            )
+            for entry in entries
         ]
-        return self._record(self._events, saga_id, entry.event.to_json(), headers)
 
     def snapshot(self, state: SagaState) -> OutRecord:
         return self._record(self._state, state.saga_id.encode(), state.to_json(), [])

@@ -192,7 +192,7 @@ def _take_event(
         case _:
             state = states[envelope.saga_id][0] if envelope.saga_id in states else None
             if state is None or state.run < envelope.run:
-                state = SagaState(envelope.saga_id, run=envelope.run)
+                state = SagaState.new(envelope.saga_id, envelope.run)
             states[envelope.saga_id] = (evolve(state, event), moment)
 
 

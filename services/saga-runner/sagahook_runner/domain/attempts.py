@@ -12,7 +12,7 @@ from sagahook_runner.domain.commands import (
     AttemptLost,
     AttemptSucceeded,
 )
-from sagahook_runner.domain.decision import Decision, not_deployed
+from sagahook_runner.domain.decision import Decision, not_deployed, terms
 from sagahook_runner.domain.preparation import unfit
 from sagahook_runner.domain.state import FINAL, Open, SagaState
 from sagahook_schemas.definitions import Retry
@@ -153,7 +153,7 @@ def _awaited(state: SagaState, command: Attempt) -> Open | None:
 
 def _retry_delay(d: Decision, command: AttemptFailed) -> timedelta | None:
     attempt = d.state.open[command.step]
-    policy: Retry = d.terms(command.step, command.phase)[1]
+    policy: Retry = terms(d.step(command.step), command.phase)[1]
     kind = command.error.partition(":")[0]
     if not command.retryable or kind in policy.non_retryable:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sagahook_runner.domain.evolve import evolve, settled
@@ -33,6 +34,11 @@ _FOR_EVER = timedelta(days=36_500)
 """How long a child may take to undo itself."""
 
 
+@lru_cache(maxsize=256)
+def _span(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 class Decision:
     """Events, each with the state after it. definition: None where none is deployed that carries the saga."""
 
@@ -55,15 +61,6 @@ class Decision:
         if found is None:
             raise AssertionError(f"{self.state.name} has no step {name}, yet it is under way")
         return found
-
-    def terms(self, name: str, phase: Phase) -> tuple[float, Retry]:
-        """Seconds for each attempt, and the retries."""
-        step = self.step(name)
-        if phase != "compensation":
-            return step.timeout, step.retry
-        if step.compensation is not None:
-            return step.compensation.timeout, step.compensation.retry
-        return _FOR_EVER.total_seconds(), Retry()
 
     @property
     def is_past_pivot(self) -> bool:
@@ -150,7 +147,11 @@ class Decision:
                 if name in state.open:
                     if state.open[name].standing == "each":
                         again |= self._feed(step)
-                elif all(before in results or before in state.skipped for before in needed):
+                    continue
+                for before in needed:
+                    if before not in results and before not in state.skipped:
+                        break
+                else:
                     again |= self.begin(step)
         if not left:
             self.emit(SagaCompleted(name=self.state.name, result=self._output(definition)))
@@ -164,6 +165,9 @@ class Decision:
     def begin(self, step: StepDefinition, value: Any = None) -> bool:
         """Whether the step is done already. value: what a preparation would say, where there is none."""
         state, name = self.state, step.name
+        if step.does == "action" and not step.prepares and not state.prepared:  # as most are
+            self.schedule(name, "action", 1, step)
+            return False
         if step.prepares and name not in state.prepared:
             self.schedule(name, "prepare", 1)
             return False
@@ -296,31 +300,31 @@ class Decision:
 
     def schedule(self, name: str, phase: Phase, attempt: int, step: StepDefinition | None = None) -> None:
         step = step or self.step(name)
-        seconds = step.timeout if phase != "compensation" else self.terms(name, phase)[0]
         began = self.state.open.get(name)
         deadline = began.deadline_at if began is not None else None
         if began is None and step.deadline is not None and phase == "action":
             deadline = self.now + timedelta(seconds=step.deadline)
+        seconds = step.timeout if phase != "compensation" else terms(step, phase)[0]
         self.emit(
             StepScheduled(
                 step=name,
                 phase=phase,
                 attempt=attempt,
                 idempotency_key=idempotency_key(self.state.saga_id, self.state.run, name, phase),
-                times_out_at=self.now + timedelta(seconds=seconds),
+                times_out_at=self.now + _span(seconds),
                 deadline_at=deadline,
                 participant=step.participant if phase != "prepare" else None,
             )
         )
 
 
-def attempt_timeout(definition: SagaDefinition, state: SagaState, step: str, phase: Phase) -> float:
-    """Seconds."""
-    return Decision(state, definition, datetime.min).terms(step, phase)[0]
-
-
-def attempt_retry(definition: SagaDefinition, state: SagaState, step: str, phase: Phase) -> Retry:
-    return Decision(state, definition, datetime.min).terms(step, phase)[1]
+def terms(step: StepDefinition, phase: Phase) -> tuple[float, Retry]:
+    """Seconds for each attempt, and the retries."""
+    if phase != "compensation":
+        return step.timeout, step.retry
+    if step.compensation is not None:
+        return step.compensation.timeout, step.compensation.retry
+    return _FOR_EVER.total_seconds(), Retry()
 
 
 def known_step(definition: SagaDefinition | None, state: SagaState, name: str) -> StepDefinition | None:

@@ -78,7 +78,7 @@ def settled(state: SagaState) -> tuple[Mapping[str, Open], tuple[str, ...]]:
 
 def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
     if state.status in FINAL:
-        state = SagaState(state.saga_id, run=state.run + 1)
+        state = SagaState.new(state.saga_id, state.run + 1)
     if state.status != "NEW":
         return None
     parent = event.parent

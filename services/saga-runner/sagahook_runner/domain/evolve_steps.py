@@ -44,15 +44,11 @@ def scheduled(state: SagaState, event: StepScheduled) -> SagaState | None:
     if event.attempt == 1:
         if before is not None:
             return None
+        # By position: this runs for every step of every saga.
         running = Open(
-            event.step,
-            event.phase,
-            "running",
-            at=event.times_out_at,
-            remote=remote,
-            deadline_at=event.deadline_at,
+            event.step, event.phase, "running", 1, event.times_out_at, 0, 0, False, remote, event.deadline_at
         )
-        return state.then(open=state.with_open(running))
+        return state.then(open={**state.open, event.step: running})
     if before is None or before.phase != event.phase or not _follows(before, event.attempt):
         return None
     running = before.but(standing="running", attempt=event.attempt, at=event.times_out_at, remote=remote)

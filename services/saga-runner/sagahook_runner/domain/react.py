@@ -37,15 +37,15 @@ class Message(NamedTuple):
     command: Contract
 
 
-def messages(event: Contract, state: SagaState) -> tuple[Message, ...]:
+def messages(event: Contract, state: SagaState) -> Iterable[Message]:
     """state: after the event."""
-    react = _REACTIONS.get(type(event))
-    return tuple(react(event, state)) if react is not None else ()
+    react = REACTIONS.get(type(event))
+    return react(event, state) if react is not None else ()
 
 
-def answers(command: Command, state: SagaState, *, changed: bool) -> tuple[Message, ...]:
-    """To a parent whose wish changed nothing here, because it is fulfilled already or can't be. state: after it."""
-    if changed or not isinstance(command, Undo) or state.parent is None or state.failing:
+def answers(command: Command, state: SagaState) -> tuple[Message, ...]:
+    """Where the command changed nothing: to a parent whose wish is fulfilled already, or can't be."""
+    if not isinstance(command, Undo) or state.parent is None or state.failing:
         return ()
     if state.status == "ROLLED_BACK":
         return tuple(_to_parent(state, None, None, undone=True))
@@ -55,18 +55,19 @@ def answers(command: Command, state: SagaState, *, changed: bool) -> tuple[Messa
     return tuple(_to_parent(state, None, error, undone=True))
 
 
-def _started(event: SagaStarted, state: SagaState) -> Iterator[Message]:
-    if event.held is None:
-        yield from _request_slot(state)
+def _started(event: SagaStarted, state: SagaState) -> Iterable[Message]:
+    return _request_slot(state) if event.held is None else ()
 
 
-def _let_go(event: SagaLetGo, state: SagaState) -> Iterator[Message]:
-    yield from _request_slot(state)
+def _let_go(event: SagaLetGo, state: SagaState) -> Iterable[Message]:
+    return _request_slot(state)
 
 
-def _request_slot(state: SagaState) -> Iterator[Message]:
-    if state.limit_key is not None:
-        yield Message(state.limit_key, RequestSlot(saga_id=state.saga_id, run=state.run, name=state.name))
+def _request_slot(state: SagaState) -> Iterable[Message]:
+    if state.limit_key is None:
+        return ()
+    asked = RequestSlot(saga_id=state.saga_id, run=state.run, name=state.name)
+    return (Message(state.limit_key, asked),)
 
 
 def _child_requested(event: StepChildRequested, state: SagaState) -> Iterator[Message]:
@@ -170,7 +171,7 @@ def _to_parent(
 
 
 # The mapping pairs each event class with the function of exactly that class, which no type can express.
-_REACTIONS: dict[type[Contract], Callable[[Any, SagaState], Iterable[Message]]] = {
+REACTIONS: dict[type[Contract], Callable[[Any, SagaState], Iterable[Message]]] = {
     SagaStarted: _started,
     SagaLetGo: _let_go,
     StepChildRequested: _child_requested,

@@ -20,7 +20,7 @@ from sagahook_runner.domain.controls import Held
 from sagahook_runner.domain.decide import compatible, follow
 from sagahook_runner.domain.finished import Finished, FinishedIndex
 from sagahook_runner.domain.limits import Bounds, LimitState, follow_limit, limit_messages, next_turn
-from sagahook_runner.domain.react import Message, answers, messages
+from sagahook_runner.domain.react import REACTIONS, Message, answers, messages
 from sagahook_runner.domain.state import FINAL, Open, SagaState
 from sagahook_schemas.base import Contract
 from sagahook_schemas.commands import MigrateSaga, ReleaseSlot, RequestSlot, RetrySaga
@@ -124,7 +124,7 @@ class Shard:
             return live
         known = self.finished.get(saga_id)
         if known is None:
-            return SagaState(saga_id, run=self.first_run)
+            return SagaState.new(saga_id, self.first_run)
         return SagaState(
             saga_id, known.run, known.sequence, known.status, name=known.name, version=known.version
         )
@@ -175,23 +175,25 @@ class Shard:
 
     def apply(self, saga_id: str, command: Command, now: datetime) -> Applied:
         """Decide and evolve. now: the owner's time."""
-        state = self._before(saga_id, command, now)
-        if state is None:
-            return Applied([], [])
-        correlation_id = state.correlation_id
         if isinstance(command, Start):
-            correlation_id = command.request.correlation_id
+            before = self._before_start(saga_id, command, now)
+            if before is None:
+                return Applied([], [])
+            state, correlation_id = before, command.request.correlation_id
+        else:
+            state = self._states.get(saga_id) or self.state(saga_id)
+            correlation_id = state.correlation_id
+        told = follow(state, command, self._definition(state, command), now)
+        if not told:
+            return Applied([], list(answers(command, state)))
         entries: list[Entry] = []
         sent: list[Message] = []
-        for event, after in follow(state, command, self._definition(state, command), now):
+        for event, after in told:
             entries.append(
                 Entry(saga_id, after.run, after.sequence, after.name, correlation_id, event, after)
             )
-            sent += messages(event, after)
-        after = entries[-1].state if entries else state
-        sent += answers(command, after, changed=bool(entries))
-        if not entries:
-            return Applied(entries, sent)
+            if type(event) in REACTIONS:
+                sent += messages(event, after)
         finished = self._keep(after, now, was_final=state.status in FINAL)
         if after.open or after.deadline_at is not None:
             self._arm(after, state)
@@ -276,10 +278,10 @@ class Shard:
 
     # -- memory ---------------------------------------------------------------------------------------------
 
-    def _before(self, saga_id: str, command: Command, now: datetime) -> SagaState | None:
-        """The state that the command meets; None where it is a webhook that came before."""
+    def _before_start(self, saga_id: str, command: Start, now: datetime) -> SagaState | None:
+        """The state that the webhook meets; None where it came before."""
         state = self.state(saga_id)
-        if not isinstance(command, Start) or state.status not in FINAL or state.status == "FAILED":
+        if state.status not in FINAL or state.status == "FAILED":
             return state
         known = self.finished.get(saga_id)
         if known is not None:
@@ -288,16 +290,16 @@ class Shard:
             if known.ended_ms <= (now - self._window).timestamp() * 1000:
                 self.finished.pop(saga_id)
                 self._states.pop(saga_id, None)
-                return SagaState(saga_id, run=known.run + 1)
+                return SagaState.new(saga_id, known.run + 1)
         return state
 
     def _definition(self, state: SagaState, command: Command) -> SagaDefinition | None:
-        match command:
-            case Start():
-                return self._definitions.get(command.request.name, command.request.version)
-            case Operate(MigrateSaga() as request):
-                return self._definitions.get(state.name, request.version)
-            case Operate(RetrySaga()) if state.status in FINAL:
+        if isinstance(command, Start):
+            return self._definitions.get(command.request.name, command.request.version)
+        if isinstance(command, Operate):
+            if isinstance(command.request, MigrateSaga):
+                return self._definitions.get(state.name, command.request.version)
+            if isinstance(command.request, RetrySaga) and state.status in FINAL:
                 return self._definitions.newest(state.name)
         return self._definitions.get(state.name, state.version)
 
@@ -305,6 +307,9 @@ class Shard:
         """A completed saga is remembered in short, one that was rolled back also in full, for an operator who runs it
         again; one that failed waits for an operator, and is not forgotten."""
         self.held.keep(state)
+        if not was_final and state.status not in FINAL:
+            self._states[state.saga_id] = state
+            return None
         known = self.finished.get(state.saga_id) if was_final else None
         if is_remembered(state):
             ended_ms = known.ended_ms if known is not None and known.run == state.run else _milliseconds(now)

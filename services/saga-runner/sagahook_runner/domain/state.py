@@ -19,6 +19,8 @@ Status = Literal[
 
 FINAL: frozenset[Status] = frozenset({"COMPLETED", "ROLLED_BACK", "FAILED"})
 
+_new, _set = object.__new__, object.__setattr__
+
 Standing = Literal["running", "failed", "waiting", "sleeping", "awaiting", "child", "each"]
 """running: an attempt is under way. failed: it ended so, and nothing was decided about a further one. waiting: the
 next attempt has its time. sleeping, awaiting (a signal), child, each: as the step's definition says."""
@@ -126,14 +128,20 @@ class SagaState:
     declared: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
 
+    @classmethod
+    def new(cls, saga_id: str, run: int) -> SagaState:
+        """A saga that nothing is known of. (As the constructor, in a tenth of its time.)"""
+        state = object.__new__(cls)
+        state.__dict__.update(_NEW, saga_id=saga_id, run=run)
+        return state
+
     def then(self, **changes: Any) -> SagaState:
         """The state one event later. (`dataclasses.replace` takes ten times as long, and this runs for every
         event of every saga.)"""
-        after = object.__new__(SagaState)
-        fields = self.__dict__.copy()
+        after = _new(SagaState)
+        fields = {**self.__dict__, **changes}
         fields["sequence"] += 1
-        fields.update(changes)
-        object.__setattr__(after, "__dict__", fields)
+        _set(after, "__dict__", fields)
         return after
 
     def with_open(self, opened: Open) -> Mapping[str, Open]:
@@ -157,8 +165,12 @@ class SagaState:
 
     def to_json(self) -> bytes:
         """The snapshot in `saga.state`, without what is as it is in a new saga."""
+        said = {name: value for name, value in self.__dict__.items() if value}
         # An empty text is not None: a saga that was called off has the failed step "".
-        return dumps({name: value for name, value in self.__dict__.items() if value or value == ""})
+        for name in _OPTIONAL_TEXTS:
+            if name not in said and self.__dict__[name] == "":
+                said[name] = ""
+        return dumps(said)
 
     @classmethod
     def from_json(cls, data: bytes) -> SagaState:
@@ -203,5 +215,6 @@ def _open(data: dict[str, Any]) -> Open:
 
 _NEW = SagaState("").__dict__
 _FIELDS = frozenset(each.name for each in dataclass_fields(SagaState))
+_OPTIONAL_TEXTS = tuple(each.name for each in dataclass_fields(SagaState) if each.type == "str | None")
 _OPEN_FIELDS = tuple(each.name for each in dataclass_fields(Open))
 _TUPLES = frozenset({"skipped", "uncertain", "to_undo", "left_behind", "children", "signal_ids", "told"})

@@ -14,7 +14,7 @@ from sagahook.saga import Saga, StepContext
 from sagahook.saga import calls as saga_calls
 from sagahook_runner.adapters.execution import AttemptKey, Job, is_async
 from sagahook_runner.adapters.pulse import Pulse
-from sagahook_runner.domain.decision import attempt_retry, attempt_timeout, known_step
+from sagahook_runner.domain.decision import known_step, terms
 from sagahook_runner.domain.state import Open, SagaState, item_of
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.playing import Conductor
@@ -30,6 +30,7 @@ def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductor
     pulse = Pulse(asyncio.get_running_loop())
     context = _context(state, opened, pulse)
     arguments = (_copy(state.result_of(opened.step)),) if opened.phase == "compensation" else ()
+    timeout, retry = terms(step, opened.phase)
     played = is_code(saga)
     function = _unfound if played else _code(saga, opened, base)
     job = Job(
@@ -37,8 +38,8 @@ def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductor
         partition=partition,
         call=partial(function, context, *arguments),
         is_async=is_async(function),
-        timeout=attempt_timeout(saga.definition, state, opened.step, opened.phase),
-        non_retryable=attempt_retry(saga.definition, state, opened.step, opened.phase).non_retryable,
+        timeout=timeout,
+        non_retryable=retry.non_retryable,
         kind=step.kind,
         heartbeat=step.heartbeat if opened.phase == "action" else None,
         pulse=pulse,
@@ -66,6 +67,7 @@ def _unfound(*_: Any) -> Any:
 def _context(state: SagaState, opened: Open, pulse: Pulse) -> StepContext:
     base, index = item_of(opened.step)
     items = state.items.get(base)
+    key = idempotency_key(state.saga_id, state.run, opened.step, opened.phase)
     return StepContext(
         saga=state.name,
         saga_id=state.saga_id,
@@ -74,8 +76,10 @@ def _context(state: SagaState, opened: Open, pulse: Pulse) -> StepContext:
         phase=opened.phase,
         attempt=opened.attempt,
         correlation_id=state.correlation_id,
-        idempotency_key=idempotency_key(state.saga_id, state.run, opened.step, opened.phase),
-        action_key=idempotency_key(state.saga_id, state.run, opened.step, "action"),
+        idempotency_key=key,
+        action_key=key
+        if opened.phase == "action"
+        else idempotency_key(state.saga_id, state.run, opened.step, "action"),
         # Copies: what an action does to them is not done to the saga.
         context=_copy(dict(state.context)),
         results=_copy(dict(state.results)),

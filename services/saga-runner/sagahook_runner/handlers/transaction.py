@@ -179,12 +179,12 @@ class OwnerTransaction:
 
     def apply(self, saga_id: str, command: Command) -> None:
         applied = self._shard.apply(saga_id, command, self._stamp.now)
-        for entry in applied.entries:
-            self._add(self._encoder.event(entry))
-            self.counted[entry.event.ce_type, entry.name] += 1
-            if isinstance(entry.event, StepScheduled):
-                self._schedule(entry, entry.event)
         if applied.entries:
+            for entry, record in zip(applied.entries, self._encoder.events(applied.entries), strict=True):
+                self._add(record)
+                self.counted[entry.event.ce_type, entry.name] += 1
+                if isinstance(entry.event, StepScheduled):
+                    self._schedule(entry, entry.event)
             after = applied.entries[-1].state
             if applied.finished is not None:
                 self.snapshot_finished(applied.finished)
