@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +29,7 @@ from sagahook_schemas.codec import decode
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of, saga_event_id
 from sagahook_schemas.topics import ALL_TOPICS, NOTIFICATIONS, SAGA_EVENTS, Topic
+from tests.preforked import Preforked, start_service
 
 PARTITIONS = 2
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -231,18 +231,11 @@ class Deployment:
     @asynccontextmanager
     async def process(
         self, folder: Path, *endpoints: dict[str, Any], **settings: Any
-    ) -> AsyncIterator[asyncio.subprocess.Process]:
+    ) -> AsyncIterator[Preforked]:
         """A notifier of its own, killed at the end."""
-        with (folder / "notifier.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "sagahook_notifier",
-                "run",
-                env={**os.environ, **self.environment(endpoints, **settings)},
-                stdout=log,
-                stderr=log,
-            )
+        environment = {**os.environ, **self.environment(endpoints, **settings)}
+        log = folder / "notifier.log"
+        process = await start_service("sagahook_notifier", "run", env=environment, log=log)
         try:
             yield process
         finally:

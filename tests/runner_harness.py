@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, Topic
 from sagahook_schemas.webhooks import received_envelope
+from tests.preforked import Preforked, start_service
 
 PARTITIONS = 4
 FINAL = frozenset(f"sagahook.saga.{end}.v1" for end in ("completed", "rolled_back", "failed", "suspended"))
@@ -49,13 +49,13 @@ class RunnerHarness:
     folder: Path
     app: str = "tests.apps.effects"
     settings: dict[str, str] = field(default_factory=dict)
-    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    processes: list[Preforked] = field(default_factory=list)
 
     @property
     def effects_file(self) -> Path:
         return self.folder / "effects"
 
-    async def start_runner(self, **settings: str) -> asyncio.subprocess.Process:
+    async def start_runner(self, **settings: str) -> Preforked:
         number = len(self.processes)
         environment = {
             **os.environ,
@@ -69,10 +69,8 @@ class RunnerHarness:
             **self.settings,
             **settings,
         }
-        with (self.folder / f"runner-{number}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "sagahook_runner", env=environment, stdout=log, stderr=log
-            )
+        log = self.folder / f"runner-{number}.log"
+        process = await start_service("sagahook_runner", env=environment, log=log)
         self.processes.append(process)
         return process
 
