@@ -6,8 +6,8 @@ Source of the mapping: the CloudEvents Kafka protocol binding, section 3.2.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 Header = tuple[str, bytes]
 
@@ -20,8 +20,7 @@ class InvalidEnvelope(ValueError):
     """The record's headers are not a CloudEvent: it belongs in the dead-letter topic."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """The attributes of one record.
 
     `id` is unique within `source`. `sequence` counts a run's events from 1 without a gap. `epoch` is the

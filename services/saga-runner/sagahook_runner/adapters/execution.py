@@ -21,6 +21,7 @@ import aiohttp
 from sagahook.saga.attempts import is_named
 from sagahook.saga.context import Continue
 from sagahook.saga.errors import PermanentError, UnknownOutcomeError
+from sagahook_runner.adapters.deadline import Deadline
 from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.commands import (
     Attempt,
@@ -288,11 +289,11 @@ class Executor:
 
     async def _attempt(self, job: Job) -> Attempt:
         """Whatever the action does is an outcome."""
-        try:
-            if job.find is not None:
+        if job.find is not None:
+            try:
                 job = await job.find()
-        except (NeverBegun, asyncio.CancelledError):
-            return AttemptLost(*job.key[1:], "never_begun")
+            except (NeverBegun, asyncio.CancelledError):
+                return AttemptLost(*job.key[1:], "never_begun")
         if job.is_async:
             return await self._timed(job)
         # The time of an attempt is its own: it does not begin to run out while the attempt waits for a thread.
@@ -305,16 +306,16 @@ class Executor:
     async def _timed(self, job: Job) -> Attempt:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        deadline = asyncio.timeout(job.timeout)
+        deadline = Deadline(loop)
+        deadline.set(began + job.timeout)
         try:
-            async with deadline:
-                self._listen(job, deadline)
-                if job.is_async:
-                    result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
-                else:
-                    result = await loop.run_in_executor(self._threads, job.call)
-                    if isawaitable(result):
-                        result = await result
+            self._listen(job, deadline, began)
+            if job.is_async:
+                result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
+            else:
+                result = await loop.run_in_executor(self._threads, job.call)
+                if isawaitable(result):
+                    result = await result
             duration = _milliseconds(loop.time() - began)
             if isinstance(result, Continue):
                 carried = kept(result.carry, CONTEXT_LIMIT)
@@ -323,13 +324,14 @@ class Executor:
             told_result = None if job.key.phase == "compensation" else kept(result, CONTEXT_LIMIT)
             return AttemptSucceeded(*job.key[1:], told_result, duration)
         except (Exception, asyncio.CancelledError, SystemExit) as raised:
-            if is_cancelled():
+            if deadline.was_cancelled_by_others:
                 return AttemptLost(*job.key[1:], "stopped")
-            return _failed(job, raised, _milliseconds(loop.time() - began), cut_off=deadline.expired())
+            return _failed(job, raised, _milliseconds(loop.time() - began), cut_off=deadline.passed)
         finally:
+            deadline.end()
             job.pulse.end()
 
-    def _listen(self, job: Job, deadline: asyncio.Timeout) -> None:
+    def _listen(self, job: Job, deadline: Deadline, began: float) -> None:
         """An attempt with a heartbeat is given up when its time is up or its last sign of life too old."""
         told = partial(self._note_progress, job)
         heartbeat = job.heartbeat
@@ -337,11 +339,9 @@ class Executor:
             job.pulse.listen(None, told)
             return
         loop = asyncio.get_running_loop()
-        ends = loop.time() + job.timeout
 
         def beat() -> None:
-            if not deadline.expired():
-                deadline.reschedule(min(ends, loop.time() + heartbeat))
+            deadline.set(min(began + job.timeout, loop.time() + heartbeat))
 
         job.pulse.listen(beat, told)
         beat()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sagahook.runtime.logging import get_logger
 from sagahook.saga import Saga
@@ -59,8 +59,7 @@ class Route:
     routed: WebhookRouted
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One trigger for one webhook.
 
     event: a copy of its own, so that what a handler does to it is not seen by another. identity: the value of
@@ -232,6 +231,8 @@ def limit_key_for(saga: Saga, trigger: TriggerDefinition, event: Any) -> str | N
 
 def _attributes(paths: Mapping[str, str], context: JsonValue) -> dict[str, JsonValue] | None:
     """What sagas are searched by: texts, numbers and truths. What is absent, or is something else, is left out."""
+    if not paths:
+        return None
     found = {name: lookup(context, path) for name, path in paths.items()}
     kept_ones: dict[str, JsonValue] = {
         name: value[:_ATTRIBUTE_LENGTH] if isinstance(value, str) else value

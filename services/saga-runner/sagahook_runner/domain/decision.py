@@ -165,11 +165,9 @@ class Decision:
     def begin(self, step: StepDefinition, value: Any = None) -> bool:
         """Whether the step is done already. value: what a preparation would say, where there is none."""
         state, name = self.state, step.name
-        if step.does == "action" and not step.prepares and not state.prepared:  # as most are
-            self.schedule(name, "action", 1, step)
-            return False
-        if step.prepares and name not in state.prepared:
-            self.schedule(name, "prepare", 1)
+        plain = step.does == "action" and not step.prepares and not state.prepared  # as most are
+        if plain or (step.prepares and name not in state.prepared):
+            self.schedule(name, "action" if plain else "prepare", 1, step)
             return False
         said: Any = state.prepared.get(name) or {}
         if "skip" in said:

@@ -18,7 +18,7 @@ from sagahook_runner.domain.commands import (
 )
 from sagahook_runner.domain.controls import Held
 from sagahook_runner.domain.decide import compatible, follow
-from sagahook_runner.domain.finished import Finished, FinishedIndex
+from sagahook_runner.domain.finished import Finished, FinishedIndex, digest_of
 from sagahook_runner.domain.limits import Bounds, LimitState, follow_limit, limit_messages, next_turn
 from sagahook_runner.domain.react import REACTIONS, Message, answers, messages
 from sagahook_runner.domain.state import FINAL, Open, SagaState
@@ -319,7 +319,9 @@ class Shard:
                 sequence=state.sequence,
                 status=state.status,
                 ended_ms=ended_ms,
-                event_id=known.event_id if known is not None and not state.event_id else state.event_id,
+                event_id=known.event_id
+                if known is not None and not state.event_id
+                else digest_of(state.event_id),
                 name=state.name,
                 version=state.version,
             )

@@ -23,12 +23,12 @@ from sagahook_schemas.identity import idempotency_key
 
 def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductors: Conductors) -> Job:
     """The attempt that the saga waits for."""
-    base, _ = item_of(opened.step)
+    base, index = item_of(opened.step)
     step = known_step(saga.definition, state, base)
     if step is None:
         raise AssertionError(f"the saga {state.saga_id} scheduled {opened.step}, which it does not have")
     pulse = Pulse(asyncio.get_running_loop())
-    context = _context(state, opened, pulse)
+    context = _context(state, opened, base, index, pulse)
     arguments = (_copy(state.result_of(opened.step)),) if opened.phase == "compensation" else ()
     timeout, retry = terms(step, opened.phase)
     played = is_code(saga)
@@ -64,8 +64,7 @@ def _unfound(*_: Any) -> Any:
     raise AssertionError("a step of a function is called once the function has asked for it")
 
 
-def _context(state: SagaState, opened: Open, pulse: Pulse) -> StepContext:
-    base, index = item_of(opened.step)
+def _context(state: SagaState, opened: Open, base: str, index: int | None, pulse: Pulse) -> StepContext:
     items = state.items.get(base)
     key = idempotency_key(state.saga_id, state.run, opened.step, opened.phase)
     return StepContext(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -56,10 +57,13 @@ class PartitionRouter(PartitionForwarder):
                 topic = self._settings.topic(WEBHOOKS_RECEIVED.dead_letters)
                 letter = dead_letter(topic, record, self._partition, str(refused), stamp.milliseconds)
                 decided[record.offset] = [letter]
+        outcomes: Counter[str] = Counter()
         routes = await self._triggers.evaluate(list(webhooks.values()))
         for offset, route in zip(webhooks, routes, strict=True):
             received = route.webhook.envelope
             starts = [encoder.start(received, saga_id, request) for saga_id, request in route.starts]
             decided[offset] = [*starts, encoder.routed(received, route.routed)]
-            metrics.WEBHOOKS_ROUTED.labels(route.routed.outcome).inc()
+            outcomes[route.routed.outcome] += 1
+        for outcome, count in outcomes.items():
+            metrics.WEBHOOKS_ROUTED.labels(outcome).inc(count)
         return [decided[record.offset] for record in records]

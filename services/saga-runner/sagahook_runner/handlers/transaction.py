@@ -156,8 +156,12 @@ class OwnerTransaction:
 
     def tell(self, outcome: Outcome) -> None:
         """What became of an attempt. A result that would make the snapshot too large fails its step instead."""
-        command, state = outcome.command, self._shard.state(outcome.saga_id)
-        if isinstance(command, AttemptSucceeded) and len(state.results) >= _MANY_RESULTS:
+        command = outcome.command
+        if not isinstance(command, AttemptSucceeded):
+            self.apply(outcome.saga_id, command)
+            return
+        state = self._shard.state(outcome.saga_id)
+        if len(state.results) >= _MANY_RESULTS:
             size = len(state.to_json()) + len(dumps(command.result))
             if size > SAGA_STATE.max_bytes:
                 error = (
