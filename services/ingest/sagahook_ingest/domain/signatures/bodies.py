@@ -13,8 +13,8 @@ from sagahook_ingest.domain.signatures.macs import Macs, keys_of
 from sagahook_ingest.domain.signatures.scheme import (
     Options,
     Unsigned,
+    check_header,
     check_prefix,
-    header_name,
     matches_any,
     none_matches,
     present,
@@ -75,7 +75,10 @@ class GenericHmac:
     def __init__(self, secrets: Sequence[str], options: Options) -> None:
         """Raises ValueError."""
         check_prefix(options.prefix)
-        self._name = header_name(options.header, "X-Signature")
+        if options.header is None:
+            raise ValueError("the scheme hmac needs header: the name of the header with the signature")
+        check_header(options.header)
+        self._name = options.header
         self._key = self._name.lower().encode()
         self._prefix = options.prefix.encode()
         self._is_hex = options.encoding == "hex"

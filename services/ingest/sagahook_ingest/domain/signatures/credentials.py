@@ -15,8 +15,8 @@ from sagahook_ingest.domain.signatures.macs import keys_of
 from sagahook_ingest.domain.signatures.scheme import (
     Options,
     Unsigned,
+    check_header,
     check_prefix,
-    header_name,
     matches_any,
     present,
 )
@@ -39,14 +39,16 @@ class Bearer:
     def verify(self, headers: Headers, body: bytes, now: datetime) -> None:
         given = _authorization(headers, b"bearer", "Bearer")
         if not matches_any(given, self._tokens):
-            raise Unsigned("The bearer token is none of this source's: send the one that it is set up with", "Bearer")
+            raise Unsigned(
+                "The bearer token is none of this source's: send the one that it is set up with", "Bearer"
+            )
 
     def sign(self, body: bytes, now: datetime, delivery_id: str) -> dict[str, str]:
         return {_AUTHORIZATION: f"Bearer {self._tokens[0].decode()}"}
 
 
 class Basic:
-    """RFC 7617. With a username the secrets are passwords, else each is `username:password`."""
+    """RFC 7617. The secrets are passwords of the one username."""
 
     CHALLENGE = 'Basic realm="webhooks", charset="UTF-8"'
 
@@ -55,15 +57,15 @@ class Basic:
     def __init__(self, secrets: Sequence[str], options: Options) -> None:
         """Raises ValueError."""
         username = options.username
-        if username is not None and (":" in username or _CONTROL.search(username)):
+        if username is None:
+            raise ValueError("the scheme basic needs username: the name that comes with the password")
+        if ":" in username or _CONTROL.search(username):
             raise ValueError("a username has neither a colon nor control characters")
         for number, secret in enumerate(secrets, 1):
             if _CONTROL.search(secret):
                 raise ValueError(f"secret {number} has control characters")
-            if username is None and ":" not in secret:
-                raise ValueError(f"secret {number} must be USERNAME:PASSWORD, or set username beside it")
-        pairs = secrets if username is None else [f"{username}:{secret}" for secret in secrets]
-        self._credentials = [b64encode(pair) for pair in keys_of(pairs)]
+        pairs = keys_of([f"{username}:{secret}" for secret in secrets])
+        self._credentials = [b64encode(pair) for pair in pairs]
 
     def verify(self, headers: Headers, body: bytes, now: datetime) -> None:
         given = _authorization(headers, b"basic", self.CHALLENGE)
@@ -83,7 +85,8 @@ class ApiKey:
         """Raises ValueError."""
         _check_visible(secrets)
         check_prefix(options.prefix)
-        self._name = header_name(options.header, "X-API-Key")
+        self._name = "X-API-Key" if options.header is None else options.header
+        check_header(self._name)
         self._key = self._name.lower().encode()
         self._values = [(options.prefix + secret).encode() for secret in secrets]
         self.reads = frozenset({self._key})
@@ -117,7 +120,9 @@ def _authorization(headers: Headers, scheme: bytes, challenge: str) -> bytes:
     value = present(headers, _AUTHORIZATION, b"authorization", challenge)
     given, _, credentials = value.partition(b" ")
     if given.lower() != scheme:
-        raise Unsigned(f"The header Authorization must be of the scheme {challenge.partition(' ')[0]}", challenge)
+        raise Unsigned(
+            f"The header Authorization must be of the scheme {challenge.partition(' ')[0]}", challenge
+        )
     return credentials.lstrip(b" ")
 
 

@@ -40,7 +40,9 @@ def public_key(raw: bytes) -> PublicKey:
 def secret_key(raw: bytes) -> SecretKey:
     """The seed, or the seed and the public key after it, as Svix writes it. Raises ValueError."""
     if len(raw) not in (_KEY_LENGTH, 2 * _KEY_LENGTH):
-        raise ValueError(f"an ed25519 secret key has {_KEY_LENGTH} or {2 * _KEY_LENGTH} bytes, not {len(raw)}")
+        raise ValueError(
+            f"an ed25519 secret key has {_KEY_LENGTH} or {2 * _KEY_LENGTH} bytes, not {len(raw)}"
+        )
     key = Ed25519PrivateKey.from_private_bytes(raw[:_KEY_LENGTH])
     if raw[_KEY_LENGTH:] not in (b"", key.public_key().public_bytes_raw()):
         raise ValueError("the two halves of the ed25519 secret key do not belong together")

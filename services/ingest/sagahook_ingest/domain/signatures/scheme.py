@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from sagahook_ingest.domain.headers import Headers
 from sagahook_ingest.domain.refusals import Refusal
 
-MOST_SECRETS = 16
+MOST_SECRETS = 10
 """Of one source. Each is tried, so this bounds the work for a request."""
 
 MOST_SIGNATURES = 32
@@ -33,8 +33,7 @@ class Unsigned(Refusal):
     """
 
     def __init__(self, error: str, challenge: str = "Signature") -> None:
-        super().__init__(401, error)
-        self.challenge = challenge
+        super().__init__(401, error, {"WWW-Authenticate": challenge})
 
 
 class Scheme(Protocol):
@@ -53,7 +52,8 @@ class Scheme(Protocol):
 @dataclass(frozen=True, slots=True)
 class Options:
     """tolerance: how far a signed timestamp may be from now, in either direction. The other options belong to
-    `hmac` (header, prefix, algorithm, encoding), `api_key` (header, prefix) and `basic` (username)."""
+    `hmac` (header, prefix, algorithm, encoding), `api_key` (header, prefix) and `basic` (username). header None:
+    `X-API-Key`; `hmac` has no such custom and must be told."""
 
     tolerance: timedelta = timedelta(seconds=300)
     header: str | None = None
@@ -109,9 +109,7 @@ def check_prefix(prefix: str) -> None:
         raise ValueError("the prefix must be printable ASCII")
 
 
-def header_name(given: str | None, default: str) -> str:
+def check_header(name: str) -> None:
     """Raises ValueError."""
-    name = default if given is None else given
     if not _TOKEN.match(name):
         raise ValueError(f"{name!r} is no name of a header")
-    return name
