@@ -45,9 +45,7 @@ class TestVectors:
     def test_what_the_vendor_documents_passes(self, vector: Vector) -> None:
         vector.verify()
 
-    @pytest.mark.parametrize(
-        "vector", [vector for vector in VECTORS if vector.scheme in SIGNING], ids=str
-    )
+    @pytest.mark.parametrize("vector", [vector for vector in VECTORS if vector.scheme in SIGNING], ids=str)
     def test_with_any_byte_of_the_body_changed_it_does_not(self, vector: Vector) -> None:
         for body in changes(vector.body):
             with pytest.raises(Unsigned):
@@ -97,7 +95,9 @@ class TestVectors:
 
 
 @pytest.mark.parametrize(
-    "vector", json.loads((Path(__file__).parent / "vectors/rfc8032.json").read_bytes()), ids=lambda v: v["name"]
+    "vector",
+    json.loads((Path(__file__).parent / "vectors/rfc8032.json").read_bytes()),
+    ids=lambda v: v["name"],
 )
 def test_ed25519_is_that_of_rfc_8032(vector: dict[str, str]) -> None:
     message, signature = bytes.fromhex(vector["message"]), bytes.fromhex(vector["signature"])
@@ -144,7 +144,9 @@ class TestEveryScheme:
             a_scheme(name, old).verify(headers, BODY, NOW)
 
     @every_timed_scheme
-    def test_a_message_of_exactly_the_tolerance_passes_and_an_older_one_does_not(self, name: SchemeName) -> None:
+    def test_a_message_of_exactly_the_tolerance_passes_and_an_older_one_does_not(
+        self, name: SchemeName
+    ) -> None:
         scheme = a_scheme(name)
         headers = as_received(scheme.sign(BODY, NOW, "delivery-1"))
         scheme.verify(headers, BODY, NOW + timedelta(seconds=300))
@@ -317,7 +319,9 @@ class TestShownSecrets:
 
     def test_the_secret_of_one_authorization_scheme_is_none_of_another(self) -> None:
         with pytest.raises(Unsigned, match="of the scheme Basic") as refused:
-            a_scheme("basic").verify(as_received({"Authorization": "Bearer a-secret-of-the-source"}), BODY, NOW)
+            a_scheme("basic").verify(
+                as_received({"Authorization": "Bearer a-secret-of-the-source"}), BODY, NOW
+            )
         assert refused.value.headers["WWW-Authenticate"] == 'Basic realm="webhooks", charset="UTF-8"'
 
     def test_an_api_key_may_have_a_header_and_a_prefix_of_its_own(self) -> None:

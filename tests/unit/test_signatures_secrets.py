@@ -92,6 +92,8 @@ def test_an_ed25519_secret_key_may_be_the_seed_alone() -> None:
         ("basic", Options(username="a\0b"), "neither a colon"),
     ],
 )
-def test_an_option_that_no_header_can_hold_is_refused(name: SchemeName, options: Options, complaint: str) -> None:
+def test_an_option_that_no_header_can_hold_is_refused(
+    name: SchemeName, options: Options, complaint: str
+) -> None:
     with pytest.raises(ValueError, match=complaint):
         scheme_of(name, ["k"], options)

@@ -121,7 +121,10 @@ def test_what_the_vendor_signs_passes_here_and_nothing_else_of_it(vendor: Vendor
     headers = as_received(vendor.signs(secret, body, now))
     a_scheme(vendor.scheme, secret).verify(headers, body, now)
     a_scheme(vendor.scheme, other, secret).verify(headers, body, now)
-    for scheme, sent in [(a_scheme(vendor.scheme, secret), body + b" "), (a_scheme(vendor.scheme, other), body)]:
+    for scheme, sent in [
+        (a_scheme(vendor.scheme, secret), body + b" "),
+        (a_scheme(vendor.scheme, other), body),
+    ]:
         with pytest.raises(Unsigned):
             scheme.verify(headers, sent, now)
 

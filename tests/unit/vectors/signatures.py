@@ -24,12 +24,10 @@ SHOWING: tuple[SchemeName, ...] = ("bearer", "basic", "api_key")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 SECRETS: dict[SchemeName, tuple[str, str]] = {
-    name: ("a-secret-of-the-source", "another-secret-of-it") for name in get_args(SchemeName)
-} | {
+    **dict.fromkeys(get_args(SchemeName), ("a-secret-of-the-source", "another-secret-of-it")),
     "standard": ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_51TKyHBy5KFY1Ab98GQ8V60BkWnejkWy"),
-    "none": (),
 }
-"""Two for each scheme that takes any."""
+"""Two of the form of each scheme."""
 
 OPTIONS: dict[SchemeName, Options] = {
     "hmac": Options(header="X-Signature"),

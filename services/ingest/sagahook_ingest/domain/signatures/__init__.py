@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sagahook.runtime.sources import SchemeName
 from sagahook_ingest.domain.signatures.bodies import GenericHmac, GitHub, Shopify
@@ -15,34 +15,28 @@ from sagahook_ingest.domain.signatures.timed import Slack, Stripe
 __all__ = ["DEFAULT_FIELDS", "Fields", "Options", "Scheme", "Unsigned", "scheme_of"]
 
 
+_SCHEMES: Mapping[SchemeName, Callable[[Sequence[str], Options], Scheme]] = {
+    "none": Unverified,
+    "github": GitHub,
+    "standard": StandardWebhooks,
+    "stripe": Stripe,
+    "slack": Slack,
+    "shopify": Shopify,
+    "hmac": GenericHmac,
+    "bearer": Bearer,
+    "basic": Basic,
+    "api_key": ApiKey,
+}
+
+
 def scheme_of(name: SchemeName, secrets: Sequence[str], options: Options) -> Scheme:
     """Any of the secrets verifies, the first signs. Raises ValueError, which never quotes a secret, where one has
     not the scheme's form."""
-    if name == "none":
-        return Unverified()
-    if not secrets:
+    if not secrets and name != "none":
         raise ValueError(f"the scheme {name} needs at least one secret")
     if len(secrets) > MOST_SECRETS:
         raise ValueError(f"a source has at most {MOST_SECRETS} secrets, not {len(secrets)}")
     for number, secret in enumerate(secrets, 1):
         if not secret:
             raise ValueError(f"secret {number} is empty")
-    match name:
-        case "github":
-            return GitHub(secrets)
-        case "standard":
-            return StandardWebhooks(secrets, options)
-        case "stripe":
-            return Stripe(secrets, options)
-        case "slack":
-            return Slack(secrets, options)
-        case "shopify":
-            return Shopify(secrets)
-        case "hmac":
-            return GenericHmac(secrets, options)
-        case "bearer":
-            return Bearer(secrets)
-        case "basic":
-            return Basic(secrets, options)
-        case "api_key":
-            return ApiKey(secrets, options)
+    return _SCHEMES[name](secrets, options)

@@ -31,7 +31,7 @@ class GitHub:
 
     reads = frozenset({b"x-hub-signature-256", b"x-hub-signature"})
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str], options: Options) -> None:
         self._macs = Macs(keys_of(secrets))
 
     def verify(self, headers: Headers, body: bytes, now: datetime) -> None:
@@ -56,7 +56,7 @@ class Shopify:
 
     reads = frozenset({b"x-shopify-hmac-sha256"})
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str], options: Options) -> None:
         self._macs = Macs(keys_of(secrets))
 
     def verify(self, headers: Headers, body: bytes, now: datetime) -> None:

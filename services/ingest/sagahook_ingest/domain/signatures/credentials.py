@@ -31,7 +31,7 @@ class Bearer:
 
     reads = frozenset({b"authorization"})
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str], options: Options) -> None:
         """Raises ValueError."""
         _check_visible(secrets)
         self._tokens = keys_of(secrets)
@@ -107,6 +107,9 @@ class Unverified:
     """The scheme `none`: whoever reaches ingest may send."""
 
     reads: frozenset[bytes] = frozenset()
+
+    def __init__(self, secrets: Sequence[str], options: Options) -> None:
+        """There is nothing to keep of them."""
 
     def verify(self, headers: Headers, body: bytes, now: datetime) -> None:
         return
