@@ -11,13 +11,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Literal
+
+from sagahook.runtime.settings import ProxyHeader
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-ProxyHeader = Literal["x-forwarded-for", "forwarded"]
-"""The one header that the proxies write. They pass the other one on as the client sent it, so it is never read."""
-
 UNKNOWN = "unknown"
 """The name that all clients share whose address cannot be told."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from math import ceil
-from typing import Protocol
 
+from sagahook.runtime.sources import RateLimit
 from sagahook_ingest.domain.refusals import Unavailable
 
 POLICY = "webhooks"
@@ -14,16 +14,6 @@ POLICY = "webhooks"
 
 _ROUNDING = 1e-9
 """Seconds: a token that is there at this very moment is taken, whatever the sums of floats make of it."""
-
-
-class Rate(Protocol):
-    """`sagahook.runtime.sources.RateLimit`. burst: how many requests a bucket holds that was left alone."""
-
-    @property
-    def per_second(self) -> float: ...
-
-    @property
-    def burst(self) -> int: ...
 
 
 class TooMany(Unavailable):
@@ -34,7 +24,7 @@ class TooMany(Unavailable):
     second, `q` are as many as fit in `w` seconds.
     """
 
-    def __init__(self, rate: Rate, seconds: float) -> None:
+    def __init__(self, rate: RateLimit, seconds: float) -> None:
         wait = max(1, ceil(seconds))
         super().__init__(
             f"More than {_spoken(rate)} came from this client for this source: wait {wait} s, then send more slowly",
@@ -62,8 +52,10 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, key: Hashable, rate: Rate, now: float) -> None:
+    def take(self, key: Hashable, rate: RateLimit, now: float) -> None:
         """Take one token. now: seconds of any clock that never goes back. Raises TooMany; that costs no token."""
+        if rate.unlimited:
+            return
         known = self._full_at.get(key, now)
         full_at = max(known, now) + 1 / rate.per_second
         wait = full_at - now - rate.burst / rate.per_second
@@ -76,7 +68,7 @@ class Buckets:
             raise TooMany(rate, wait)
 
 
-def _spoken(rate: Rate) -> str:
+def _spoken(rate: RateLimit) -> str:
     if rate.per_second >= 1:
         return f"{rate.per_second:g} requests a second (and {rate.burst} at once)"
     return f"{rate.per_second * 60:g} requests a minute (and {rate.burst} at once)"

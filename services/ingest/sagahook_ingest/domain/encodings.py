@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from sagahook_ingest.domain.refusals import Refusal
 
 CONTENT_ENCODING = b"content-encoding"
-ACCEPTED: dict[str, str] = {"Accept-Encoding": "identity"}
-"""What an answer of 415 says besides."""
+ACCEPTED = {"Accept-Encoding": "identity"}
 
 
 def refuse_encoded(headers: Mapping[bytes, bytes]) -> None:
@@ -23,4 +22,5 @@ def refuse_encoded(headers: Mapping[bytes, bytes]) -> None:
         raise Refusal(
             415,
             f"The body is sent with Content-Encoding {given[:40].decode('latin-1')!r}: send it as it is, without one",
+            ACCEPTED,
         )

@@ -1,0 +1,202 @@
+"""How a connection is watched, and how it ends: in order, with an answer that the other side can read.
+
+uvicorn itself answers what its parser refuses at once, before what was asked earlier, and closes over unread bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from sagahook.runtime import http_refusals as refusals
+from sagahook.runtime.http_guard import SWEEP_SECONDS, HttpGuard
+from sagahook.runtime.http_refusals import Asked, Refused
+
+WAITING, HEAD, BODY, PARTING = range(4)
+"""For a request's first byte, for the rest of its head, for the rest of its body, for the other side to close."""
+
+_PARTING_SECONDS = 2.0
+"""How long the other side may take to read the last answer. What it still sends meanwhile is thrown away: to close
+over unread bytes resets the connection, and the answer may be lost with it (RFC 9112 §9.6)."""
+
+_SPARE_SECONDS = 1.0
+"""What a connection above the bound may take for its head."""
+
+
+class OrderlyHttp(HttpToolsProtocol):
+    """One connection, but for what it makes of the bytes."""
+
+    guard: ClassVar[HttpGuard]
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.limits = self.guard.settings
+        self.phase = WAITING
+        self.since = 0.0
+        """When the phase began, by the guard's clock."""
+        self.body_bytes = 0
+        self.deaf = False
+        """Nothing more is parsed."""
+        self.spare = False
+        """It is one above the bound, for probes only."""
+        self._stuck_since = 0.0
+        self._last_words: bytes | None = None
+        """To be said when the requests before were answered."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        guard = self.guard
+        guard.watch(self.connections, self.loop)  # type: ignore[arg-type]  # all of them are of this class
+        self.since = guard.now
+        over = len(self.connections) - self.limits.http_connections
+        if over > 0 and not guard.make_room():
+            self.spare = True
+            if over > 2 * guard.spare:
+                transport.abort()
+            elif over > guard.spare:
+                self.refuse(refusals.no_room())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.deaf = True
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's has a result, uvicorn's none
+        """A client that said all it wanted to say, and only then closed its side, is still answered."""
+        if self.phase == WAITING and self.is_answering():
+            self.deaf = True
+            if self._last_words is None:
+                self.cycle.keep_alive = False
+            return True
+        return None
+
+    def shutdown(self) -> None:
+        if self.phase == PARTING:
+            self.transport.close()
+        else:
+            super().shutdown()
+
+    def pause_writing(self) -> None:
+        self._stuck_since = self.guard.now
+        super().pause_writing()
+
+    def is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # What the guard asks
+
+    def look(self, now: float) -> None:
+        age = now - self.since - SWEEP_SECONDS  # the time it began may be that much too early
+        limits = self.limits
+        if self.phase == PARTING:
+            if age > _PARTING_SECONDS:
+                self.transport.abort()
+        elif self.transport.is_closing():
+            self.phase, self.since = PARTING, now
+        elif self.flow.write_paused and now - self._stuck_since > limits.http_body_seconds:
+            self.transport.abort()  # it does not read what it asked for
+        elif self.flow.read_paused:
+            self.since = now  # it is this side that it waits for
+        elif self.phase == HEAD:
+            if age > self._head_seconds():
+                self.refuse(refusals.slow_head())
+        elif self.phase == BODY:
+            earned = 0.0 if self.cycle.response_complete else self.body_bytes / limits.http_body_rate
+            if age > limits.http_body_seconds + earned:
+                self.refuse(refusals.slow_body(self.body_bytes))
+        elif not self.is_answering() and age > self._waiting_seconds():
+            self.leave()
+
+    def _head_seconds(self) -> float:
+        return _SPARE_SECONDS if self.spare else self.limits.http_header_seconds
+
+    def _waiting_seconds(self) -> float:
+        return self._head_seconds() if self.cycle is None else self.limits.http_idle_seconds
+
+    def idle_since(self) -> float | None:
+        idle = self.phase == WAITING and self.cycle is not None and not self.is_answering()
+        return self.since if idle and not self.transport.is_closing() else None
+
+    def leave(self) -> None:
+        self.transport.close()
+
+    # How it ends
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer, and without reading on while requests wait."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._last_words is not None:
+            self.part(self._last_words)
+        else:
+            if self.phase == WAITING:
+                self.since = self.guard.now
+            self.flow.resume_reading()
+
+    def refuse(self, refused: Refused) -> None:
+        """Say so when all earlier requests are answered, and end the connection."""
+        self.deaf = True
+        self.guard.refused(refused.reason)
+        words = self._words(refused)
+        cycle = self.cycle
+        is_begun = self.phase == BODY
+        self.phase = WAITING
+        if is_begun and self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+            self._last_words = words
+        elif is_begun:
+            said = cycle.response_started
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self.part(b"" if said else words)
+        elif self.is_answering():
+            self._last_words = words
+        else:
+            self.part(words)
+
+    def _words(self, refused: Refused) -> bytes:
+        asked = Asked() if self.scope is None else Asked(self.url, self.scope["headers"])
+        return refusals.last_answer(refused, asked, self.server_state.default_headers)
+
+    def part(self, words: bytes) -> None:
+        """End the connection with these bytes, so that the other side can read them."""
+        self.deaf = True
+        if self.transport.is_closing():
+            return
+        self.phase, self.since = PARTING, self.guard.now
+        if words:
+            self.transport.write(words)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.flow.resume_reading()
+        else:
+            self.transport.close()
+
+
+class LastTransport:
+    """For a connection's last answer: where its request is still being sent, the end is as in `part`. It has all
+    that uvicorn's cycle uses of a transport."""
+
+    def __init__(self, protocol: OrderlyHttp) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        if self._protocol.phase == BODY:
+            self._protocol.part(b"")
+        else:
+            self._protocol.transport.close()
