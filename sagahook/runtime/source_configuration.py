@@ -54,6 +54,17 @@ class SourcesError(ValueError):
 
 
 @dataclass(frozen=True)
+class Problem:
+    """source None: it is of the whole. said: where it is, what is wrong and what to do."""
+
+    source: str | None
+    said: str
+
+    def __str__(self) -> str:
+        return self.said
+
+
+@dataclass(frozen=True)
 class Entry:
     """A source, where it is written, and where its secrets are: the references, which are no secrets."""
 
@@ -68,7 +79,7 @@ class Reading:
     valid but probably not meant. stamps: of the files that it depends on, before they were read."""
 
     entries: Mapping[str, Entry]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     stamps: Stamps
 
@@ -76,7 +87,7 @@ class Reading:
     def sources(self) -> Sources:
         """Raises SourcesError."""
         if self.problems:
-            raise SourcesError(self.problems)
+            raise SourcesError([str(problem) for problem in self.problems])
         return {name: entry.source for name, entry in self.entries.items()}
 
 
@@ -131,7 +142,7 @@ class _Reader:
     def __init__(self, configuration: SourceConfiguration) -> None:
         self._of = configuration
         self._files = Files()
-        self._problems: list[str] = []
+        self._problems: list[Problem] = []
         self._notes: list[str] = []
 
     def read(self) -> Reading:
@@ -158,7 +169,7 @@ class _Reader:
         try:
             return {name: (origin, table) for name, table in read().items()}
         except Unusable as wrong:
-            self._problems.append(f"{origin}: {wrong}")
+            self._problems.append(Problem(None, f"{origin}: {wrong}"))
             return {}
 
     def _from_file(self) -> Mapping[str, Any]:
@@ -174,89 +185,99 @@ class _Reader:
         """None: something is wrong, and is among the problems by now."""
         if isinstance(table, Source):
             return Entry(table, origin)
-        where = f"{origin}: {name[:100]}"
+        at = _Place(name, f"{origin}: {name[:100]}", origin)
         try:
             _NAME.validate_python(name)
         except ValidationError:
-            self._problems.append(
-                f"{where}: a source is named by 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
+            self._wrong(
+                at, "a source is named by 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
             )
             return None
         if not isinstance(table, Mapping):
-            self._problems.append(f'{where}: it must be a table of options, such as {{"scheme": "github"}}')
+            self._wrong(at, 'it must be a table of options, such as {"scheme": "github"}')
             return None
         if name == GITHUB and self._of.github_secrets:
-            return self._github(where, table, origin)
-        return self._built(where, table, origin)
+            return self._github(at, table)
+        return self._built(at, table)
 
     def _add_github(self, entries: dict[str, Entry], tables: Mapping[str, object]) -> None:
         if self._of.github_secrets and GITHUB not in tables:
             source = Source(scheme="github", secrets=self._of.github_secrets)
             entries[GITHUB] = Entry(source, GITHUB_SECRET, (GITHUB_SECRET,) * len(source.secrets))
 
-    def _github(self, where: str, table: Mapping[str, Any], origin: str) -> Entry | None:
+    def _github(self, at: _Place, table: Mapping[str, Any]) -> Entry | None:
         """The source `github`, where GITHUB_WEBHOOK_SECRET is set as well."""
         if table.get("scheme", "github") != "github":
-            self._problems.append(
-                f'{where}.scheme: {GITHUB_SECRET} is set, which is for the scheme github: write scheme = "github", '
-                f"or unset {GITHUB_SECRET}"
-            )
+            said = f'{GITHUB_SECRET} is set, which is for the scheme github: write scheme = "github", or unset it'
+            self._wrong(at, said, "scheme")
             return None
         if "secrets" in table:
-            self._notes.append(f"{GITHUB} has secrets in {origin}: {GITHUB_SECRET} is not used")
-            return self._built(where, table, origin)
-        built = self._built(where, {**table, "scheme": "github"}, origin, self._of.github_secrets)
-        if built is None:
-            return None
-        return Entry(built.source, origin, (GITHUB_SECRET,) * len(self._of.github_secrets))
+            if not any(each.startswith(f"env:{GITHUB_SECRET}") for each in _shown(table["secrets"])):
+                self._notes.append(f"{GITHUB} has secrets in {at.origin}: {GITHUB_SECRET} is not used")
+            return self._built(at, {"scheme": "github", **table})
+        return self._built(at, {**table, "scheme": "github"}, self._of.github_secrets)
 
     def _built(
-        self, where: str, table: Mapping[str, Any], origin: str, secrets: Sequence[SecretStr] = ()
+        self, at: _Place, table: Mapping[str, Any], secrets: Sequence[SecretStr] = ()
     ) -> Entry | None:
         """secrets: those that are not in the table."""
         before = len(self._problems)
-        references = _shown(table.get("secrets"))
+        references = (GITHUB_SECRET,) * len(secrets) or _shown(table.get("secrets"))
         values: dict[str, Any] = dict(table)
         if secrets:
             values["secrets"] = tuple(secrets)
         else:
-            self._resolve_secrets(where, values)
-        self._resolve_secret(where, values)
+            self._resolve_secrets(at, values)
+        self._resolve_secret(at, values)
         unread = "secrets" not in self._of.reads
         try:
             source = Source.model_validate(values, context={"secrets_unread": unread})
         except ValidationError as invalid:
-            self._problems += _told(invalid, where)
+            for inside, said in _told(invalid):
+                self._wrong(at, said, inside)
             return None
-        return Entry(source, origin, references) if len(self._problems) == before else None
+        return Entry(source, at.origin, references) if len(self._problems) == before else None
 
-    def _resolve_secrets(self, where: str, values: dict[str, Any]) -> None:
+    def _resolve_secrets(self, at: _Place, values: dict[str, Any]) -> None:
         """Puts the secrets in place of their references, as far as these are what they must be."""
         written = values.get("secrets")
         if "secrets" not in self._of.reads:
             values.pop("secrets", None)
         elif isinstance(written, str):
-            values["secrets"] = (self._value(f"{where}.secrets", written),)
+            values["secrets"] = (self._value(at, "secrets", written),)
         elif isinstance(written, list | tuple):
             values["secrets"] = tuple(
-                self._value(f"{where}.secrets.{number}", each) if isinstance(each, str) else each
+                self._value(at, f"secrets.{number}", each) if isinstance(each, str) else each
                 for number, each in enumerate(written)
             )
 
-    def _resolve_secret(self, where: str, values: dict[str, Any]) -> None:
+    def _resolve_secret(self, at: _Place, values: dict[str, Any]) -> None:
         """`secret` may be a reference as well; written as it is, it begins with whsec_."""
         written = values.get("secret")
         if "secret" not in self._of.reads:
             values.pop("secret", None)
         elif isinstance(written, str) and is_reference(written):
-            values["secret"] = self._value(f"{where}.secret", written)
+            values["secret"] = self._value(at, "secret", written)
 
-    def _value(self, where: str, reference: str) -> SecretStr:
+    def _value(self, at: _Place, inside: str, reference: str) -> SecretStr:
         try:
             return SecretStr(resolve(reference, self._of.environment, self._files))
         except Unusable as wrong:
-            self._problems.append(f"{where}: {wrong}")
+            self._wrong(at, str(wrong), inside)
             return SecretStr("unknown")
+
+    def _wrong(self, at: _Place, said: str, inside: str = "") -> None:
+        where = ".".join(filter(None, (at.where, inside)))
+        self._problems.append(Problem(at.name, f"{where}: {said}"))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A source in what is read. where: for people."""
+
+    name: str
+    where: str
+    origin: str
 
 
 def _shown(written: object) -> tuple[str, ...]:
@@ -265,12 +286,12 @@ def _shown(written: object) -> tuple[str, ...]:
     return tuple(one if isinstance(one, str) and is_reference(one) else "(no reference)" for one in each)
 
 
-def _told(invalid: ValidationError, where: str) -> Iterator[str]:
+def _told(invalid: ValidationError) -> Iterator[tuple[str, str]]:
+    """Where in the source, and what is wrong there."""
     for error in invalid.errors(include_url=False, include_context=False, include_input=False):
-        field_name = ".".join(str(part) for part in error["loc"])
         said = _OTHER_WORDS.get(error["type"])
         if said is None and error["type"].startswith("string_pattern"):
             said = _FORMS.get(str(error["loc"][0]))
         if said is None:
             said = error["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
-        yield f"{'.'.join(filter(None, (where, field_name)))}: {said}"
+        yield ".".join(str(part) for part in error["loc"]), said

@@ -58,7 +58,7 @@ class SourceWatch:
                 return "unchanged"
             self._apply(sources)
         except ValueError as wrong:
-            problems = reading.problems or (str(wrong),)
+            problems = [str(problem) for problem in reading.problems] or [str(wrong)]
             log.error("sources.broken", problems=problems, action="correct it; until then the one before is used")
             return "broken"
         log.info("sources.configured", sources=sorted(sources), **_changed(self._current, sources))

@@ -44,7 +44,8 @@ OPTIONS: dict[SchemeName, frozenset[str]] = {
 """Which of the options that describe a signature fit each scheme."""
 
 _SIGNATURE_OPTIONS = frozenset().union(*OPTIONS.values())
-_PER = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_UNITS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+_PER = {name[0]: seconds for name, seconds in _UNITS.items()}
 """Seconds, by the first letter of their name; the names are those that a trigger's rate_limit takes."""
 _RATE = re.compile(
     r"\s*(?P<count>[1-9][0-9]{0,8})\s*/\s*(?P<per>s|sec|second|min|minute|h|hour|d|day)"
@@ -65,6 +66,17 @@ class RateLimit(NamedTuple):
     @property
     def unlimited(self) -> bool:
         return math.isinf(self.per_second)
+
+    def __str__(self) -> str:
+        """As it is written."""
+        if self.unlimited:
+            return "none"
+        for name, seconds in _UNITS.items():
+            count = self.per_second * seconds
+            if count >= 1 and math.isclose(count, round(count)):
+                break
+        burst = "" if self.burst == round(count) else f" burst {self.burst}"
+        return f"{count:g}/{name}{burst}"
 
 
 UNLIMITED = RateLimit(math.inf, 1)
