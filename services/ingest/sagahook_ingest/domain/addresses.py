@@ -66,13 +66,14 @@ def client_name(address: Address | None) -> str:
     return str(address)
 
 
-@lru_cache(maxsize=4_096)
 def parse(text: str) -> Address | None:
     """An address with or without a port, an IPv6 address with or without brackets and zone; an IPv4 address that is
     written as an IPv6 one is taken for what it is. None for everything else."""
-    text = text.strip(" \t")
-    if len(text) > _LONGEST:
-        return None
+    return _parse(text.strip(" \t")) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=4_096)
+def _parse(text: str) -> Address | None:
     if text.startswith("["):
         text, closed, port = text[1:].partition("]")
         if not closed or (port and not _PORT.match(port)) or ":" not in text:
