@@ -49,6 +49,7 @@ class OrderlyHttp(HttpToolsProtocol):
         """Nothing more is parsed."""
         self.spare = False
         """It is one above the bound, for probes only."""
+        self._unsent = 0
         self._stuck_since = 0.0
         self._last_words: bytes | None = None
         """To be said when the requests before were answered."""
@@ -85,10 +86,6 @@ class OrderlyHttp(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def pause_writing(self) -> None:
-        self._stuck_since = self.guard.now
-        super().pause_writing()
-
     def is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -97,14 +94,11 @@ class OrderlyHttp(HttpToolsProtocol):
     def look(self, now: float) -> None:
         age = now - self.since - SWEEP_SECONDS  # the time it began may be that much too early
         limits = self.limits
-        if self.phase == PARTING:
-            if age > _PARTING_SECONDS:
-                self.transport.abort()
-        elif self.transport.is_closing():
-            self.phase, self.since = PARTING, now
-        elif self.flow.write_paused and now - self._stuck_since > limits.http_body_seconds:
-            self.transport.abort()  # it does not read what it asked for
-        elif self.flow.read_paused:
+        if self.phase == PARTING or self.transport.is_closing() or self.flow.write_paused:
+            self._look_at_writing(now, age)
+            return
+        self._unsent = 0
+        if self.flow.read_paused:
             self.since = now  # it is this side that it waits for
         elif self.phase == HEAD:
             if age > self._head_seconds():
@@ -115,6 +109,17 @@ class OrderlyHttp(HttpToolsProtocol):
                 self.refuse(refusals.slow_body(self.body_bytes))
         elif not self.is_answering() and age > self._waiting_seconds():
             self.leave()
+
+    def _look_at_writing(self, now: float, age: float) -> None:
+        """Whoever reads what it asked for may take its time; whoever does not is let go."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._stuck_since = unsent, now
+        if unsent:
+            if now - self._stuck_since > self.limits.http_body_seconds:
+                self.transport.abort()
+        elif self.phase == PARTING and age > _PARTING_SECONDS:
+            self.transport.abort()
 
     def _head_seconds(self) -> float:
         return _SPARE_SECONDS if self.spare else self.limits.http_header_seconds
