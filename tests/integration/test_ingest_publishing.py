@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from sagahook.runtime.tail import Tail
 from sagahook.runtime.topics import ensure_topics
-from sagahook_ingest.adapters.groups import Published
+from sagahook_ingest.adapters.groups import Lost, Published
 from sagahook_ingest.adapters.publisher import GroupPublisher
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import OnceOnly, Webhook
@@ -32,7 +32,7 @@ def webhook(body: bytes, key: str | None = None) -> Webhook:
         correlation_id="c",
         content_type="application/json",
         body=body,
-        once=OnceOnly.of("orders", key, body) if key else None,
+        once=(OnceOnly.of_key("orders", key, body),) if key else (),
     )
 
 
@@ -130,14 +130,14 @@ async def test_after_a_record_that_kafka_refuses_it_goes_on_with_a_new_producer(
 ) -> None:
     log = Log(kafka_bootstrap, topic_prefix)
     await make_topic(log, **{"max.message.bytes": "2000"})
-    settled: list[Published | None] = []
+    settled: list[Published | Lost] = []
     async with publishing(log) as publisher:
         with pytest.raises(Unavailable):
             await publisher.publish(webhook(b"x" * 3_000), settled.append)
         for number in range(2 * PARTITIONS):
             await publisher.publish(webhook(b"%d" % number), settled.append)
-    assert settled[0] is None
-    assert [answer is not None for answer in settled[1:]] == [True] * (2 * PARTITIONS)
+    assert settled[0] is Lost.UNKNOWN
+    assert [isinstance(answer, Published) for answer in settled[1:]] == [True] * (2 * PARTITIONS)
     assert len(await log.read()) == 2 * PARTITIONS
 
 
@@ -151,7 +151,11 @@ async def test_a_tail_finds_what_is_wanted_in_compressed_batches_and_passes_over
         async with writer.transaction():
             await writer.send_and_wait(log.topic, b"other", partition=2)
     tail = Tail(
-        log.bootstrap, log.topic, PARTITIONS, lambda _, record: found.append(record.value), wanted=b"wanted"
+        log.bootstrap,
+        log.topic,
+        PARTITIONS,
+        lambda _, record: found.append(record.value),
+        wanted=(b"absent", b"wanted"),
     )
     running = asyncio.create_task(tail.run())
     async with asyncio.timeout(10):

@@ -18,6 +18,7 @@ class IngestSettings(SourceSettings):
         description="for each client of a source that does not sign: `10/s burst 20`, `100/min`, `none`",
     )
     body_limit: int = Field(default=1024 * 1024, ge=1, le=BODY_LIMIT, description="bytes of a webhook's body")
+    batch_limit: int = Field(default=100, ge=1, le=10_000, description="events that one batch may have")
     publish_timeout: float = Field(
         default=5.0, gt=0, description="seconds Kafka may take before a sender is told 503"
     )
@@ -26,7 +27,7 @@ class IngestSettings(SourceSettings):
         default=128 * 1024 * 1024, ge=BODY_LIMIT, description="what those may take in memory"
     )
     idempotency_hours: float = Field(
-        default=24.0, gt=0, description="how long an Idempotency-Key is remembered"
+        default=24.0, gt=0, description="how long an Idempotency-Key or a delivery id is remembered"
     )
     idempotency_keys: int = Field(
         default=200_000, ge=1, description="how many are remembered; beyond it the oldest go first"
