@@ -85,7 +85,7 @@ class TestVectors:
             return
         signed = as_received(scheme.sign(vector.body, vector.at, "msg_p5jXN8AQM9LWM0D4loKWxJek"))
         expected = {
-            name.replace(b"svix-", b"webhook-"): value.removesuffix(b"," + vector.proves_nothing)
+            name.replace(b"svix-", b"webhook-"): value.removesuffix(vector.proves_nothing)
             for name, value in vector.headers.items()
         }
         assert expected.items() <= signed.items()

@@ -60,7 +60,7 @@ def test_a_hostile_header_is_unsigned(name: SchemeName, hostile: bytes) -> None:
     secrets = (*SECRETS[name], WHPK) if name == "standard" else SECRETS[name]
     scheme = a_scheme(name, *secrets)
     good = as_received(scheme.sign(BODY, NOW, "delivery-1"))
-    for key in scheme.reads:
+    for key in scheme.reads & good.keys():
         with pytest.raises(Unsigned):
             scheme.verify({**good, key: hostile}, BODY, NOW)
     with pytest.raises(Unsigned):
