@@ -30,8 +30,8 @@ def example_curl(api: str, name: str, body: str, environment: Mapping[str, str])
         return sending
     if not _is_dated(entry.source.scheme):
         return _curl(api, name, headers | signed, body)
-    minutes = f"{entry.source.tolerance / 60:g} minutes"
-    return f"{_curl(api, name, headers | signed, body)}\n\nThat signature is good for {minutes}; a fresh one:\n\n{sending}"
+    until = f"That signature is good for {entry.source.tolerance / 60:g} minutes; a fresh one:"
+    return "\n\n".join((_curl(api, name, headers | signed, body), until, sending))
 
 
 def check_sources(environment: Mapping[str, str]) -> list[str]:

@@ -50,7 +50,9 @@ def send(
         content = body_of(body)
         sender = local(source, sources_file) if sign else None
         if sender is not None and sender.source.scheme == "none":
-            raise NotDone(f"The source {source!r} has the scheme none, and nothing to sign with: leave out --sign")
+            raise NotDone(
+                f"The source {source!r} has the scheme none, and nothing to sign with: leave out --sign"
+            )
         known = sender.source if sender else _configured(source, sources_file)
         fixed = {"Content-Type": "application/json", **_telling(known, event, idempotency_key)}
         given = headers_of(header)
@@ -108,7 +110,13 @@ def _telling(source: Source | None, event: str | None, key: str | None) -> dict[
     found: dict[str, str] = {}
     for option, value, configured, default, otherwise in (
         ("--event", event, source.event_type if source else None, usual.event_type, "X-Event-Type"),
-        ("--idempotency-key", key, source.idempotency_key if source else None, usual.idempotency_key, "Idempotency-Key"),
+        (
+            "--idempotency-key",
+            key,
+            source.idempotency_key if source else None,
+            usual.idempotency_key,
+            "Idempotency-Key",
+        ),
     ):
         where = configured or default
         if value is None:

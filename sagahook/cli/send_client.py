@@ -89,7 +89,9 @@ async def _post(
         async with session.post(target, data=body, headers=headers, allow_redirects=False) as response:
             text = await response.text(errors="replace")
     except TimeoutError:
-        return Answer(None, time.perf_counter() - started, error=f"{target.origin()}: none within {_SECONDS:g} s")
+        return Answer(
+            None, time.perf_counter() - started, error=f"{target.origin()}: none within {_SECONDS:g} s"
+        )
     except (aiohttp.ClientError, OSError, ValueError) as failed:
         said = f"{target.origin()} does not answer ({failed}): is it running there? Else give --url"
         return Answer(None, time.perf_counter() - started, error=said)

@@ -70,8 +70,8 @@ def list_sources(
         )
 
 
-@app.command()
-def test(
+@app.command("test")
+def check_source(
     source: Name,
     body: Annotated[
         str | None,
@@ -178,7 +178,9 @@ def _captured(
         captured = parse_request(_bytes_of(request))
         return Captured(captured.headers + added, captured.body)
     if body is None and (headers_file is not None or given):
-        raise NotDone("The headers are of no body: give the captured body as well, or - to read it from stdin")
+        raise NotDone(
+            "The headers are of no body: give the captured body as well, or - to read it from stdin"
+        )
     if body is not None:
         content = body_of(body)
         headers = parse_headers(_bytes_of(headers_file)) if headers_file is not None else ()
@@ -201,7 +203,9 @@ def _time(given: str | None) -> datetime:
             return datetime.fromtimestamp(int(given), UTC)
         found = datetime.fromisoformat(given)
     except (ValueError, OverflowError, OSError):
-        raise NotDone(f"--at {given[:60]!r} is no time: write 2026-01-05T10:00:00Z, or seconds since 1970") from None
+        raise NotDone(
+            f"--at {given[:60]!r} is no time: write 2026-01-05T10:00:00Z, or seconds since 1970"
+        ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

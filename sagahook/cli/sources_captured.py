@@ -125,9 +125,15 @@ def _times(headers: Headers, names: Iterable[bytes]) -> Iterator[datetime]:
 
 def _bodies(body: bytes) -> Iterator[tuple[str, bytes]]:
     yield "", body
-    yield "It is right without the line break at the end: the capture, not the sender, added that", body.rstrip(b"\r\n")
+    yield (
+        "It is right without the line break at the end: the capture, not the sender, added that",
+        body.rstrip(b"\r\n"),
+    )
     yield "It is right with a line break at the end: the capture lost that", body + b"\n"
-    yield "It is right with CR LF between the lines: the capture made LF of them", body.replace(b"\n", b"\r\n")
+    yield (
+        "It is right with CR LF between the lines: the capture made LF of them",
+        body.replace(b"\n", b"\r\n"),
+    )
     try:
         compact = json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -160,7 +166,9 @@ def _content(source: KnownSource, headers: Headers, body: bytes) -> Iterator[Che
         yield Check("fields", False, refused.error)
         return
     yield Check("event type", None, found.event_type or "none: only triggers without an event want it")
-    yield Check("delivery id", None, found.delivery_id or "none: a replay is not told from a first delivery by it")
+    yield Check(
+        "delivery id", None, found.delivery_id or "none: a replay is not told from a first delivery by it"
+    )
     yield Check("idempotency key", None, found.idempotency_key or "none")
 
 
@@ -192,7 +200,12 @@ def parse_headers(written: bytes) -> tuple[tuple[bytes, bytes], ...]:
 def _of_lines(text: str) -> Iterator[tuple[bytes, bytes]]:
     for number, each in enumerate(text.splitlines(), 1):
         line = each.removeprefix("> ").strip()
-        if not line or line in (">", "<") or line.startswith(":") or (number == 1 and _REQUEST_LINE.match(line)):
+        if (
+            not line
+            or line in (">", "<")
+            or line.startswith(":")
+            or (number == 1 and _REQUEST_LINE.match(line))
+        ):
             continue  # between HTTP/2's pseudo-headers and curl's marks
         name, colon, value = line.partition(":")
         if not colon or " " in name:

@@ -60,10 +60,10 @@ class Local:
 def local(name: str, sources_file: Path | None, environment: Mapping[str, str] | None = None) -> Local:
     """Raises NotDone where the source is not configured here, or anything is wrong with it."""
     found = reading(sources_file, environment)
-    if name not in found.entries and found.problems:
-        concerning = [each for each in found.problems if each.source == name]
-        raise NotDone("; ".join(str(problem) for problem in concerning or found.problems))
     if name not in found.entries:
+        concerning = [str(each) for each in found.problems if each.source in (name, None)]
+        if concerning:
+            raise NotDone("; ".join(concerning))
         known = ", ".join(found.entries) or "none"
         raise NotDone(
             f"The source {name!r} is not configured here (there are: {known}): name it in SAGAHOOK_SOURCES or in the "
@@ -126,8 +126,10 @@ def _of_file(given: str) -> bytes:
     try:
         return Path(given).read_bytes()
     except FileNotFoundError:
-        said = given if len(given) <= 60 else f"{given[:60]}…"  # noqa: RUF001
-        raise NotDone(f"{said!r} is neither JSON nor a file: write '{{\"a\": 1}}', a path, or - for stdin") from None
+        said = given if len(given) <= 60 else f"{given[:60]}…"
+        raise NotDone(
+            f"{said!r} is neither JSON nor a file: write '{{\"a\": 1}}', a path, or - for stdin"
+        ) from None
     except (OSError, ValueError) as unreadable:
         why = getattr(unreadable, "strerror", None) or str(unreadable)
         raise NotDone(f"The body cannot be read from {given[:60]!r} ({why})") from None

@@ -65,7 +65,10 @@ def show(listed: Iterable[Mapping[str, Any]], *, with_pauses: bool) -> None:
     for each in listed:
         row = [each["source"], *_configured(each["configured"]), ", ".join(each["definitions"])]
         if with_pauses:
-            row += ["yes" if each["paused"] else "no", *(each.get(name) for name in ("actor", "set_at", "reason"))]
+            row += [
+                "yes" if each["paused"] else "no",
+                *(each.get(name) for name in ("actor", "set_at", "reason")),
+            ]
         table.add_row(*(Text(plain(cell or "")) for cell in row))
     Console().print(table)
 

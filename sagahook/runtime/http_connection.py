@@ -9,7 +9,7 @@ import asyncio
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from sagahook.runtime import http_refusals as refusals
@@ -49,6 +49,8 @@ class OrderlyHttp(HttpToolsProtocol):
         """Nothing more is parsed."""
         self.spare = False
         """It is one above the bound, for probes only."""
+        self._answering: RequestResponseCycle | None = None
+        """The one whose application runs; `cycle` is the last that was begun."""
         self._unsent = 0
         self._stuck_since = 0.0
         self._last_words: bytes | None = None
@@ -69,7 +71,16 @@ class OrderlyHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.deaf = True
+        if self._answering is not None:
+            # uvicorn tells only the last request's application, and fails to write what the first one answers.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+            self._answering = None
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's has a result, uvicorn's none
         """A client that said all it wanted to say, and only then closed its side, is still answered."""

@@ -4,7 +4,7 @@ the server in front, which is what request smuggling lives on (RFC 9112 §11.2).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sagahook.runtime.http_refusals import Refused, large_head, long_target
 from sagahook.runtime.settings import ServiceSettings
@@ -67,7 +67,7 @@ def waits(watched: Sequence[Header]) -> bool:
     return any(name == b"expect" for name, _ in watched)
 
 
-def framing(headers: Sequence[Header]) -> bytes:
+def framing(headers: Iterable[Header]) -> bytes:
     """The header that says how the body is framed; b"" where there is no body. The parser has checked it."""
     for name, value in headers:
         if name == b"transfer-encoding" or (name == b"content-length" and int(value)):

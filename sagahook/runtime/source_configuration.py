@@ -190,7 +190,8 @@ class _Reader:
             _NAME.validate_python(name)
         except ValidationError:
             self._wrong(
-                at, "a source is named by 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
+                at,
+                "a source is named by 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
             )
             return None
         if not isinstance(table, Mapping):
@@ -217,9 +218,7 @@ class _Reader:
             return self._built(at, {"scheme": "github", **table})
         return self._built(at, {**table, "scheme": "github"}, self._of.github_secrets)
 
-    def _built(
-        self, at: _Place, table: Mapping[str, Any], secrets: Sequence[SecretStr] = ()
-    ) -> Entry | None:
+    def _built(self, at: _Place, table: Mapping[str, Any], secrets: Sequence[SecretStr] = ()) -> Entry | None:
         """secrets: those that are not in the table."""
         before = len(self._problems)
         references = (GITHUB_SECRET,) * len(secrets) or _shown(table.get("secrets"))

@@ -34,24 +34,24 @@ class Files:
         self.stamps: dict[Path, Stamp | None] = {}
 
     def text(self, path: Path, limit: int) -> str:
-        """limit: bytes. Raises Unusable."""
+        """limit: bytes. Raises Unusable, which goes on from the file's name."""
         self.stamps[path] = stamp(path)
         try:
             if not stat.S_ISREG(path.stat().st_mode):
-                raise Unusable(f"{path} is no file")
+                raise Unusable("is no file")
             with path.open("rb") as file:
                 content = file.read(limit + 1)
         except (OSError, ValueError) as failed:
             if isinstance(failed, Unusable):
                 raise
             why = os.strerror(failed.errno) if isinstance(failed, OSError) and failed.errno else str(failed)
-            raise Unusable(f"{path} cannot be read ({why})") from None
+            raise Unusable(f"cannot be read ({why})") from None
         if len(content) > limit:
-            raise Unusable(f"{path} is larger than {limit} bytes")
+            raise Unusable(f"is larger than {limit} bytes")
         try:
             return content.decode()
         except UnicodeDecodeError:
-            raise Unusable(f"{path} is no UTF-8 text") from None
+            raise Unusable("is no UTF-8 text") from None
 
 
 def stamp(path: Path) -> Stamp | None:
@@ -64,7 +64,10 @@ def stamp(path: Path) -> Stamp | None:
 
 def read_document(path: Path, files: Files) -> Mapping[str, Any]:
     """The tables of a file: JSON where its name ends in .json, else TOML. Raises Unusable."""
-    text = files.text(path, _DOCUMENT_LIMIT)
+    try:
+        text = files.text(path, _DOCUMENT_LIMIT)
+    except Unusable as unreadable:
+        raise Unusable(f"it {unreadable}: put the sources there, or name another file") from None
     if not text.strip():
         # Somebody's half-done write, more likely than the wish to know no source any more.
         raise Unusable("it is empty: to configure no source, write a comment, or unset SAGAHOOK_SOURCES_FILE")
@@ -123,7 +126,7 @@ def _of_file(name: str, files: Files) -> str:
     try:
         return files.text(Path(name), _SECRET_LIMIT)
     except Unusable as unreadable:
-        raise Unusable(f"{unreadable}: put the secret there, or name another file") from None
+        raise Unusable(f"{name} {unreadable}: put the secret there, or name another file") from None
 
 
 def _is_text(secret: str) -> bool:

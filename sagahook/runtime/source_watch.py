@@ -59,7 +59,9 @@ class SourceWatch:
             self._apply(sources)
         except ValueError as wrong:
             problems = [str(problem) for problem in reading.problems] or [str(wrong)]
-            log.error("sources.broken", problems=problems, action="correct it; until then the one before is used")
+            log.error(
+                "sources.broken", problems=problems, action="correct it; until then the one before is used"
+            )
             return "broken"
         log.info("sources.configured", sources=sorted(sources), **_changed(self._current, sources))
         for note in reading.notes:

@@ -71,10 +71,10 @@ class RateLimit(NamedTuple):
         """As it is written."""
         if self.unlimited:
             return "none"
-        for name, seconds in _UNITS.items():
-            count = self.per_second * seconds
-            if count >= 1 and math.isclose(count, round(count)):
-                break
+        counts = {name: self.per_second * seconds for name, seconds in _UNITS.items()}
+        whole = (name for name, count in counts.items() if count >= 1 and math.isclose(count, round(count)))
+        name = next(whole, "s")
+        count = counts[name]
         burst = "" if self.burst == round(count) else f" burst {self.burst}"
         return f"{count:g}/{name}{burst}"
 
@@ -128,7 +128,9 @@ def _several(given: Any) -> Any:
 
 def _where(given: Any) -> Any:
     if isinstance(given, str) and not _WHERE.match(given):
-        raise ValueError('write "header:X-Name", or "body:" and the path of a field, as "body:data.object.id"')
+        raise ValueError(
+            'write "header:X-Name", or "body:" and the path of a field, as "body:data.object.id"'
+        )
     return given
 
 

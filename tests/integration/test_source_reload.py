@@ -20,6 +20,7 @@ from sagahook_ingest.domain.sources import scheme_for
 from tests.ingest_harness import PARTITIONS, Answer, Log, ServedIngest, serving, settings_for
 from tests.notifier_harness import COMPLETED, SOURCES, deploy, open_receiver, started, verified
 
+FIRST = "first secret"
 BODY = b'{"order_id": "A1"}'
 
 
@@ -39,12 +40,12 @@ class Configured:
     def write(self, content: str) -> None:
         self.file.write_text(content)
 
-    async def post(self, source: str = "shop", secret: str = "first secret", number: int = 0) -> Answer:
+    async def post(self, source: str = "shop", secret: str = FIRST, number: int = 0) -> Answer:
         signing = Source(scheme="github", secrets=(SecretStr(secret),))
         signed = scheme_for(source, signing).sign(BODY, datetime.now(UTC), f"{secret}-{number}")
         return await self.ingest.post(f"/webhooks/{source}", BODY, signed)
 
-    async def until(self, status: int, source: str = "shop", secret: str = "first secret") -> None:
+    async def until(self, status: int, source: str = "shop", secret: str = FIRST) -> None:
         async with asyncio.timeout(20):
             number = 1
             while (await self.post(source, secret, number)).status != status:
@@ -68,7 +69,9 @@ async def until_told(told: list[Any], event: str) -> Any:
     return found[0]
 
 
-async def test_a_source_that_is_added_is_taken_and_one_that_is_removed_is_unknown(configured: Configured) -> None:
+async def test_a_source_that_is_added_is_taken_and_one_that_is_removed_is_unknown(
+    configured: Configured,
+) -> None:
     assert (await configured.post()).status == 202
     assert (await configured.post("parcels")).status == 404
 
@@ -121,18 +124,26 @@ async def test_a_broken_configuration_is_an_error_in_the_log_and_nobody_is_refus
     await configured.until(202, "parcels")
 
 
-async def test_ingest_with_an_error_in_its_sources_does_not_start_and_says_why_in_a_line(tmp_path: Path) -> None:
+async def test_ingest_with_an_error_in_its_sources_does_not_start_and_says_why_in_a_line(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "sources.toml").write_text('[shop]\nscheme = "stripe"\nsecrets = ["hunter2"]\n')
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sagahook_ingest"),
-        env={**os.environ, "SAGAHOOK_KAFKA": "nowhere:1", "SAGAHOOK_SOURCES_FILE": str(tmp_path / "sources.toml")},
+        env={
+            **os.environ,
+            "SAGAHOOK_KAFKA": "nowhere:1",
+            "SAGAHOOK_SOURCES_FILE": str(tmp_path / "sources.toml"),
+        },
         stdout=PIPE,
         stderr=STDOUT,
     )
     said = (await process.communicate())[0].decode()
 
     assert process.returncode == 1
-    assert said.startswith(f"sagahook-ingest: SAGAHOOK_SOURCES_FILE {tmp_path}/sources.toml: shop.secrets.0: a secret")
+    assert said.startswith(
+        f"sagahook-ingest: SAGAHOOK_SOURCES_FILE {tmp_path}/sources.toml: shop.secrets.0: a secret"
+    )
     assert (said.count("\n"), "hunter2" in said) == (1, False)
 
 

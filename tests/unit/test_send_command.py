@@ -46,7 +46,11 @@ class Receiver:
         with self._lock:
             self.came.append((path, headers, body))
             number = len(self.came)
-            return self.answers.pop(0) if self.answers else (202, {"correlation_id": f"c-{number}", "event_id": "e"})
+            return (
+                self.answers.pop(0)
+                if self.answers
+                else (202, {"correlation_id": f"c-{number}", "event_id": "e"})
+            )
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
             """Nothing: stderr is the command's."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     serving.start()
     monkeypatch.setenv("SAGAHOOK_URL", f"http://127.0.0.1:{server.server_address[1]}")
     yield received
@@ -111,7 +115,9 @@ def test_an_answer_is_a_line_with_its_status_and_ids(receiver: Receiver) -> None
 
 
 @pytest.mark.parametrize("how", ["file", "stdin", "argument"])
-def test_a_body_goes_byte_for_byte_wherever_it_comes_from(receiver: Receiver, how: str, tmp_path: Path) -> None:
+def test_a_body_goes_byte_for_byte_wherever_it_comes_from(
+    receiver: Receiver, how: str, tmp_path: Path
+) -> None:
     body = b'{ "a" :  1.0 }' if how == "argument" else b'{ "a" :  1.0 }\r\n'
     (tmp_path / "body.json").write_bytes(body)
 
@@ -157,7 +163,18 @@ def test_answers_as_json_are_a_line_each(receiver: Receiver) -> None:
 
 
 def test_the_event_the_key_and_further_headers_are_where_the_source_expects_them(receiver: Receiver) -> None:
-    run("send", "orders", "--event", "made", "--idempotency-key", "k", "-H", "content-type: text/plain", "-H", "X-A:b")
+    run(
+        "send",
+        "orders",
+        "--event",
+        "made",
+        "--idempotency-key",
+        "k",
+        "-H",
+        "content-type: text/plain",
+        "-H",
+        "X-A:b",
+    )
     run("send", "partner", "--sign", "--event", "made", "-H", "authorization: Bearer other")
 
     (_, orders, _), (_, partner, _) = receiver.came
@@ -290,7 +307,10 @@ def test_a_whole_request_can_be_tested_as_it_went_over_the_wire(tmp_path: Path) 
     [
         (lambda body: body + b"\n", "It is right without the line break at the end"),
         (lambda body: body.replace(b"\n", b"\r\n"), ""),
-        (lambda body: json.dumps(json.loads(body), indent=2).encode(), "It is right for the same JSON without white"),
+        (
+            lambda body: json.dumps(json.loads(body), indent=2).encode(),
+            "It is right for the same JSON without white",
+        ),
         (lambda body: body.replace(b"1", b"2"), ""),
     ],
 )
@@ -329,7 +349,9 @@ def test_the_curl_that_dev_prints_is_signed_where_the_source_is_and_shows_no_sec
     body = '{"order": "it\'s"}'
 
     plain = example_curl("http://api", "unknown", body, ENVIRONMENT)
-    assert plain == f"  curl http://api/webhooks/unknown -H 'Content-Type: application/json' -d {quoted(body)}"
+    assert (
+        plain == f"  curl http://api/webhooks/unknown -H 'Content-Type: application/json' -d {quoted(body)}"
+    )
     github = example_curl("http://api", "github", body, ENVIRONMENT)
     assert "-H 'X-Hub-Signature-256: sha256=" in github
     dated = example_curl("http://api", "svix", body, ENVIRONMENT)
@@ -349,7 +371,9 @@ def test_dev_says_what_is_wrong_with_the_sources_before_it_starts_anything() -> 
     assert check_sources({}) == []
     told = check_sources({"SAGAHOOK_SOURCES": json.dumps(wrong), "SECRET": SECRET})
 
-    assert told == ["SAGAHOOK_SOURCES: svix.secrets: secret 1 must begin with whsec_, or for ed25519 with whpk_ or whsk_"]
+    assert told == [
+        "SAGAHOOK_SOURCES: svix.secrets: secret 1 must begin with whsec_, or for ed25519 with whpk_ or whsk_"
+    ]
     result = run("dev", "--env", f"SAGAHOOK_SOURCES={json.dumps(wrong)}")
     assert result.exit_code == 1
     assert "svix.secrets" in str(result.exception)

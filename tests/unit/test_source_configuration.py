@@ -100,7 +100,9 @@ def test_secrets_are_read_where_they_are_referred_to_and_any_of_several_is_valid
     (tmp_path / "old").write_text("old secret\r\n")
     told = ["env:NEW", f"file:{tmp_path}/old"]
 
-    entry = configured({"NEW": "new secret\n"}, shop={"scheme": "stripe", "secrets": told}).read().entries["shop"]
+    entry = (
+        configured({"NEW": "new secret\n"}, shop={"scheme": "stripe", "secrets": told}).read().entries["shop"]
+    )
 
     assert secrets(entry.source) == ["new secret", "old secret"]
     assert entry.references == tuple(told)
@@ -123,9 +125,7 @@ def test_the_source_github_may_have_options_beside_the_variable_with_its_secret(
 
     reading = configured(told, github={"secrets": ["env:OWN"]}).read()
     assert secrets(reading.sources["github"]) == ["its own"]
-    assert reading.notes == (
-        "github has secrets in SAGAHOOK_SOURCES: GITHUB_WEBHOOK_SECRET is not used",
-    )
+    assert reading.notes == ("github has secrets in SAGAHOOK_SOURCES: GITHUB_WEBHOOK_SECRET is not used",)
 
     (said,) = complaints(configured(told, github={"scheme": "none"}))
     assert said.startswith("SAGAHOOK_SOURCES: github.scheme: GITHUB_WEBHOOK_SECRET is set")
@@ -139,18 +139,36 @@ def test_the_source_github_may_have_options_beside_the_variable_with_its_secret(
         ({"scheme": "stripe", "secrets": f"env: {SECRET}"}, "shop.secrets: after env: comes the name"),
         ({"scheme": "stripe", "secrets": ["env:NONE"]}, "shop.secrets.0: env:NONE is not set: set the"),
         ({"scheme": "stripe", "secrets": ["env:EMPTY"]}, "shop.secrets.0: env:EMPTY is empty: put"),
-        ({"scheme": "stripe", "secrets": [f"file:{SECRET}"]}, "shop.secrets.0: after file: comes an absolute"),
-        ({"scheme": "stripe", "secrets": ["file:/nowhere/x"]}, "shop.secrets.0: /nowhere/x cannot be read (No"),
+        (
+            {"scheme": "stripe", "secrets": [f"file:{SECRET}"]},
+            "shop.secrets.0: after file: comes an absolute",
+        ),
+        (
+            {"scheme": "stripe", "secrets": ["file:/nowhere/x"]},
+            "shop.secrets.0: /nowhere/x cannot be read (No",
+        ),
         ({"scheme": "stripe", "secrets": ["file:/"]}, "shop.secrets.0: / is no file"),
         ({"scheme": "stripe", "secrets": ["env:SHOP"] * 11}, "shop.secrets: at most 10 secrets"),
         ({"scheme": "stripe", "secrets": [7]}, "shop.secrets.0: it must be a valid string"),
         ({"secrets": ["env:SHOP"]}, "shop: there are secrets, but the scheme none checks nothing"),
         ({"scheme": "md5"}, "shop.scheme: it must be 'none', 'github',"),
-        ({"scheme": "github", "secrets": "env:SHOP", "header": "X-A"}, "shop: header does nothing with the scheme"),
-        ({"scheme": "hmac", "secrets": "env:SHOP", "tolerance": 5}, "shop: tolerance does nothing with the scheme"),
+        (
+            {"scheme": "github", "secrets": "env:SHOP", "header": "X-A"},
+            "shop: header does nothing with the scheme",
+        ),
+        (
+            {"scheme": "hmac", "secrets": "env:SHOP", "tolerance": 5},
+            "shop: tolerance does nothing with the scheme",
+        ),
         ({"scheme": "hmac", "secrets": "env:SHOP", "header": "X A"}, "shop.header: it must be the name of a"),
-        ({"scheme": "basic", "secrets": "env:SHOP", "username": "a:b"}, "shop.username: it must be a name without"),
-        ({"scheme": "stripe", "secrets": "env:SHOP", "tolerance": 0}, "shop.tolerance: it must be greater than 0"),
+        (
+            {"scheme": "basic", "secrets": "env:SHOP", "username": "a:b"},
+            "shop.username: it must be a name without",
+        ),
+        (
+            {"scheme": "stripe", "secrets": "env:SHOP", "tolerance": 0},
+            "shop.tolerance: it must be greater than 0",
+        ),
         ({"body_limit": 10**9}, "shop.body_limit: it must be less than or equal to"),
         ({"event_type": "kind"}, 'shop.event_type: write "header:X-Name", or "body:" and'),
         ({"delivery_id": "body:a..b"}, 'shop.delivery_id: write "header:X-Name"'),
@@ -171,7 +189,9 @@ def test_what_is_wrong_is_named_with_its_source_and_field_and_no_secret(source: 
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    told = complaints(configured({}, shop={"body_limit": 0, "rate_limit": "x"}, **{"a b": {}, "c": {"scheme": "slack"}}))
+    told = complaints(
+        configured({}, shop={"body_limit": 0, "rate_limit": "x"}, **{"a b": {}, "c": {"scheme": "slack"}})
+    )
 
     assert [said.split(": ")[1] for said in told] == ["shop.body_limit", "shop.rate_limit", "a b", "c"]
 
@@ -199,7 +219,9 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, content:
     assert said in told
 
 
-def test_a_file_that_is_not_there_is_an_error_and_one_with_a_comment_configures_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_an_error_and_one_with_a_comment_configures_nothing(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "sources.toml"
     told = {"SAGAHOOK_SOURCES_FILE": str(file)}
 
@@ -209,7 +231,9 @@ def test_a_file_that_is_not_there_is_an_error_and_one_with_a_comment_configures_
     assert configured(told).read().sources == {}
 
 
-@pytest.mark.parametrize("written", ["10/s", "10/s burst 20", "100/min burst 50", "5/h", "1/d", "90/s", "none"])
+@pytest.mark.parametrize(
+    "written", ["10/s", "10/s burst 20", "100/min burst 50", "5/h", "1/d", "90/s", "none"]
+)
 def test_a_rate_is_shown_as_it_is_written(written: str) -> None:
     assert str(parse_rate(written)) == written
 

@@ -63,7 +63,9 @@ def check_signing(sources: Sources) -> None:
         if not source.allow_notify_url:
             continue
         if source.secret is None:
-            raise ValueError(f"sources: {name} allows a notify URL, but has no secret to sign by: give it one")
+            raise ValueError(
+                f"sources: {name} allows a notify URL, but has no secret to sign by: give it one"
+            )
         try:
             signing_key(source.secret.get_secret_value())
         except InvalidSecret as wrong:
