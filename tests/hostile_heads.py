@@ -28,7 +28,7 @@ REQUEST_LINES = {
     ),
     "CONNECT opens no tunnel": ends(b"CONNECT 10.0.0.1:22 HTTP/1.1\r\nHost: x\r\n\r\n", status=501),
     "TRACE echoes nothing": goes_on(
-        b"TRACE /webhooks/orders HTTP/1.1\r\nHost: x\r\n\r\n", status=405, allow="POST"
+        b"TRACE /webhooks/orders HTTP/1.1\r\nHost: x\r\n\r\n", status=405, allow="OPTIONS, POST"
     ),
     "GET is no way to send a webhook": goes_on(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % TARGET, status=405),
     "PUT is no way to send a webhook": goes_on(line(b"PUT /webhooks/orders HTTP/1.1"), status=405),

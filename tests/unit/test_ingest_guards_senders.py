@@ -176,7 +176,7 @@ class TestAllowed:
         assert not is_allowed(None, networks)
 
     def test_the_proxies_are_named_one_after_the_other(self) -> None:
-        settings = ServiceSettings(kafka="k:9092", trusted_proxies="10.0.0.0/8, 192.0.2.7,fd00::/8")  # type: ignore[arg-type]
+        settings = ServiceSettings(kafka="k:9092", trusted_proxies="10.0.0.0/8, 192.0.2.7,fd00::/8")
         assert settings.trusted_proxies == (*PROXIES[:1], ip_network("192.0.2.7"), *PROXIES[1:])
 
 
