@@ -78,9 +78,12 @@ class OrderlyHttp(HttpToolsProtocol):
             self._answering = None
         super().connection_lost(exc)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def start(self, cycle: RequestResponseCycle) -> None:
+        """Let the application answer."""
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's has a result, uvicorn's none
         """A client that said all it wanted to say, and only then closed its side, is still answered."""
@@ -153,8 +156,7 @@ class OrderlyHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self.start(self.pipeline.pop()[0])
         elif self._last_words is not None:
             self.part(self._last_words)
         else:

@@ -5,17 +5,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from urllib.parse import unquote
 
-from sagahook.runtime.http_refusals import Refused, large_head, long_target
+from sagahook.runtime.http_refusals import Refused
 from sagahook.runtime.settings import ServiceSettings
 
 Header = tuple[bytes, bytes]
 
-WATCHED = frozenset({b"host", b"expect", b"transfer-encoding"})
-"""The headers that `check_watched` looks at, in lower case."""
-
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]*\Z")
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+/", re.IGNORECASE)
+
+
+class Target(NamedTuple):
+    """What a request asks for. raw: as it was sent. path: decoded."""
+
+    raw: bytes
+    path: str
+    raw_path: bytes
+    query: bytes
+
+
+def target_of(raw: bytes, root: str) -> Target:
+    """A path, or a URL with one (RFC 9112 §3.2.2). The parser has seen to it that it is visible ASCII. Raises
+    Refused."""
+    absolute = _ABSOLUTE.match(raw)
+    if (raw[:1] != b"/" and absolute is None) or b"#" in raw:
+        raise Refused(400, "target", "The request's target is no path: it begins with '/' and has no '#'")
+    path, _, query = (raw if absolute is None else raw[absolute.end() - 1 :]).partition(b"?")
+    text = path.decode("ascii")
+    return Target(raw, root + (unquote(text) if "%" in text else text), root.encode("ascii") + path, query)
+
+
+def check_version(version: str) -> None:
+    """Raises Refused."""
+    if version not in ("1.1", "1.0"):
+        raise Refused(505, "version", f"HTTP/{version} is not spoken here: send HTTP/1.1")
 
 
 def check_size(target: bytes, headers: Sequence[Header], limits: ServiceSettings) -> None:
@@ -25,24 +50,25 @@ def check_size(target: bytes, headers: Sequence[Header], limits: ServiceSettings
             431, "large head", f"The request has more than {limits.http_headers} headers: send fewer"
         )
     size = len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
-    if size > limits.http_header_bytes and len(target) <= limits.http_target_bytes:
-        raise large_head(limits.http_header_bytes)
+    if len(target) > limits.http_target_bytes or size > limits.http_header_bytes:
+        raise too_large(target, limits)
 
 
-def check_target(target: bytes, version: str, limits: ServiceSettings) -> None:
-    """A path, or a URL with one (RFC 9112 §3.2.2). Raises Refused."""
-    if version not in ("1.1", "1.0"):
-        raise Refused(505, "version", f"HTTP/{version} is not spoken here: send HTTP/1.1")
+def too_large(target: bytes, limits: ServiceSettings) -> Refused:
+    """For a head that is. target: as far as it is known."""
     if len(target) > limits.http_target_bytes:
-        raise long_target(limits.http_target_bytes)
-    if (target[:1] != b"/" and not _ABSOLUTE.match(target)) or b"#" in target:
-        raise Refused(400, "target", "The request's target is no path: it begins with '/' and has no '#'")
+        return Refused(
+            414, "long target", f"The request's target is longer than {limits.http_target_bytes} bytes"
+        )
+    return Refused(
+        431, "large head", f"The request's head is larger than {limits.http_header_bytes} bytes: send less"
+    )
 
 
-def check_watched(watched: Sequence[Header], version: str) -> None:
+def check_framing(headers: Iterable[Header], version: str) -> None:
     """Raises Refused."""
     hosts = codings = 0
-    for name, value in watched:
+    for name, value in headers:
         if name == b"host":
             hosts += 1
             if not _HOST.match(value):
@@ -50,7 +76,7 @@ def check_watched(watched: Sequence[Header], version: str) -> None:
         elif name == b"expect":
             if value.lower() != b"100-continue":
                 raise Refused(417, "expect", "Expect has no other value than 100-continue")
-        else:
+        elif name == b"transfer-encoding":
             codings += 1
             if value.strip(b" \t").lower() != b"chunked":
                 raise Refused(501, "transfer coding", "There is no Transfer-Encoding here but chunked")
@@ -60,11 +86,6 @@ def check_watched(watched: Sequence[Header], version: str) -> None:
         raise Refused(
             400, "transfer coding", "Transfer-Encoding is sent once, and not in HTTP/1.0: it is ambiguous"
         )
-
-
-def waits(watched: Sequence[Header]) -> bool:
-    """Whether the client waits to be told to send the body."""
-    return any(name == b"expect" for name, _ in watched)
 
 
 def framing(headers: Iterable[Header]) -> bytes:

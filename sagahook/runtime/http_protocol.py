@@ -13,6 +13,7 @@ from typing import Any
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from sagahook.runtime import http_head as heads
@@ -49,7 +50,9 @@ class GuardedHttp(OrderlyHttp):
         self._not_head = 0
         self._raw_bytes = 0
         """What came since the head, chunk headers and all."""
-        self._watched: list[heads.Header] = []
+        self._target = heads.Target(b"", "", b"", b"")
+        self._host: bytes | None = None
+        """The target and the host of the last request, which are mostly those of the next one as well."""
         self._framing = b""
         """How the body is framed of a request that offers an upgrade, until it is parsed."""
 
@@ -58,12 +61,13 @@ class GuardedHttp(OrderlyHttp):
             return
         self._fed = len(data)
         if self.phase == WAITING:
-            self._begin_head(not_head=0)
+            self.phase, self.since = HEAD, self.guard.now
+            self._head_bytes, self._not_head = self._fed, 0
             self.scope = None  # type: ignore[assignment]  # until on_message_begin
         elif self.phase == HEAD:
-            self._head_bytes += len(data)
+            self._head_bytes += self._fed
         else:
-            self._raw_bytes += len(data)
+            self._raw_bytes += self._fed
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -72,11 +76,8 @@ class GuardedHttp(OrderlyHttp):
             if not self.deaf:
                 self.refuse(refusals.of_parser(error, data))
         else:
-            self._check_progress()
-
-    def _begin_head(self, not_head: int) -> None:
-        self.phase, self.since = HEAD, self.guard.now
-        self._head_bytes, self._not_head = self._fed, not_head
+            if self.phase != WAITING:
+                self._check_progress()
 
     def _check_progress(self) -> None:
         """A head or a body that is not complete must not go on for ever."""
@@ -84,18 +85,19 @@ class GuardedHttp(OrderlyHttp):
         if self.phase == HEAD:
             if self._head_bytes - self._not_head > limit:
                 target = self.url if self.scope is not None else b""
-                too_long = len(target) > self.limits.http_target_bytes
-                self.refuse(
-                    refusals.long_target(self.limits.http_target_bytes)
-                    if too_long
-                    else refusals.large_head(limit)
-                )
+                self.refuse(heads.too_large(target, self.limits))
         elif (
             self.phase == BODY and self._raw_bytes - self.body_bytes > limit + _FRAMING_EACH * self.body_bytes
         ):
             self.refuse(refusals.mostly_framing())
 
     def on_message_begin(self) -> None:
+        if self.phase != HEAD or self.deaf:
+            self._begin_behind_another()
+        super().on_message_begin()
+
+    def _begin_behind_another(self) -> None:
+        """For a request whose head begins within what was read together with something else."""
         if self.deaf:
             raise _Enough
         if len(self.pipeline) >= self.limits.http_pipeline:
@@ -103,46 +105,81 @@ class GuardedHttp(OrderlyHttp):
             self.deaf = True
             self.cycle.keep_alive = False
             raise _Enough
-        if self.phase != HEAD:
-            self._begin_head(not_head=self._fed)
-        self._watched = []
-        super().on_message_begin()
+        self.phase, self.since = HEAD, self.guard.now
+        self._head_bytes = self._not_head = self._fed
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name in heads.WATCHED:
-            self._watched.append((name, value))
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        upgrades = self._check_head()
-        super().on_headers_complete()
+        """As uvicorn's, but for the checks."""
+        version = self.parser.get_http_version()
+        headers, scope, limits = self.headers, self.scope, self.limits
+        given = dict(headers)
+        if (
+            version != "1.1"
+            or self.url != self._target.raw
+            or given.get(b"host") != self._host
+            or len(given) != len(headers)
+            or b"transfer-encoding" in given
+            or b"expect" in given
+            or len(headers) > limits.http_headers
+            or self._head_bytes > limits.http_header_bytes
+            or self.parser.should_upgrade()
+            or self.spare
+        ):
+            self._check_head(version, given)
+        target = self._target
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["path"], scope["raw_path"], scope["query_string"] = target.path, target.raw_path, target.query
         # Trailers are not headers: what comes now is forgotten (RFC 9110 §6.5.1).
         self.headers = []
         self.phase, self.since = BODY, self.guard.now
         self._raw_bytes = self.body_bytes = 0
-        self._framing = heads.framing(self.scope["headers"]) if upgrades else b""
-        cycle = self.cycle
+        self._begin_cycle(version)
+
+    def _check_head(self, version: str, given: dict[bytes, bytes]) -> None:
+        """Raises Refused. What is in order is remembered."""
+        heads.check_version(version)
+        heads.check_size(self.url, self.headers, self.limits)
+        heads.check_framing(self.headers, version)
+        upgrades = self.parser.should_upgrade()
+        if upgrades and self.parser.get_method() == b"CONNECT":
+            raise Refused(501, "method", "CONNECT is not done here: this is no proxy")
+        self._target = heads.target_of(self.url, self.root_path)
+        self._host = given.get(b"host") or b"\0"
+        if self.spare and self.url not in PROBES:
+            raise refusals.no_room()
+        self._framing = heads.framing(self.headers) if upgrades else b""
+        self.expect_100_continue = b"expect" in given and version == "1.1"
+        if version != "1.1":
+            self.scope["http_version"] = version
+
+    def _begin_cycle(self, version: str) -> None:
+        before = self.cycle
+        cycle = self.cycle = RequestResponseCycle(
+            self.scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            self.access_log,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            version == "1.1" and self.parser.should_keep_alive(),
+            self.on_response_complete,
+        )
         # A client whose `Expect` is answered otherwise may send the body or not: what came next would be a guess.
         if self.spare or self.expect_100_continue or self._framing:
             cycle.keep_alive = False
         if not cycle.keep_alive:
             cycle.transport = LastTransport(self)  # type: ignore[assignment]
-
-    def _check_head(self) -> bool:
-        """Whether it offers an upgrade. Raises Refused."""
-        version = self.parser.get_http_version()
-        heads.check_watched(self._watched, version)
-        self.expect_100_continue = len(self._watched) > 1 and heads.waits(self._watched)
-        if self._head_bytes > self.limits.http_header_bytes or len(self.headers) > self.limits.http_headers:
-            heads.check_size(self.url, self.headers, self.limits)
-        upgrades: bool = self.parser.should_upgrade()
-        if upgrades and self.parser.get_method() == b"CONNECT":
-            raise Refused(501, "method", "CONNECT is not done here: this is no proxy")
-        heads.check_target(self.url, version, self.limits)
-        if self.spare and self.url not in PROBES:
-            raise refusals.no_room()
-        return upgrades
+        if before is None or before.response_complete:
+            self.start(cycle)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -164,9 +201,6 @@ class GuardedHttp(OrderlyHttp):
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
-
-    def _should_upgrade(self) -> bool:
-        return False
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """An offer to upgrade may be ignored (RFC 9110 §7.8); Java's client makes one with its first request. The

@@ -55,14 +55,6 @@ def mostly_framing() -> Refused:
     return Refused(400, "framing", "The chunks of the body are mostly not body: send larger ones")
 
 
-def large_head(limit: int) -> Refused:
-    return Refused(431, "large head", f"The request's head is larger than {limit} bytes: send less")
-
-
-def long_target(limit: int) -> Refused:
-    return Refused(414, "long target", f"The request's target is longer than {limit} bytes")
-
-
 def of_parser(error: httptools.HttpParserError, data: bytes) -> Refused:
     """What the parser refused, or one of its callbacks. data: what it was given."""
     cause = error.__context__
