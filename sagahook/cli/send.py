@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 def send(
     source: Name,
     body: Annotated[
-        str | None, typer.Argument(metavar="[FILE|JSON|-]", help="The body; - reads stdin. (default: {})")
+        str | None, typer.Argument(metavar="FILE|JSON|-", help="The body; - reads stdin. (default: {})")
     ] = None,
     sign: Annotated[bool, typer.Option("--sign", help="As the source's configuration here says.")] = False,
     times: Annotated[int, typer.Option(min=1, help="How often, each with a delivery id of its own.")] = 1,
@@ -54,9 +55,9 @@ def send(
                 f"The source {source!r} has the scheme none, and nothing to sign with: leave out --sign"
             )
         known = sender.source if sender else _configured(source, sources_file)
-        fixed = {"Content-Type": "application/json", **_telling(known, event, idempotency_key)}
-        given = headers_of(header)
-        answers = asyncio.run(_send(url, source, content, sender, fixed, given, times, concurrency, as_json))
+        telling = _telling(known, event, idempotency_key)
+        headers = _headers(content, sender, telling, headers_of(header))
+        answers = asyncio.run(_send(url, source, content, headers, times, concurrency, as_json))
     refused = [answer for answer in answers if not answer.accepted]
     if any(answer.status == 401 for answer in refused) and not sign:
         typer.echo("sagahook: this source signs: say --sign where its secrets are configured", err=True)
@@ -64,27 +65,33 @@ def send(
         raise typer.Exit(1)
 
 
+def _headers(
+    body: bytes, sender: Local | None, telling: dict[str, str], given: dict[str, str]
+) -> Callable[[], dict[str, str]]:
+    """Makes the headers of one request. given: they replace ours, in any case of theirs."""
+    from sagahook.runtime.ids import new_event_id
+
+    replaced = {each.lower() for each in given}
+
+    def headers() -> dict[str, str]:
+        signature = sender.signed(body, new_event_id()) if sender else {}
+        ours = {"Content-Type": "application/json", **telling, **signature}
+        return {name: value for name, value in ours.items() if name.lower() not in replaced} | given
+
+    return headers
+
+
 async def _send(
     url: str,
     name: str,
     body: bytes,
-    sender: Local | None,
-    fixed: dict[str, str],
-    given: dict[str, str],
+    headers: Callable[[], dict[str, str]],
     times: int,
     concurrency: int,
     as_json: bool,
 ) -> list[Answer]:
     """Tells each answer as it comes, and in the end what they were. Raises NotDone."""
     from sagahook.cli.send_client import post_all
-    from sagahook.runtime.ids import new_event_id
-
-    def headers() -> dict[str, str]:
-        signature = sender.signed(body, new_event_id()) if sender else {}
-        # In any case of theirs, what was given replaces what we would send.
-        replaced = {each.lower() for each in given}
-        ours = {each: value for each, value in (fixed | signature).items() if each.lower() not in replaced}
-        return ours | given
 
     started = time.perf_counter()
     answers: list[Answer] = []

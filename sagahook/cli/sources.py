@@ -75,7 +75,7 @@ def check_source(
     source: Name,
     body: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE|JSON|-]", help="The captured body, as it came; - reads stdin."),
+        typer.Argument(metavar="FILE|JSON|-", help="The captured body, as it came; - reads stdin."),
     ] = None,
     headers_file: Annotated[
         Path | None, typer.Option(help="The captured headers: NAME: VALUE on each line, or as JSON.")

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import shlex
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest_asyncio
 import structlog
 from pydantic import SecretStr
 
+from sagahook.cli.example_curl import example_curl
 from sagahook.runtime.sources import Source
 from sagahook.runtime.topics import ensure_topics
 from sagahook_ingest.domain.sources import scheme_for
@@ -161,6 +164,18 @@ async def test_what_the_command_line_signs_ingest_takes(configured: Configured, 
         record = await log.find(json.loads(line)["event_id"])
         assert record.value == BODY
         assert dict(record.headers)["ce_subject"] == b"made"
+
+
+async def test_the_curl_that_dev_prints_is_taken(configured: Configured) -> None:
+    told = {"SAGAHOOK_SOURCES_FILE": str(configured.file)}
+    printed = example_curl(configured.ingest.base_url, "shop", '{"order": "it\'s"}', told)
+    words = shlex.split(printed.replace("\\\n", ""))
+
+    headers = dict(word.split(": ", 1) for option, word in pairwise(words) if option == "-H")
+    answer = await configured.ingest.post("/webhooks/shop", words[words.index("-d") + 1].encode(), headers)
+
+    assert words[:2] == ["curl", f"{configured.ingest.base_url}/webhooks/shop"]
+    assert answer.status == 202
 
 
 @pytest_asyncio.fixture
