@@ -42,28 +42,22 @@ def _new(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 def facts(entry: Entry) -> dict[str, Any]:
     """What is configured of a source, but never the value of a secret."""
-    source = entry.source
-    limit = source.rate_limit
+    limit = entry.source.rate_limit
     return {
-        "scheme": source.scheme,
+        **entry.source.model_dump(mode="json", exclude={"secrets", "secret"}),
         "secrets": list(entry.references),
         "where": entry.origin,
-        "tolerance": source.tolerance,
-        "body_limit": source.body_limit,
-        "event_type": source.event_type,
-        "delivery_id": source.delivery_id,
-        "idempotency_key": source.idempotency_key,
         "rate_limit": None if limit is None else str(limit),
-        "allowed_ips": [str(each) for each in source.allowed_ips],
-        "allow_notify_url": source.allow_notify_url,
     }
 
 
-def show(listed: Iterable[Mapping[str, Any]], *, with_pauses: bool) -> None:
+def show(listed: Sequence[Mapping[str, Any]], *, with_pauses: bool) -> None:
     pauses = ("PAUSED", "WHO", "WHEN", "WHY") if with_pauses else ()
     table = Table("SOURCE", "SCHEME", "SECRETS", "LIMITS", "STARTS", *pauses, box=box.SIMPLE_HEAD)
+    # What is configured nowhere takes what anybody sends; but only if the services' configuration is known here.
+    otherwise = "none" if any(each["configured"] for each in listed) else "?"
     for each in listed:
-        row = [each["source"], *_configured(each["configured"]), ", ".join(each["definitions"])]
+        row = [each["source"], *_configured(each["configured"], otherwise), ", ".join(each["definitions"])]
         if with_pauses:
             row += [
                 "yes" if each["paused"] else "no",
@@ -89,10 +83,10 @@ def tell(here: Local, done: Sequence[Check], *, sample: bool) -> None:
         typer.echo("a sample that was signed here verifies" if sample else "ingest would take it")
 
 
-def _configured(told: Mapping[str, Any] | None) -> tuple[str, str, str]:
+def _configured(told: Mapping[str, Any] | None, otherwise: str) -> tuple[str, str, str]:
     """The scheme, how many secrets, and the limits."""
     if told is None:
-        return "", "", ""
+        return otherwise, "", ""
     return told["scheme"], str(len(told["secrets"]) or ""), _limits(told)
 
 

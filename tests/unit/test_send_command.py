@@ -240,6 +240,10 @@ def test_the_sources_of_an_app_are_listed_with_what_they_start() -> None:
 
     (created,) = [each for each in told if each["source"] == "order_created"]
     assert (created["definitions"], created["configured"]) == (["order"], None)
+    table = run("sources", "list", "--offline", "--app", str(orders)).output
+    assert [line.split() for line in table.splitlines() if "order_created" in line] == [
+        ["order_created", "none", "order"]
+    ]
 
 
 def test_without_a_request_a_sample_says_whether_the_source_can_sign() -> None:
