@@ -57,7 +57,8 @@ class Connection:
                 await self.writer.drain()
 
     def say_no_more(self) -> None:
-        self.writer.write_eof()
+        with contextlib.suppress(OSError):
+            self.writer.write_eof()
 
     async def answer(self) -> Answer | None:
         """The next one; None where the connection ends first."""
@@ -112,8 +113,9 @@ class Connection:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Connection]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connected(port: int, by: str | None = None) -> AsyncIterator[Connection]:
+    """by: the address that it comes from."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(by, 0) if by else None)
     try:
         yield Connection(reader, writer)
     finally:

@@ -51,6 +51,7 @@ class OrderlyHttp(HttpToolsProtocol):
         """It is one above the bound, for probes only."""
         self._answering: RequestResponseCycle | None = None
         """The one whose application runs; `cycle` is the last that was begun."""
+        self._is_half_closed = False
         self._unsent = 0
         self._stuck_since = 0.0
         self._last_words: bytes | None = None
@@ -75,6 +76,8 @@ class OrderlyHttp(HttpToolsProtocol):
             # uvicorn tells only the last request's application, and fails to write what the first one answers.
             self._answering.disconnected = True
             self._answering.message_event.set()
+            # What knows this connection would keep it in memory until the collector comes.
+            self._answering.transport = self.cycle.transport = self.transport
             self._answering = None
         super().connection_lost(exc)
 
@@ -86,22 +89,34 @@ class OrderlyHttp(HttpToolsProtocol):
         self.tasks.add(task)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's has a result, uvicorn's none
-        """A client that said all it wanted to say, and only then closed its side, is still answered."""
-        if self.phase == WAITING and self.is_answering():
-            self.deaf = True
-            if self._last_words is None:
-                self.cycle.keep_alive = False
-            return True
-        return None
+        """A client that closes its side is still answered what it has asked in full."""
+        if self.phase == PARTING:
+            return None
+        self._is_half_closed = True
+        if self.phase == BODY:
+            if not self._is_waiting(self.cycle):
+                return None
+            self.pipeline.popleft()
+        last = self.pipeline[0][0] if self.pipeline else self._answering
+        if last is None or last.response_complete:
+            return None
+        self.deaf, self.phase = True, WAITING
+        if self._last_words is None:
+            self.make_last(last)
+        return True
 
     def shutdown(self) -> None:
-        if self.phase == PARTING:
-            self.transport.close()
+        if self.phase != PARTING and self.is_answering():
+            self.make_last(self.cycle)
         else:
-            super().shutdown()
+            self.transport.close()
 
     def is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _is_waiting(self, cycle: RequestResponseCycle) -> bool:
+        """Whether it is the last of those that wait for their turn."""
+        return bool(self.pipeline) and self.pipeline[0][0] is cycle
 
     # What the guard asks
 
@@ -172,12 +187,12 @@ class OrderlyHttp(HttpToolsProtocol):
         cycle = self.cycle
         is_begun = self.phase == BODY
         self.phase = WAITING
-        if is_begun and self.pipeline and self.pipeline[0][0] is cycle:
+        if is_begun and self._is_waiting(cycle):
             self.pipeline.popleft()
             self._last_words = words
         elif is_begun:
             said = cycle.response_started
-            cycle.disconnected = True
+            cycle.disconnected, cycle.waiting_for_100_continue = True, False
             cycle.message_event.set()
             self.part(b"" if said else words)
         elif self.is_answering():
@@ -189,6 +204,11 @@ class OrderlyHttp(HttpToolsProtocol):
         asked = Asked() if self.scope is None else Asked(self.url, self.scope["headers"])
         return refusals.last_answer(refused, asked, self.server_state.default_headers)
 
+    def make_last(self, cycle: RequestResponseCycle) -> None:
+        """Its answer, which has not ended yet, says and is the end."""
+        cycle.keep_alive = False
+        cycle.transport = _LastTransport(self)  # type: ignore[assignment]
+
     def part(self, words: bytes) -> None:
         """End the connection with these bytes, so that the other side can read them."""
         self.deaf = True
@@ -197,24 +217,20 @@ class OrderlyHttp(HttpToolsProtocol):
         self.phase, self.since = PARTING, self.guard.now
         if words:
             self.transport.write(words)
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self._is_half_closed:
             self.transport.write_eof()
             self.flow.resume_reading()
         else:
             self.transport.close()
 
 
-class LastTransport:
-    """For a connection's last answer: where its request is still being sent, the end is as in `part`. It has all
-    that uvicorn's cycle uses of a transport."""
+class _LastTransport:
+    """What a cycle of uvicorn's uses of a transport. Where it would close the connection, the connection ends."""
 
     def __init__(self, protocol: OrderlyHttp) -> None:
-        self._protocol = protocol
         self.write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
+        self._part = protocol.part
 
     def close(self) -> None:
-        if self._protocol.phase == BODY:
-            self._protocol.part(b"")
-        else:
-            self._protocol.transport.close()
+        self._part(b"")

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from sagahook.runtime import http_head as heads
 from sagahook.runtime import http_refusals as refusals
-from sagahook.runtime.http_connection import BODY, HEAD, WAITING, LastTransport, OrderlyHttp
+from sagahook.runtime.http_connection import BODY, HEAD, WAITING, OrderlyHttp
 from sagahook.runtime.http_guard import PROBES, HttpGuard
 from sagahook.runtime.http_refusals import Refused
 from sagahook.runtime.settings import ServiceSettings
@@ -92,21 +92,22 @@ class GuardedHttp(OrderlyHttp):
             self.refuse(refusals.mostly_framing())
 
     def on_message_begin(self) -> None:
-        if self.phase != HEAD or self.deaf:
+        if self.deaf or self.pipeline or self.phase != HEAD:
             self._begin_behind_another()
         super().on_message_begin()
 
     def _begin_behind_another(self) -> None:
-        """For a request whose head begins within what was read together with something else."""
+        """For a request that others wait before, or that begins in the middle of what was read."""
         if self.deaf:
             raise _Enough
         if len(self.pipeline) >= self.limits.http_pipeline:
             self.guard.refused("pipeline")
             self.deaf = True
-            self.cycle.keep_alive = False
+            self.make_last(self.cycle)
             raise _Enough
-        self.phase, self.since = HEAD, self.guard.now
-        self._head_bytes = self._not_head = self._fed
+        if self.phase != HEAD:
+            self.phase, self.since = HEAD, self.guard.now
+            self._head_bytes = self._not_head = self._fed
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
@@ -171,10 +172,8 @@ class GuardedHttp(OrderlyHttp):
             self.on_response_complete,
         )
         # A client whose `Expect` is answered otherwise may send the body or not: what came next would be a guess.
-        if self.spare or self.expect_100_continue or self._framing:
-            cycle.keep_alive = False
-        if not cycle.keep_alive:
-            cycle.transport = LastTransport(self)  # type: ignore[assignment]
+        if not cycle.keep_alive or self.spare or self.expect_100_continue or self._framing:
+            self.make_last(cycle)
         if before is None or before.response_complete:
             self.start(cycle)
         else:
