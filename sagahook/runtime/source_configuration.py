@@ -100,10 +100,10 @@ class SourceConfiguration:
     neither has the others nor complains where they cannot be read.
     """
 
-    written: str | Mapping[str, Any] = field(default_factory=dict)
+    written: str | Mapping[str, Any] = field(default_factory=dict, repr=False)
     file: Path | None = None
     github_secrets: tuple[SecretStr, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     reads: frozenset[SecretField] = frozenset({"secrets"})
 
     @classmethod

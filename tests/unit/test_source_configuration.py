@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sagahook.runtime.settings_errors import explain
@@ -188,6 +191,37 @@ def test_what_is_wrong_is_named_with_its_source_and_field_and_no_secret(source: 
     assert SECRET not in told
 
 
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from([SECRET, "env:SHOP", "file:/"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+_OPTIONS = st.sampled_from([name for name in Source.model_fields if name != "allowed_ips"])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["shop", "github"]) | st.text(),
+        _VALUES | st.dictionaries(_OPTIONS, _VALUES),
+        max_size=4,
+    )
+)
+def test_whatever_is_written_is_read_or_told_and_no_secret_is_in_what_is_told(
+    sources: dict[str, Any],
+) -> None:
+    told = {"SAGAHOOK_SOURCES": json.dumps(sources), "SHOP": "s", "GITHUB_WEBHOOK_SECRET": "s"}
+
+    reading = SourceConfiguration.of(told).read()
+
+    assert not reading.problems or SECRET not in str(reading.problems)
+    assert {*reading.entries, *(problem.source for problem in reading.problems)} >= {*sources, "github"}
+
+
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     told = complaints(
         configured({}, shop={"body_limit": 0, "rate_limit": "x"}, **{"a b": {}, "c": {"scheme": "slack"}})
@@ -238,6 +272,18 @@ def test_a_rate_is_shown_as_it_is_written(written: str) -> None:
     assert str(parse_rate(written)) == written
 
 
+def test_the_reference_has_every_option_and_its_example_can_be_used(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/sources.md").read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "sources.toml").write_text(example)
+
+    told = SourceConfiguration.of({"SAGAHOOK_SOURCES_FILE": str(tmp_path / "sources.toml")}, frozenset())
+
+    assert told.read().sources.keys() == {"github", "payments", "orders"}
+    table = page.partition("## Options")[2].partition("## Secrets")[0]
+    assert {*re.findall(r"^\| `(\w+)` \|", table, re.M)} == Source.model_fields.keys()
+
+
 def test_a_service_that_cannot_use_its_sources_says_so_without_their_secrets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -263,6 +309,7 @@ def test_settings_hold_all_that_is_configured_wherever_it_is(
 
     settings = IngestSettings()
 
+    assert SECRET not in repr(settings.source_configuration)
     assert settings.sources.keys() == {"orders", "shop", "github"}
     assert settings.unsigned_rate_limit == RateLimit(5.0, 7)
     assert SECRET not in repr(settings)
