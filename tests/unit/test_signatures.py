@@ -64,7 +64,7 @@ class TestVectors:
         for name in vector.headers:
             others = {key: value for key, value in vector.headers.items() if key != name}
             for headers in (others, {**others, name: b""}):
-                with pytest.raises(Unsigned):
+                with pytest.raises(Unsigned, match="is missing or empty"):
                     replace(vector, headers=headers).verify()
 
     @every_vector
@@ -219,13 +219,20 @@ class TestStripe:
                 a_scheme("stripe").verify({b"stripe-signature": downgraded.encode()}, BODY, NOW)
 
     def test_only_the_first_timestamp_counts(self) -> None:
-        """A second one could otherwise make an old message new."""
+        """A second one could otherwise make an old message new; Stripe's library reads it so."""
         old = NOW - timedelta(days=1)
         header = a_scheme("stripe").sign(BODY, old, "")["Stripe-Signature"]
         now = int(NOW.timestamp())
         for crafted in (f"{header},t={now}", f"t={now},{header}"):
             with pytest.raises(Unsigned):
                 a_scheme("stripe").verify({b"stripe-signature": crafted.encode()}, BODY, NOW)
+        new = a_scheme("stripe").sign(BODY, NOW, "")["Stripe-Signature"]
+        a_scheme("stripe").verify({b"stripe-signature": f"{new},t=1".encode()}, BODY, NOW)
+
+    @pytest.mark.parametrize("lacking", [b"t=1767323045", b"v1=00", b"nothing of it"])
+    def test_what_it_lacks_is_said(self, lacking: bytes) -> None:
+        with pytest.raises(Unsigned, match="t=TIMESTAMP and at least one v1=SIGNATURE"):
+            a_scheme("stripe").verify({b"stripe-signature": lacking}, BODY, NOW)
 
 
 class TestStandardWebhooks:
@@ -276,6 +283,14 @@ class TestStandardWebhooks:
     def test_a_full_stop_in_an_id_is_no_harm_by_itself(self) -> None:
         scheme = a_scheme("standard")
         scheme.verify(as_received(scheme.sign(BODY, NOW, "orders.paid.a1")), BODY, NOW)
+
+    def test_a_secret_key_that_is_not_the_first_does_not_sign(self) -> None:
+        public, secret = (
+            next(vector.secrets[0] for vector in VECTORS if vector.secrets[0].startswith(kind))
+            for kind in ("whpk_", "whsk_")
+        )
+        with pytest.raises(ValueError, match="first secret is a public key"):
+            a_scheme("standard", public, secret).sign(BODY, NOW, "delivery-1")
 
     def test_it_signs_no_message_that_it_would_refuse(self) -> None:
         for unusable in ("", "two words", "line\nbreak", "a.1614265330", "x" * 256, "grüße"):

@@ -139,6 +139,19 @@ def test_what_we_sign_passes_there_and_nothing_else_of_it(vendor: Vendor, body: 
     assert not vendor.verifies(other, body, headers)
 
 
+@pytest.mark.parametrize("unusable", ["two words", "line\nbreak", "grüße", "x" * 256, "a.1614265330"])
+def test_an_id_that_would_not_be_one_further_on_is_refused_though_it_is_signed(unusable: str) -> None:
+    secret, now = SECRETS["standard"][0], datetime.now(UTC)
+    signature = standardwebhooks.Webhook(secret).sign(unusable, now, "{}")
+    headers = {
+        "webhook-id": unusable,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
+    with pytest.raises(Unsigned, match="webhook-id must be"):
+        a_scheme("standard", secret).verify(as_received(headers), b"{}", now)
+
+
 @pytest.mark.parametrize("header", ["webhook-signature", "svix-signature"])
 def test_a_list_of_signatures_means_the_same_there(header: str) -> None:
     secret, other = SECRETS["standard"]

@@ -21,23 +21,21 @@ class Macs:
     def __bool__(self) -> bool:
         return bool(self._keyed)
 
-    def digests(self, *parts: bytes) -> Iterator[bytes]:
-        """Of the parts as one message, the first secret's first."""
+    def hex(self, prefix: bytes, *parts: bytes) -> Iterator[bytes]:
+        """Of the parts as one message, the first secret's first, as headers have it: the prefix, then lower case."""
         for keyed in self._keyed:
             mac = keyed.copy()
             for part in parts:
                 mac.update(part)
-            yield mac.digest()
-
-    def hex(self, prefix: bytes, *parts: bytes) -> Iterator[bytes]:
-        """`digests` as a header has them: after the prefix, in lower case."""
-        for digest in self.digests(*parts):
-            yield prefix + digest.hex().encode()
+            yield prefix + mac.hexdigest().encode()
 
     def base64(self, prefix: bytes, *parts: bytes) -> Iterator[bytes]:
-        """`digests` as a header has them: after the prefix, with padding."""
-        for digest in self.digests(*parts):
-            yield prefix + b64encode(digest)
+        """The same in base64, with its padding."""
+        for keyed in self._keyed:
+            mac = keyed.copy()
+            for part in parts:
+                mac.update(part)
+            yield prefix + b64encode(mac.digest())
 
 
 def keys_of(secrets: Sequence[str]) -> list[bytes]:

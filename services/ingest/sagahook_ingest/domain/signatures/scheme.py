@@ -82,7 +82,10 @@ def none_matches(name: str) -> Unsigned:
 
 def matches_any(given: bytes, expected: Iterable[bytes]) -> bool:
     """In a time that says nothing of how much of it matches."""
-    return any(compare_digest(given, candidate) for candidate in expected)
+    for candidate in expected:  # noqa: SIM110 `any` with a generator costs as much as half an HMAC
+        if compare_digest(given, candidate):
+            return True
+    return False
 
 
 def check_time(name: str, timestamp: bytes, now: datetime, tolerance: float) -> None:
