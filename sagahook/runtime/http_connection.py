@@ -6,6 +6,7 @@ uvicorn itself answers what its parser refuses at once, before what was asked ea
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
@@ -156,9 +157,9 @@ class OrderlyHttp(HttpToolsProtocol):
     def _waiting_seconds(self) -> float:
         return self._head_seconds() if self.cycle is None else self.limits.http_idle_seconds
 
-    def idle_since(self) -> float | None:
-        idle = self.phase == WAITING and self.cycle is not None and not self.is_answering()
-        return self.since if idle and not self.transport.is_closing() else None
+    def idle_since(self) -> float:
+        idle = self.phase == WAITING and not self.is_answering() and not self.transport.is_closing()
+        return self.since if idle else math.inf
 
     def leave(self) -> None:
         self.transport.close()

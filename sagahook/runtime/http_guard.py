@@ -29,8 +29,9 @@ class Watched(Protocol):
         """Cut it if it is too slow. now: the loop's time."""
         ...
 
-    def idle_since(self) -> float | None:
-        """None where it is not waiting for its next request."""
+    def idle_since(self) -> float:
+        """Since when it waits for its first or its next request, of which nothing came yet; infinite where it does
+        not."""
         ...
 
     def leave(self) -> None:
@@ -68,16 +69,16 @@ class HttpGuard:
         self._refused[reason] += 1
 
     def make_room(self) -> bool:
-        """Close the connection that has been idle longest. False: there is none. They are looked for at most once
-        a sweep, so that a flood of connections costs no more than itself."""
+        """Close the connection that has been idle longest, and for a sweep at least. False: there is none. They are
+        looked for at most once a sweep, so that a flood of connections costs no more than itself."""
         if not self._idle and self._idle_at != self.now:
             self._idle_at = self.now
-            idle = [(since, each) for each in self._connections if (since := each.idle_since()) is not None]
+            idle = [(since, each) for each in self._connections if (since := each.idle_since()) < self.now]
             idle.sort(key=lambda found: found[0], reverse=True)
             self._idle = [each for _, each in idle]
         while self._idle:
             longest = self._idle.pop()
-            if longest.idle_since() is not None:
+            if longest.idle_since() < self.now:
                 longest.leave()
                 return True
         return False

@@ -190,15 +190,21 @@ async def test_a_flood_of_connections_is_told_at_once_or_let_go() -> None:
         assert server.app.asked == ["/held"]
 
 
-async def test_connections_that_only_wait_make_room_the_longest_waiting_first() -> None:
-    async with served(http_connections=3) as server, several(server.port, 3) as idle:
-        for connection in idle:
-            assert (await ask(connection, GET % b"first"))[0] == 200
+@pytest.mark.parametrize(
+    "first", [b"", GET % b"first"], ids=["for the first request", "for the next request"]
+)
+async def test_connections_that_only_wait_make_room_the_longest_waiting_first(first: bytes) -> None:
+    async with served(http_connections=3) as server, contextlib.AsyncExitStack() as stack:
+        idle = []
+        for _ in range(3):
+            idle.append(await stack.enter_async_context(connected(server.port)))
+            if first:
+                assert (await ask(idle[-1], first))[0] == 200
             await asyncio.sleep(1.1)  # longer than a sweep, which is the clock's step
-        async with connected(server.port) as new:
-            assert await ask(new, GET % b"new") == (200, b"/new ")
-            assert await idle[0].rest() == b""
-            assert await ask(idle[1], GET % b"again") == (200, b"/again ")
+        new = await stack.enter_async_context(connected(server.port))
+        assert await ask(new, GET % b"new") == (200, b"/new ")
+        assert await idle[0].rest() == b""
+        assert await ask(idle[1], GET % b"again") == (200, b"/again ")
 
 
 async def test_a_server_that_stops_answers_what_it_was_asked_and_closes_what_only_waits() -> None:
