@@ -33,7 +33,7 @@ KILLS = int(os.environ.get("CHAOS_INGEST_KILLS", "3"))
 SENDERS = 12
 PREFIX = "killed"
 SECRET = "It's a Secret to Everybody"
-SETTLED_SECONDS = 60
+SETTLED_SECONDS = 120
 
 
 @dataclass(frozen=True)
