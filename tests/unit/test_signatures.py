@@ -1,6 +1,8 @@
 """Signatures of webhooks: what each vendor documents passes, and nothing that differs from it does."""
 
 import json
+import re
+import tomllib
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import get_args
 import pytest
 
 from sagahook.runtime.sources import OPTIONS as SOURCE_OPTIONS
-from sagahook.runtime.sources import SchemeName
+from sagahook.runtime.sources import SchemeName, Source
 from sagahook_ingest.domain.refusals import Refusal
 from sagahook_ingest.domain.signatures import DEFAULT_FIELDS, Options, Unsigned, scheme_of
 from sagahook_ingest.domain.signatures.ed25519 import public_key, secret_key
@@ -92,6 +94,14 @@ class TestVectors:
 
     def test_each_scheme_that_signs_has_one_but_shopify_which_publishes_none(self) -> None:
         assert {vector.scheme for vector in VECTORS} == {*SIGNING, *SHOWING} - {"shopify", "api_key"}
+
+
+def test_each_example_of_the_reference_is_a_source() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/signatures.md").read_text()
+    examples = tomllib.loads("\n".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)))
+    assert {source["scheme"] for source in examples.values()} == {*SIGNING, *SHOWING}
+    for source in examples.values():
+        Source.model_validate(source)
 
 
 @pytest.mark.parametrize(
