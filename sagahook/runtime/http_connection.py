@@ -107,10 +107,10 @@ class OrderlyHttp(HttpToolsProtocol):
         return True
 
     def shutdown(self) -> None:
-        if self.phase != PARTING and self.is_answering():
-            self.make_last(self.cycle)
-        else:
+        if self.phase == PARTING:
             self.transport.close()
+        else:
+            super().shutdown()
 
     def is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -3,6 +3,8 @@ as can be; the server, its sockets and its loop are real."""
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -229,3 +231,37 @@ async def test_what_a_header_says_of_the_address_is_not_taken_for_the_connection
     async with served() as server, connected(server.port) as connection:
         await ask(connection, b"GET / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % forwarded)
         assert server.app.clients == ["127.0.0.1"]
+
+
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
+
+ENDED = {
+    "that sent nothing": b"",
+    "that sent half a head": HALF,
+    "that sent half a body": POST + b"Content-Length: 9\r\n\r\n{",
+    "that was answered": GET % b"a",
+    "that was answered for the last time": POST + b"Connection: close\r\nContent-Length: 1\r\n\r\n1",
+    "that was refused": b"garbage\r\n\r\n",
+    "that was refused while its body came": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "that asked for more than may wait": GET % b"a" * 50,
+    "that offered an upgrade": POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\n1",
+}
+
+
+@pytest.mark.parametrize("sent", ENDED.values(), ids=ENDED)
+async def test_of_a_connection_nothing_is_left_for_the_collector_which_hardly_ever_comes(sent: bytes) -> None:
+    async with served() as server:
+        gc.disable()
+        try:
+            async with connected(server.port) as connection:
+                await connection.send(sent)
+                async with asyncio.timeout(10):
+                    while not server.server.server_state.connections:
+                        await asyncio.sleep(0.01)
+                left = weakref.ref(next(iter(server.server.server_state.connections)))
+                await asyncio.sleep(0.1)
+            async with asyncio.timeout(10):
+                while left() is not None:
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
