@@ -72,7 +72,8 @@ class Watch:
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     def slowest(self, began: float, ended: float) -> float:
-        return max(probe.took for probe in self.probes if began <= probe.at <= ended)
+        """Of those that were sent and answered in between."""
+        return max(p.took for p in self.probes if began <= p.at and p.at + p.took <= ended)
 
     def recovered_after(self, ended: float, within: float) -> float | None:
         """Seconds; None where it did not happen while it was watched."""
