@@ -13,12 +13,12 @@ from typing import Any
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from sagahook.runtime import http_head as heads
 from sagahook.runtime import http_refusals as refusals
 from sagahook.runtime.http_connection import BODY, HEAD, WAITING, OrderlyHttp
+from sagahook.runtime.http_cycle import Cycle
 from sagahook.runtime.http_guard import PROBES, HttpGuard
 from sagahook.runtime.http_refusals import Refused
 from sagahook.runtime.settings import ServiceSettings
@@ -158,7 +158,7 @@ class GuardedHttp(OrderlyHttp):
 
     def _begin_cycle(self, version: str) -> None:
         before = self.cycle
-        cycle = self.cycle = RequestResponseCycle(
+        cycle = self.cycle = Cycle(
             self.scope,
             self.transport,
             self.flow,

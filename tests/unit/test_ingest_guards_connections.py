@@ -9,12 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvicorn
 
-from sagahook.embedded.ports import free_port
-from sagahook.runtime.service import http_config
-from sagahook.runtime.settings import ServiceSettings
 from tests.hostile_client import Connection, connected
+from tests.hostile_served import Served, ask
+from tests.hostile_served import served as serving
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET /half HTTP/1.1\r\n"
@@ -28,12 +26,12 @@ class App:
         self.clients: list[str] = []
         self.let_go = asyncio.Event()
 
+    async def until_asked(self, path: str) -> None:
+        async with asyncio.timeout(10):
+            while path not in self.asked:
+                await asyncio.sleep(0.01)
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            while (message := await receive())["type"] != "lifespan.shutdown":
-                await send({"type": f"{message['type']}.complete"})
-            await send({"type": "lifespan.shutdown.complete"})
-            return
         self.asked.append(scope["path"])
         self.clients.append(scope["client"][0])
         body, more = b"", True
@@ -50,48 +48,14 @@ class App:
         await send({"type": "http.response.body", "body": answer})
 
 
-class Server(uvicorn.Server):
-    """As a service's: signals are not its affair."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
-class Served:
-    def __init__(self, app: App, server: Server, port: int) -> None:
-        self.app = app
-        self.server = server
-        self.port = port
-
-    async def until_asked(self, path: str) -> None:
-        async with asyncio.timeout(10):
-            while path not in self.app.asked:
-                await asyncio.sleep(0.01)
-
-
 @contextlib.asynccontextmanager
-async def served(**changed: Any) -> AsyncIterator[Served]:
+async def served(**changed: Any) -> AsyncIterator[Served[App]]:
     app = App()
-    config = http_config(ServiceSettings(kafka="none", **changed), app)
-    config.port = free_port()
-    server = Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield Served(app, server, config.port)
-    finally:
-        app.let_go.set()
-        server.should_exit = True
-        await running
-
-
-async def ask(connection: Connection, request: bytes) -> tuple[int, bytes]:
-    await connection.send(request)
-    answer = await connection.answer()
-    assert answer is not None
-    return answer.status, answer.body
+    async with serving(app, **changed) as server:
+        try:
+            yield server
+        finally:
+            app.let_go.set()
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +67,7 @@ async def several(port: int, count: int) -> AsyncIterator[list[Connection]]:
 async def test_requests_that_come_together_are_answered_in_their_order() -> None:
     async with served() as server, connected(server.port) as connection:
         await connection.send(GET % b"held" + GET % b"second" + GET % b"third")
-        await server.until_asked("/held")
+        await server.app.until_asked("/held")
         assert server.app.asked == ["/held"]
         server.app.let_go.set()
         assert [answer.body for answer in await connection.answers(3)] == [b"/held ", b"/second ", b"/third "]
@@ -113,7 +77,7 @@ async def test_requests_that_come_together_are_answered_in_their_order() -> None
 async def test_a_refusal_waits_for_the_answers_to_what_was_asked_before() -> None:
     async with served() as server, connected(server.port) as connection:
         await connection.send(GET % b"held" + GET % b"second" + b"garbage\r\n\r\n" + GET % b"never")
-        await server.until_asked("/held")
+        await server.app.until_asked("/held")
         server.app.let_go.set()
         assert [answer.status for answer in await connection.answers(9)] == [200, 200, 400]
         assert server.app.asked == ["/held", "/second"]
@@ -123,7 +87,7 @@ async def test_a_body_that_turns_out_malformed_while_it_waits_behind_another_is_
     async with served() as server, connected(server.port) as connection:
         chunked = b"POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
         await connection.send(GET % b"held" + chunked)
-        await server.until_asked("/held")
+        await server.app.until_asked("/held")
         server.app.let_go.set()
         assert [answer.status for answer in await connection.answers(9)] == [200, 400]
         assert server.app.asked == ["/held"]
@@ -132,7 +96,7 @@ async def test_a_body_that_turns_out_malformed_while_it_waits_behind_another_is_
 async def test_a_client_that_goes_on_and_on_without_reading_is_answered_as_far_as_requests_may_wait() -> None:
     async with served(http_pipeline=3) as server, connected(server.port) as connection:
         await connection.send(GET % b"held" + b"".join(GET % b"%d" % number for number in range(50)))
-        await server.until_asked("/held")
+        await server.app.until_asked("/held")
         server.app.let_go.set()
         answers = await connection.answers(99)
         assert [answer.body for answer in answers] == [b"/held ", b"/0 ", b"/1 ", b"/2 "]
@@ -154,7 +118,7 @@ async def test_a_client_that_said_its_last_word_is_still_answered() -> None:
     async with served() as server, connected(server.port) as connection:
         await connection.send(GET % b"held" + GET % b"second")
         connection.say_no_more()
-        await server.until_asked("/held")
+        await server.app.until_asked("/held")
         server.app.let_go.set()
         assert [answer.body for answer in await connection.answers(3)] == [b"/held ", b"/second "]
         assert await connection.rest() == b""
@@ -166,7 +130,7 @@ async def test_where_every_connection_is_taken_a_new_one_is_told_to_come_again_a
     async with served(http_connections=4) as server, several(server.port, 4) as busy:
         for connection in busy:
             await connection.send(GET % b"held")
-        await server.until_asked("/held")
+        await server.app.until_asked("/held")
         async with connected(server.port) as late:
             await late.send(GET % b"late")
             answer = await late.answer()
@@ -183,7 +147,7 @@ async def test_where_every_connection_is_taken_a_new_one_is_told_to_come_again_a
 async def test_a_flood_of_connections_is_told_at_once_or_let_go() -> None:
     async with served(http_connections=1) as server, several(server.port, 1) as first:
         await first[0].send(GET % b"held")
-        await server.until_asked("/held")
+        await server.app.until_asked("/held")
         spare = 16
         async with several(server.port, 4 * spare) as flood:
             ends = [await connection.rest() for connection in flood]
@@ -216,7 +180,7 @@ async def test_a_server_that_stops_answers_what_it_was_asked_and_closes_what_onl
             assert (await ask(idle, GET % b"idle"))[0] == 200
             await asking.send(GET % b"held")
             await half.send(HALF)
-            await server.until_asked("/held")
+            await server.app.until_asked("/held")
             server.server.should_exit = True
             for connection in (idle, silent, half):
                 assert await connection.rest() == b""
