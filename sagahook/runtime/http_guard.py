@@ -35,7 +35,7 @@ class Watched(Protocol):
         ...
 
     def leave(self) -> None:
-        """Close an idle one."""
+        """Close it."""
         ...
 
 
@@ -87,7 +87,12 @@ class HttpGuard:
         self.now = now = loop.time()
         CONNECTIONS.set(len(self._connections))
         for connection in tuple(self._connections):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception:
+                # One connection must not end the watch over all others.
+                log.exception("http.watch_failed")
+                connection.leave()
         if self._refused:
             # One line a second at most, whatever comes in.
             log.warning("http.refused", **self._refused)
