@@ -157,6 +157,10 @@ class TestForwarded:
     def test_what_is_malformed_or_hidden_cannot_be_told(self, line: str) -> None:
         assert seen("10.0.0.1", line, header="forwarded") == ""
 
+    @pytest.mark.parametrize("endless", [" ", "a", '"', "\\", "for=", 'for="', "for=a;", "a=b ", 'a="\\"'])
+    def test_no_length_makes_it_slow(self, endless: str) -> None:
+        seen("10.0.0.1", endless * 30_000, header="forwarded")
+
     def test_an_open_quote_of_the_clients_swallows_no_proxys_word(self) -> None:
         assert seen("10.0.0.1", 'for="evil, for="[2001:db8::7]"', header="forwarded") == ""
         assert seen("10.0.0.1", 'for="evil', "for=192.0.2.1", header="forwarded") == "192.0.2.1"

@@ -21,10 +21,11 @@ UNKNOWN = "unknown"
 
 _LONGEST = 64
 _PORT = re.compile(r":[0-9]{1,5}\Z")
-# RFC 7239 §4: pairs separated by ";", elements by ",", either a token or a quoted string as the value.
+# RFC 7239 §4: pairs separated by ";", elements by ",", either a token or a quoted string as the value. Nothing of it is
+# tried twice, whatever a client writes.
 _PAIR = re.compile(
-    r"[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)="
-    r'(?:([!#$%&\'*+.^_`|~0-9A-Za-z-]+)|"((?:[^"\\]|\\.)*)"))?[ \t]*(;|,|\Z)'
+    r"[ \t]*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)="
+    r'(?:([!#$%&\'*+.^_`|~0-9A-Za-z-]++)|"((?:[^"\\]|\\.)*+)")[ \t]*+)?(;|,|\Z)'
 )
 
 
