@@ -84,7 +84,7 @@ async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     listening = bind(settings.http_host, settings.http_port)
-    _allow_files(settings.http_connections * 5 // 4)
+    allow_files(settings.http_connections * 5 // 4)
     server = _Server(http_config(settings, app))
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     working = asyncio.create_task(main(stopping), name="main")
@@ -100,7 +100,7 @@ async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
         log.info("service.stopped")
 
 
-def _allow_files(connections: int) -> None:
+def allow_files(connections: int) -> None:
     """As many open files as the connections need, as far as the system lets this process have them."""
     needed = connections + _OTHER_FILES
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -4,6 +4,7 @@ as can be; the server, its sockets and its loop are real."""
 import asyncio
 import contextlib
 import gc
+import sys
 import weakref
 from collections.abc import AsyncIterator
 from typing import Any
@@ -229,3 +230,17 @@ async def test_of_a_connection_nothing_is_left_for_the_collector_which_hardly_ev
                     await asyncio.sleep(0.01)
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("most", "allowed"), [(9_000, 4_512), (2_000, 2_000)], ids=["and gets", "as far as it gets"]
+)
+async def test_a_process_asks_for_the_open_files_that_its_connections_need(most: int, allowed: int) -> None:
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, {most}));"
+        "from sagahook.runtime.service import allow_files; allow_files(4_000);"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert said.decode().splitlines()[-1] == f"{allowed} {most}"
