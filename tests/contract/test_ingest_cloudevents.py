@@ -35,8 +35,8 @@ async def log(kafka_bootstrap: str) -> Log:
 async def ingest(log: Log) -> AsyncIterator[ServedIngest]:
     sources = {
         "orders": Source(),
-        "slow": Source(rate_limit="6/min burst 100"),  # type: ignore[arg-type]  # parsed by the model
-        "near": Source(allowed_ips=("192.0.2.0/24",)),  # type: ignore[arg-type]  # parsed by the model
+        "slow": Source(rate_limit="6/min burst 100"),
+        "near": Source(allowed_ips=("192.0.2.0/24",)),
     }
     async with serving(settings_for(log.bootstrap, log.prefix, sources=sources)) as served:
         yield served

@@ -27,8 +27,8 @@ SOURCES = {
     "standard": STANDARD,
     "bearer": Source(scheme="bearer", secrets=("the-token",)),
     "limited": Source(rate_limit=RateLimit(1.0, 2)),
-    "near": Source(allowed_ips=("127.0.0.0/8", "192.0.2.0/24")),  # type: ignore[arg-type]  # parsed by the model
-    "far": Source(allowed_ips=("192.0.2.0/24",)),  # type: ignore[arg-type]  # parsed by the model
+    "near": Source(allowed_ips=("127.0.0.0/8", "192.0.2.0/24")),
+    "far": Source(allowed_ips=("192.0.2.0/24",)),
     "small": Source(body_limit=10),
     "own": Source(event_type="body:meta.kind", delivery_id="header:X-Message", idempotency_key="body:key"),
 }

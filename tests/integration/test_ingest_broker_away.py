@@ -115,27 +115,3 @@ async def test_a_batch_of_which_nothing_can_be_taken_now_is_to_be_sent_again_as_
         assert mixed.status == 207
         assert [each["status"] for each in mixed.body["results"]] == ["refused", "unavailable"]
         assert mixed.body["results"][1]["retry_after"] > 0
-
-
-async def test_a_key_of_which_kafka_did_not_say_whether_it_has_it_is_settled_by_the_log(
-    broker: EmbeddedKafka,
-) -> None:
-    """The broker is mute for longer than the producer is patient, and has taken the record all the same."""
-    settings = settings_for(broker.bootstrap, "away", publish_timeout=0.5)
-    log = Log(broker.bootstrap, "away")
-    async with serving(settings) as ingest:
-        await ingest.post("/webhooks/orders")
-        assert broker.pid is not None
-        os.kill(broker.pid, signal.SIGSTOP)
-        try:
-            first = await ingest.post("/webhooks/orders", headers=KEY)
-            async with asyncio.timeout(30):
-                while "ingest_publishing 0.0" not in (await ingest.get("/metrics")).body:
-                    await asyncio.sleep(0.1)
-            assert is_try_again(first)
-            assert is_try_again(await ingest.post("/webhooks/orders", headers=KEY))
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
-        accepted = await until_accepted(ingest, KEY)
-        assert (await ingest.post("/webhooks/orders", headers=KEY)).body == accepted.body
-        assert len([record for record in await log.read() if record.key]) == 2

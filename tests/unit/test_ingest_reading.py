@@ -185,6 +185,8 @@ class TestCloudEvents:
             (EVENT | {"id": 7}, 400),
             (EVENT | {"specversion": "2.0"}, 400),
             (EVENT | {"time": 12}, 400),
+            (EVENT | {"subject": 7}, 400),
+            (EVENT | {"extension": {}}, 400),
             (EVENT | {"data_base64": "e30="}, 400),
             (without(EVENT, "data") | {"data_base64": 7}, 400),
             (without(EVENT, "data") | {"data_base64": "%"}, 415),

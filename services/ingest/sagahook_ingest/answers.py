@@ -9,10 +9,8 @@ from typing import Any
 from orjson import dumps
 
 from sagahook.runtime.http_errors import CORRELATION_HEADER, error_response
-from sagahook_ingest.domain import encodings
 from sagahook_ingest.domain.buckets import TooMany
 from sagahook_ingest.domain.refusals import Refusal, Replayed, Unavailable
-from sagahook_ingest.domain.signatures import Unsigned
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -67,10 +65,8 @@ def refused(raised: Exception, correlation_id: str) -> Refused:
     match raised:
         case Replayed(status=status, error=error, correlation_id=first):
             return Refused(status, error, {}, first)
-        case Unsigned(status=status, error=error, challenge=challenge):
-            headers = {"WWW-Authenticate": challenge}
         case Refusal(status=status, error=error, headers=given):
-            headers = dict(given) or (encodings.ACCEPTED if status == 415 else {})
+            headers = dict(given)
         case TooMany(error=error, retry_after=seconds, headers=limits):
             status, headers = 429, {"Retry-After": str(seconds)} | limits
         case Unavailable(error=error, retry_after=seconds):

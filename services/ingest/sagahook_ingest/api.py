@@ -32,6 +32,7 @@ from sagahook_ingest.domain.sources import KnownSource, KnownSources
 from sagahook_ingest.endpoints import Endpoint, batch, from_github, one
 from sagahook_ingest.handlers import Receiver
 from sagahook_ingest.handshake import validate
+from sagahook_ingest.intake import Intake, SenderGone
 from sagahook_ingest.openapi import document
 
 PREFIX = "/webhooks/"
@@ -52,16 +53,14 @@ class Route(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """body: bytes. batch: events. proxies: whose word on where a request comes from is believed."""
+    """body: bytes. bodies: of all that are coming in at once. batch: events. proxies: whose word on where a request
+    comes from is believed."""
 
     body: int
+    bodies: int
     batch: int
     proxies: Sequence[Network] = ()
     proxy_header: ProxyHeader = "x-forwarded-for"
-
-
-class SenderGone(Exception):
-    """The connection ended before the body did: there is nobody to answer and nothing was written."""
 
 
 class AcceptWebhooks:
@@ -72,6 +71,7 @@ class AcceptWebhooks:
         self._clock = clock
         self._limits = limits
         self._buckets = Buckets()
+        self._intake = Intake(limits.bodies)
         self._audit = Audit()
         self._answering = 0
         """Requests whose webhooks may be on their way to Kafka."""
@@ -119,7 +119,7 @@ class AcceptWebhooks:
         source = self._sources.get(route.source)
         if source is None or (route.endpoint is from_github and source.scheme_name != "github"):
             raise _unknown(route)
-        if source.networks or not source.rate.unlimited:
+        if source.networks or source.rate is not None:
             client = self._client(scope)
             if not is_allowed(client, source.networks):
                 raise Refusal(
@@ -127,7 +127,8 @@ class AcceptWebhooks:
                     f"The source {source.name!r} takes no webhooks from the address {client_name(client)}: name it in "
                     "the source's allowed_ips",
                 )
-            self._buckets.take((source.name, client_name(client)), source.rate, time.monotonic())
+            if source.rate is not None:
+                self._buckets.take((source.name, client_name(client)), source.rate, time.monotonic())
         return receiver, source
 
     async def _read(
@@ -145,8 +146,9 @@ class AcceptWebhooks:
         notify_url = requested.notify_url(headers, scope["query_string"])
         source.check_notify_url(notify_url)
         content_type = requested.content_type(headers)
+        requested.check_forms(headers)
         limit = source.body_limit or self._limits.body
-        body = await read_body(receive, requested.content_length(headers), limit)
+        body = await self._intake.read(receive, requested.content_length(headers), limit)
         refuse_encoded(headers)
         now = self._clock.now()
         if source.scheme is not None:
@@ -222,31 +224,6 @@ def route_of(path: str) -> Route | None:
         name = name.removesuffix(_BATCH)
         return Route(name, batch, _SENT) if name and "/" not in name and path.endswith(_BATCH) else None
     return Route(github.SOURCE, from_github, _SENT) if path == GITHUB else None
-
-
-async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
-    """The raw body. The limit holds whatever the sender declared. Raises Refusal, SenderGone."""
-    if declared is not None and declared > limit:
-        raise _too_large(limit)
-    message = await receive()
-    first: bytes = message.get("body", b"")
-    pieces, size = [first], len(first)
-    while message["type"] == "http.request" and message.get("more_body") and size <= limit:
-        message = await receive()
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-    if message["type"] == "http.disconnect":
-        raise SenderGone
-    if size > limit:
-        raise _too_large(limit)
-    return first if len(pieces) == 1 else b"".join(pieces)
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(
-        413,
-        f"The body is larger than {limit} bytes, which is the source's body_limit or else SAGAHOOK_BODY_LIMIT",
-    )
 
 
 def _unknown(route: Route) -> Refusal:

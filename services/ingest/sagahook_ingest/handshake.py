@@ -28,13 +28,13 @@ def validate(source: KnownSource, headers: Iterable[tuple[bytes, bytes]]) -> Ans
     """headers: all of the request's. Without WebHook-Request-Origin it is a plain OPTIONS, which permits nothing.
     Raises Refusal."""
     asked = {name: value for name, value in headers if name in (_ORIGIN, _RATE)}
+    if _RATE in asked and not _POSITIVE.match(asked[_RATE]):
+        raise Refusal(400, "WebHook-Request-Rate must be a whole number of requests a minute, from 1")
     if _ORIGIN not in asked:
         return Answer(200, None, headers=(_ALLOW,))
     origin = asked[_ORIGIN].decode("latin-1")
     if len(origin) > 255 or not _NAME.match(origin):
         raise Refusal(400, "WebHook-Request-Origin must be a DNS name, such as eventemitter.example.com")
-    if _RATE in asked and not _POSITIVE.match(asked[_RATE]):
-        raise Refusal(400, "WebHook-Request-Rate must be a whole number of requests a minute, from 1")
     metrics.HANDSHAKES.labels(source.name, "validation").inc()
     allowed = (b"webhook-allowed-origin", origin.encode()), (b"webhook-allowed-rate", _rate(source, asked))
     return Answer(200, None, headers=(_ALLOW, *allowed))
@@ -42,7 +42,7 @@ def validate(source: KnownSource, headers: Iterable[tuple[bytes, bytes]]) -> Ans
 
 def _rate(source: KnownSource, asked: dict[bytes, bytes]) -> bytes:
     """Requests a minute; no more than was asked for."""
-    if source.rate.unlimited:
+    if source.rate is None:
         return b"*"
     ours = max(1, floor(source.rate.per_second * 60))
     return b"%d" % min(ours, int(asked.get(_RATE, ours)))

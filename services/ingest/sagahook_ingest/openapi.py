@@ -15,10 +15,9 @@ from sagahook_ingest.openapi_examples import (
     GITHUB,
     GITHUB_EVENT,
 )
-from sagahook_ingest.openapi_schemas import CORRELATION_ID, EVENT_TYPE, NUMBER, SCHEMAS, SHORT_TEXT, TEXT
+from sagahook_ingest.openapi_schemas import CORRELATION_ID, EVENT_TYPE, NUMBER, SCHEMAS, SHORT_TEXT, TEXT, URL
 from sagahook_schemas.bodies import CLOUD_EVENT as ONE_EVENT
 from sagahook_schemas.bodies import CLOUD_EVENTS as EVENTS
-from sagahook_schemas.bodies import FORM
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -69,10 +68,6 @@ def _one() -> dict[str, Any]:
                 },
                 "examples": {"events": {"value": [CLOUD_EVENT]}},
             },
-            FORM: {
-                "schema": {"type": "object", "additionalProperties": TEXT},
-                "examples": {"slash_command": {"value": {"command": "/deploy", "text": "api"}}},
-            },
         },
         {
             "200": _answer(
@@ -84,8 +79,8 @@ def _one() -> dict[str, Any]:
             "207": _answer("Not every event of a batch was accepted", "BatchOutcome", BATCH_OUTCOME),
             **_errors("400", "401", "403", "404", "405", "413", "415", "422", "429", "503"),
         },
-        "Any JSON document, a CloudEvent (binary, structured or batched), or from Slack and GitHub a form. It is kept "
-        "byte for byte.",
+        "Any JSON document, or a CloudEvent (binary, structured or batched); of sources with the scheme `slack` or "
+        "`github` also a form (`application/x-www-form-urlencoded`). It is kept byte for byte.",
     )
 
 
@@ -169,7 +164,7 @@ def _validation() -> dict[str, Any]:
                 "WebHook-Request-Rate",
                 "header",
                 "Requests a minute",
-                {"type": "integer", "minimum": 1, "maximum": 10**9},
+                {"type": "integer", "minimum": 1, "maximum": 9_999_999_999},
             ),
             _parameter("WebHook-Request-Callback", "header", "It is not called: the answer is given at once"),
         ],
@@ -261,6 +256,11 @@ _SOURCE = _parameter("source", "path", "A configured source, or one that a saga'
 _COMMON = (
     _parameter("X-Correlation-ID", "header", "A tracing id; made where absent", CORRELATION_ID),
     _parameter("Idempotency-Key", "header", "Same key and body: the first answer again", SHORT_TEXT),
-    _parameter("X-Notify-URL", "header", "An outbound webhook endpoint for this event alone"),
-    _parameter("notify_url", "query", "As X-Notify-URL"),
+    _parameter(
+        "X-Notify-URL",
+        "header",
+        "An outbound webhook endpoint for this event alone, where the source allows it",
+        URL,
+    ),
+    _parameter("notify_url", "query", "As X-Notify-URL", URL),
 )

@@ -6,18 +6,30 @@ from typing import Any
 
 TEXT: dict[str, Any] = {"type": "string"}
 NUMBER: dict[str, Any] = {"type": "integer"}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
 UUID = {"type": "string", "format": "uuid"}
 CORRELATION_ID = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 SHORT_TEXT = {"type": "string", "pattern": "^[ -~]{1,255}$"}
+URL = {
+    "type": "string",
+    "examples": ["https://shop.example/hooks/7"],
+    "pattern": "^https?://[a-z0-9.-]{0,200}[a-z0-9](/[!-~]{0,500})?$",
+}
 EVENT_TYPE = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
 
 
-def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
+def _object(
+    required: dict[str, Any],
+    optional: dict[str, Any] | None = None,
+    further: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """further: of whatever name; None for anything."""
+    described = {
         "type": "object",
         "required": list(required),
         "properties": required | (optional or {}),
     }
+    return described if further is None else described | {"additionalProperties": further}
 
 
 SCHEMAS: dict[str, Any] = {
@@ -68,7 +80,14 @@ SCHEMAS: dict[str, Any] = {
             "source": {"type": "string", "pattern": "^[!-~]{1,255}$"},
             "type": EVENT_TYPE,
         },
-        {"data": {}, "time": {"type": "string", "format": "date-time"}, "subject": TEXT},
+        {
+            "data": {},
+            "time": {"type": ["string", "null"], "format": "date-time"},
+            "subject": _TEXT_OR_NULL,
+            "dataschema": _TEXT_OR_NULL,
+            "datacontenttype": _TEXT_OR_NULL,
+        },
+        {"type": ["string", "number", "boolean", "null"]},
     ),
     "Error": _object({"error": TEXT, "status_code": NUMBER, "path": TEXT, "correlation_id": TEXT}),
     "Problem": _object(

@@ -24,7 +24,9 @@ class IngestSettings(SourceSettings):
     )
     max_in_flight: int = Field(default=2_000, ge=1, description="webhooks that may wait for Kafka at once")
     max_in_flight_bytes: int = Field(
-        default=128 * 1024 * 1024, ge=BODY_LIMIT, description="what those may take in memory"
+        default=128 * 1024 * 1024,
+        ge=BODY_LIMIT,
+        description="what those may take in memory; and those that are still coming in",
     )
     idempotency_hours: float = Field(
         default=24.0, gt=0, description="how long an Idempotency-Key or a delivery id is remembered"

@@ -47,7 +47,11 @@ class Ingest:
         self._stopping = asyncio.Event()
         self._failed = asyncio.Event()
         limits = Limits(
-            settings.body_limit, settings.batch_limit, settings.trusted_proxies, settings.proxy_header
+            settings.body_limit,
+            settings.max_in_flight_bytes,
+            settings.batch_limit,
+            settings.trusted_proxies,
+            settings.proxy_header,
         )
         self._accept = AcceptWebhooks(self._sources, self._clock, limits)
         self.health = Health()

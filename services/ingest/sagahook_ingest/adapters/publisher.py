@@ -112,8 +112,10 @@ class GroupPublisher:
                     self._wake.clear()
             finally:
                 producer, self._producer = self._producer, None
-                await _stop(producer)
-                self._abandon()
+                try:
+                    await _stop(producer)
+                finally:
+                    self._abandon()
 
     async def _connect(self) -> AIOKafkaProducer:
         attempt = 0
@@ -244,10 +246,16 @@ def _too_late() -> Unavailable:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    """Without waiting for a broker that is away: what it did not acknowledge was answered 503."""
+    """Without waiting for a broker that is away: what it did not acknowledge was answered 503.
+
+    aiokafka swallows the cancellation of whoever waits for its end; it is raised again here.
+    """
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await producer.stop()
     except (TimeoutError, KafkaError, OSError):
         with contextlib.suppress(KafkaError, OSError):
             await producer.client.close()
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -26,6 +26,8 @@ ATTRIBUTES_LIMIT = 8 * 1024
 _PREFIX = "application/cloudevents"
 _LIMIT = 255
 _REQUIRED = ("id", "source", "type")
+_TEXTS = frozenset({"datacontenttype", "dataschema", "subject"})
+_DATA = frozenset({"data", "data_base64"})
 _NAME = re.compile(r"[a-z0-9]{1,64}\Z")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _JSON_DATA = re.compile(r"[^/]+/(json|[^/]+\+json)\Z")
@@ -101,6 +103,13 @@ def _checked(attributes: Mapping[str, Any], said: str) -> CloudEvent:
             raise Refusal(400, f"The {said}{name} must be 1 to {_LIMIT} printable characters")
     if " " in attributes["source"]:
         raise Refusal(400, f"The {said}source must be a URI reference, which has no spaces")
+    for name, value in attributes.items():
+        texts = str if name in _TEXTS else str | bool | int | float
+        if name not in _DATA and value is not None and not isinstance(value, texts):
+            raise Refusal(
+                400,
+                f"The {said}{name[:64]} must be a {'text' if name in _TEXTS else 'text, a number or a boolean'}",
+            )
     time = attributes.get("time")
     if time is not None:
         try:

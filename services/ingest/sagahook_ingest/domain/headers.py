@@ -110,6 +110,14 @@ def idempotency_key(headers: Headers) -> str | None:
     return checked_key(given, "header Idempotency-Key")
 
 
+def check_forms(headers: Headers) -> None:
+    """Of those that are read only later, where it is known what for. Raises Refusal."""
+    if b"idempotency-key" in headers:
+        idempotency_key(headers)
+    if b"x-event-type" in headers:
+        event_type(headers)
+
+
 def checked_key(given: str, where: str) -> str:
     """Raises Refusal, which does not quote the key."""
     if not _SHORT_TEXT.match(given):
@@ -119,8 +127,8 @@ def checked_key(given: str, where: str) -> str:
 
 def traceparent(headers: Headers) -> str:
     """ "" where there is none, or none that another system could use."""
-    given = _text(headers, b"traceparent") or ""
-    return given if _TRACEPARENT.match(given) else ""
+    given = _text(headers, b"traceparent")
+    return given if given is not None and _TRACEPARENT.match(given) else ""
 
 
 def notify_url(headers: Headers, query: bytes) -> str:
@@ -128,16 +136,17 @@ def notify_url(headers: Headers, query: bytes) -> str:
 
     The URL is in no message: it may hold a secret of the receiver's.
     """
-    given = _text(headers, b"x-notify-url")
-    if given is None:
-        given = next(iter(parse_qs(query.decode("latin-1")).get("notify_url", ())), "") if query else ""
-    if given and not _is_postable(given):
+    header = _text(headers, b"x-notify-url")
+    named = [] if header is None else [header]
+    if query:
+        named += parse_qs(query.decode("latin-1"), keep_blank_values=True).get("notify_url", ())
+    if not all(map(_is_postable, named)):
         raise Refusal(
             400,
             f"X-Notify-URL must be an absolute http or https URL of at most {_NOTIFY_URL_LIMIT} characters, "
             "without a user name or password in it",
         )
-    return given
+    return named[0] if named else ""
 
 
 def _is_postable(url: str) -> bool:

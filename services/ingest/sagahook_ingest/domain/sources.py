@@ -32,7 +32,7 @@ class IdentityRule:
 @dataclass(frozen=True, slots=True)
 class KnownSource:
     """scheme None: whoever reaches ingest may send. body_limit: bytes; None for the usual one. networks: empty for
-    everyone. rate: of each client. reads: the names of headers beside those that are always read.
+    everyone. rate: of each client, None for no limit. reads: the names of headers beside those that are always read.
     """
 
     name: str
@@ -41,7 +41,7 @@ class KnownSource:
     scheme: Scheme | None = None
     fields: FieldRules = EVERYONES
     body_limit: int | None = None
-    rate: RateLimit = UNLIMITED
+    rate: RateLimit | None = None
     networks: tuple[Network, ...] = ()
     reads: frozenset[bytes] = frozenset()
     takes_forms: bool = False
@@ -141,6 +141,7 @@ def known_source(name: str, source: Source, unsigned_rate: RateLimit = UNLIMITED
     signed = source.scheme != "none"
     scheme = scheme_for(name, source) if signed else None
     fields = FieldRules.of(source)
+    rate = source.rate_limit or (UNLIMITED if signed else unsigned_rate)
     return KnownSource(
         name,
         allow_notify_url=source.allow_notify_url,
@@ -148,7 +149,7 @@ def known_source(name: str, source: Source, unsigned_rate: RateLimit = UNLIMITED
         scheme=scheme,
         fields=fields,
         body_limit=source.body_limit,
-        rate=source.rate_limit or (UNLIMITED if signed else unsigned_rate),
+        rate=None if rate.unlimited else rate,
         networks=source.allowed_ips,
         reads=fields.reads | (scheme.reads if scheme else frozenset()),
         takes_forms=source.scheme in _FORMS,
