@@ -12,8 +12,9 @@ from typing import Any
 import aiohttp
 import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from orjson import loads
 
-from sagahook.embedded.ports import free_port
+from sagahook.runtime.service import bind, http_config
 from sagahook.runtime.sources import Source
 from sagahook_ingest.settings import IngestSettings
 from sagahook_ingest.wiring import Ingest
@@ -33,18 +34,26 @@ class Answer:
 
 
 class ServedIngest:
-    """One replica, in this process, and a client of it."""
+    """One replica, in this process, and a client of it. stopping: set, it is told to stop."""
 
-    def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
+    def __init__(self, port: int, session: aiohttp.ClientSession, stopping: asyncio.Event) -> None:
         self.port = port
+        self.stopping = stopping
         self.base_url = f"http://127.0.0.1:{port}"
         self._session = session
 
     async def post(
         self, path: str, body: bytes = b'{"order_id": "o-1"}', headers: Mapping[str, str] | None = None
     ) -> Answer:
-        async with self._session.post(self.base_url + path, data=body, headers=headers) as response:
-            return Answer(response.status, response.headers, await response.json(content_type=None))
+        return await self.ask("POST", path, body, headers)
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        url = self.base_url + path
+        async with self._session.request(method, url, data=body or None, headers=headers) as response:
+            text = await response.read()
+            return Answer(response.status, response.headers, loads(text) if text else None)
 
     async def get(self, path: str) -> Answer:
         async with self._session.get(self.base_url + path) as response:
@@ -66,32 +75,38 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(settings: IngestSettings, *, ready: bool = True) -> AsyncIterator[ServedIngest]:
-    """One replica over HTTP; with `ready` False it may still be waiting for Kafka."""
-    port = free_port()
-    app = Ingest(settings).app
-    server = _Server(
-        uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
-    )
-    running = asyncio.create_task(server.serve())
+    """One replica over HTTP, served as in production; with `ready` False it may still be waiting for Kafka. After the
+    block it stops as it does when it is told to."""
+    ingest = Ingest(settings)
+    listening = bind("127.0.0.1", 0)
+    config = http_config(settings, ingest.app)
+    config.timeout_graceful_shutdown = 2
+    server = _Server(config)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    working = asyncio.create_task(ingest.run(stopping))
     try:
         while not server.started:
             await asyncio.sleep(0.01)
         async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
-            served = ServedIngest(port, session)
+            served = ServedIngest(listening.getsockname()[1], session, stopping)
             if ready:
                 await served.until_ready()
             yield served
     finally:
+        stopping.set()
+        await working
         server.should_exit = True
         await running
 
 
 def settings_for(bootstrap: str, prefix: str, **changed: Any) -> IngestSettings:
-    """The source `orders` needs no field; `shop` may name notify URLs."""
+    """The source `orders` needs no field; `shop` may name notify URLs. Neither is held to a rate."""
     values: dict[str, Any] = {
         "kafka": bootstrap,
         "topic_prefix": prefix,
         "sources": {"orders": Source(), "shop": Source(allow_notify_url=True)},
+        "unsigned_rate_limit": "none",
     }
     return IngestSettings(**(values | changed))
 

@@ -60,6 +60,8 @@ def dev(
     """Start the stack, and run it until Ctrl-C or SIGTERM."""
     if context.invoked_subcommand:
         return
+    from sagahook.cli.example_curl import check_sources
+    from sagahook.embedded.errors import StackError
     from sagahook.embedded.stack import Stack, StackOptions
 
     # Its client complains of every attempt while a broker starts; what fails in the end is an error of ours.
@@ -73,6 +75,8 @@ def dev(
         env=dict(_setting(text) for text in env or []),
         reload=reload,
     )
+    if problems := check_sources({**os.environ, **options.env}):
+        raise StackError("; ".join(problems))
     asyncio.run(serve(Stack(options, say=_say), headless=headless, as_json=as_json))
 
 
@@ -149,14 +153,17 @@ async def _show_logs(stack: "Stack") -> None:
 
 
 def _welcome(ready: dict[str, Any], stack: "Stack") -> str:
+    from sagahook.cli.example_curl import example_curl
+
     api, keys = ready["api"], ready["keys"]
     is_example = stack.options.app == EXAMPLE
     body = EXAMPLE_BODY if is_example else "{}"
-    hint = EXAMPLE_HINT if is_example and "SHOP_URL" not in {**os.environ, **stack.options.env} else ""
+    environment = {**os.environ, **stack.options.env}
+    hint = EXAMPLE_HINT if is_example and "SHOP_URL" not in environment else ""
     return f"""
 sagahook is ready at {api}
 
-  curl {api}/webhooks/{stack.app.source or "SOURCE"} -H 'Content-Type: application/json' -d '{body}'
+{example_curl(api, stack.app.source or "SOURCE", body, environment)}
 
   API keys    reader    {keys["reader"]}
               operator  {keys["operator"]}

@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from sagahook.cli import check, demo, dev, diagram, history, pausing, replay_test, sagas, schemas, topics
+from sagahook.cli import (
+    check,
+    demo,
+    dev,
+    diagram,
+    history,
+    pausing,
+    replay_test,
+    sagas,
+    schemas,
+    send,
+    sources,
+    topics,
+)
 
 app = typer.Typer(
     name="sagahook",
@@ -19,10 +32,11 @@ app.command("diagram")(diagram.diagram)
 app.add_typer(pausing.definitions, name="definitions")
 app.command("history")(history.history)
 app.command("replay-test")(replay_test.replay_test)
+app.command("send")(send.send)
 app.add_typer(dev.app, name="dev")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
-app.add_typer(pausing.sources, name="sources")
+app.add_typer(sources.app, name="sources")
 app.add_typer(topics.app, name="topics")
 
 

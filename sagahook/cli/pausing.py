@@ -1,4 +1,4 @@
-"""`sagahook definitions` and `sagahook sources`: what is deployed, paused and resumed, over the API."""
+"""`sagahook definitions`: what is deployed, paused and resumed, over the API."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from sagahook.cli.sagas_client import SagasClient, escaped
 definitions = typer.Typer(
     help="The sagas that are deployed: list, pause and resume them.", no_args_is_help=True
 )
-sources = typer.Typer(help="The sources of webhooks: list, pause and resume them.", no_args_is_help=True)
 
 Definition = Annotated[str, typer.Argument(metavar="NAME", help="The saga's name; all versions of it.")]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="As in /webhooks/SOURCE.")]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the log.")]
 
 
@@ -35,7 +33,7 @@ def pause_definition(
     name: Definition, actor: Actor = None, reason: Reason = "", url: Url = DEFAULT_URL, key: Key = None
 ) -> None:
     """Hold what starts of it from now on; what runs goes on."""
-    _act("definitions", name, "pause", actor, reason, url, key)
+    act("definitions", name, "pause", actor, reason, url, key)
 
 
 @definitions.command("resume")
@@ -43,38 +41,14 @@ def resume_definition(
     name: Definition, actor: Actor = None, reason: Reason = "", url: Url = DEFAULT_URL, key: Key = None
 ) -> None:
     """Let go what was held, in the order of its start."""
-    _act("definitions", name, "resume", actor, reason, url, key)
+    act("definitions", name, "resume", actor, reason, url, key)
 
 
-@sources.command("list")
-def list_sources(as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = None) -> None:
-    """Every source whose webhooks start something."""
-    with one_line():
-        found = SagasClient(url, key).get("api", "v1", "sources")["sources"]
-    rows = ([each["source"], _words(each["definitions"])] for each in found)
-    _show(found, ("SOURCE", "STARTS"), rows, as_json)
-
-
-@sources.command("pause")
-def pause_source(
-    source: Source, actor: Actor = None, reason: Reason = "", url: Url = DEFAULT_URL, key: Key = None
-) -> None:
-    """Go on accepting its webhooks, and hold what they start."""
-    _act("sources", source, "pause", actor, reason, url, key)
-
-
-@sources.command("resume")
-def resume_source(
-    source: Source, actor: Actor = None, reason: Reason = "", url: Url = DEFAULT_URL, key: Key = None
-) -> None:
-    """Let go what was held, in the order of its start."""
-    _act("sources", source, "resume", actor, reason, url, key)
-
-
-def _act(what: str, name: str, act: str, actor: str | None, reason: str, url: str, key: str | None) -> None:
+def act(what: str, name: str, verb: str, actor: str | None, reason: str, url: str, key: str | None) -> None:
+    """what: `definitions` or `sources`. verb: `pause` or `resume`."""
     with one_line():
         client, by = SagasClient(url, key), by_whom(actor, reason)
-        accepted = client.post(f"/api/v1/{what}/{escaped(name)}:{act}", by)
+        accepted = client.post(f"/api/v1/{what}/{escaped(name)}:{verb}", by)
     typer.echo(f"accepted as command {accepted['command_id']}; see `sagahook {what} list`")
 
 

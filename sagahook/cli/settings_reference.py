@@ -19,31 +19,34 @@ from their classes.
 def settings_reference() -> str:
     """Markdown: the settings that every service has, then those of each."""
     from sagahook.runtime.settings import DatabaseSettings, ServiceSettings
+    from sagahook.runtime.source_settings import SourceSettings
     from sagahook.saga.http_settings import HttpSettings
     from sagahook_ingest.settings import IngestSettings
     from sagahook_notifier.settings import NotifierSettings
     from sagahook_runner.settings import RunnerSettings
     from sagahook_tracker.settings import TrackerSettings
 
-    sections: list[tuple[str, type[BaseSettings], type[BaseSettings]]] = [
-        ("Every service", ServiceSettings, BaseSettings),
-        ("tracker and notifier", DatabaseSettings, ServiceSettings),
-        ("ingest", IngestSettings, ServiceSettings),
-        ("saga-runner", RunnerSettings, ServiceSettings),
-        ("HTTP steps (in saga-runner)", HttpSettings, BaseSettings),
-        ("tracker", TrackerSettings, DatabaseSettings),
-        ("notifier", NotifierSettings, DatabaseSettings),
+    sections: list[tuple[str, type[BaseSettings], tuple[type[BaseSettings], ...]]] = [
+        ("Every service", ServiceSettings, ()),
+        ("tracker and notifier", DatabaseSettings, (ServiceSettings,)),
+        ("ingest and notifier", SourceSettings, (ServiceSettings,)),
+        ("ingest", IngestSettings, (SourceSettings,)),
+        ("saga-runner", RunnerSettings, (ServiceSettings,)),
+        ("HTTP steps (in saga-runner)", HttpSettings, ()),
+        ("tracker", TrackerSettings, (DatabaseSettings,)),
+        ("notifier", NotifierSettings, (DatabaseSettings, SourceSettings)),
     ]
     parts = [_HEAD]
-    for title, settings, base in sections:
-        rows = "\n".join(_rows(settings, base))
+    for title, settings, bases in sections:
+        rows = "\n".join(_rows(settings, bases))
         parts.append(f"\n## {title}\n\n| name | default | meaning |\n|---|---|---|\n{rows}\n")
     return "".join(parts)
 
 
-def _rows(settings: type[BaseSettings], base: type[BaseSettings]) -> Iterator[str]:
+def _rows(settings: type[BaseSettings], bases: tuple[type[BaseSettings], ...]) -> Iterator[str]:
+    """Those that none of the bases has."""
     for name, field in settings.model_fields.items():
-        if name not in base.model_fields:
+        if not any(name in base.model_fields for base in bases):
             yield f"| {_names(name, field)} | {_default(field)} | {field.description or ''} |"
 
 

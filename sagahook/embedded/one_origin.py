@@ -17,7 +17,9 @@ from sagahook.runtime.http_errors import install_error_handlers
 
 SHARED = frozenset({"/health", "/livez", "/readyz", "/startupz", "/metrics"})
 NOTIFIER = ("/api/v1/endpoints", "/api/v1/deliveries")
-GITHUB = "/api/v1/webhooks/github"
+WEBHOOKS = ("/webhooks/", "/api/v1/webhooks/github")
+SENT = frozenset({"POST", "OPTIONS"})
+"""By which senders send, and ask whether they may; what is asked for by GET the tracker knows."""
 
 
 class OneOrigin:
@@ -32,7 +34,7 @@ class OneOrigin:
         await app(scope, receive, send)
 
     def _owner(self, method: str, path: str) -> ASGIApp:
-        if method == "POST" and (path.startswith("/webhooks/") or path.startswith(GITHUB)):
+        if method in SENT and path.startswith(WEBHOOKS):
             return self._ingest
         if path.startswith(NOTIFIER):
             return self._notifier

@@ -39,6 +39,8 @@ class Deployment:
             ),
             # The receivers of someone who develops listen on this machine.
             "SAGAHOOK_NOTIFY_ALLOW_PRIVATE": "true",
+            # So does their sender, and how fast it may send is theirs to choose.
+            "SAGAHOOK_UNSIGNED_RATE_LIMIT": "none",
             **self.env,
         }
 

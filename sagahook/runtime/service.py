@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Generator
@@ -16,6 +17,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from sagahook.runtime.http_protocol import guarded
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
 
@@ -23,6 +25,9 @@ log = get_logger(__name__)
 
 Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 """A service's loop. It returns soon after the event is set, having finished what it had accepted."""
+
+_OTHER_FILES = 512
+"""What a process may have open besides its HTTP connections: Kafka's, the database's, its modules."""
 
 
 class _Server(uvicorn.Server):
@@ -39,6 +44,22 @@ def bind(host: str, port: int) -> socket.socket:
     listening = socket.create_server((host, port), backlog=2048, family=family)
     listening.setblocking(False)
     return listening
+
+
+def http_config(settings: ServiceSettings, app: ASGIApp) -> uvicorn.Config:
+    """How `app` is served: guarded (http_protocol), and by what the connection says, not what headers claim:
+    uvicorn would believe a forwarded address of any process on this machine."""
+    return uvicorn.Config(
+        app,
+        http=guarded(settings),
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+    )
 
 
 def run_service(settings: ServiceSettings, app: ASGIApp, main: Main) -> NoReturn:
@@ -63,9 +84,8 @@ async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     listening = bind(settings.http_host, settings.http_port)
-    server = _Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5)
-    )
+    allow_files(settings.http_connections * 5 // 4)
+    server = _Server(http_config(settings, app))
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     working = asyncio.create_task(main(stopping), name="main")
     _calm_the_collector()
@@ -78,6 +98,19 @@ async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
         server.should_exit = True
         await serving
         log.info("service.stopped")
+
+
+def allow_files(connections: int) -> None:
+    """As many open files as the connections need, as far as the system lets this process have them."""
+    needed = connections + _OTHER_FILES
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in (allowed, most) and most < needed:
+        log.warning(
+            "service.few_files", allowed=most, needed=needed, change="ulimit -n, or SAGAHOOK_HTTP_CONNECTIONS"
+        )
+        needed = most
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 def _calm_the_collector() -> None:

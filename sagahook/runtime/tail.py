@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -40,8 +40,8 @@ and says so."""
 class Tail:
     """One topic's records, from the beginning or of the last `since`, each given to `apply`.
 
-    wanted: bytes without which a batch of records is passed over. batch_wait: seconds that a record waits for
-    company at the broker, so that a busy topic costs few fetches.
+    wanted: a batch of records with none of these is passed over; none given, none is. batch_wait: seconds that a
+    record waits for company at the broker, so that a busy topic costs few fetches.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Tail:
         apply: Apply,
         *,
         since: timedelta | None = None,
-        wanted: bytes = b"",
+        wanted: Collection[bytes] = (),
         batch_wait: float = 0.0,
     ) -> None:
         self._bootstrap = bootstrap
@@ -67,6 +67,7 @@ class Tail:
         self._behind: dict[int, int] = {}
         """The end, as of the first look, of each partition that was not read up to it yet."""
         self._interrupted = False
+        self._moved = asyncio.Event()
         self.caught_up = asyncio.Event()
         """Set once everything is applied that was in the topic at the first look."""
 
@@ -86,6 +87,25 @@ class Tail:
                     log.warning("tail.interrupted", topic=self._topic, error=repr(away))
                 self._interrupted = True
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def pass_end(self) -> None:
+        """Returns when everything is applied that is in the topic now. A broker that is away is waited for."""
+        ends = await self._ends()
+        while any(self._next.get(partition, 0) < end for partition, end in ends.items()):
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def _ends(self) -> dict[int, int]:
+        while True:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+            try:
+                await consumer.start()
+                ends = await consumer.end_offsets(self._partitions)
+                return {partition.partition: end for partition, end in ends.items()}
+            except (KafkaError, OSError):
+                await asyncio.sleep(_RETRY_SECONDS)
+            finally:
+                await consumer.stop()
 
     async def _look(self) -> None:
         """Find out where to begin and where the topic ends."""
@@ -148,12 +168,13 @@ class Tail:
                     if error is not NoError:
                         raise error()
                     self._take(partition, records or b"")
+            self._moved.set()
             if self._behind:
                 self._check_caught_up()
                 await asyncio.sleep(0)  # a large backlog must not keep the probes waiting
 
     def _take(self, partition: int, records: bytes) -> None:
-        passed_over = self._wanted not in records
+        passed_over = bool(self._wanted) and not any(wanted in records for wanted in self._wanted)
         batches = MemoryRecords(records)
         while batches.has_next():
             batch = batches.next_batch()

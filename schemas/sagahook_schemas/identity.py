@@ -20,6 +20,7 @@ _SAGAS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e001")
 _DELIVERIES = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e002")
 _CHILDREN = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e004")
 _NOTIFY_ENDPOINTS = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e003")
+_RECEIVED_DELIVERIES = UUID("6f4b2c0e-8f0a-5d1b-9b57-3a1d52c1e005")
 
 _UNVERSIONED = ~((0xF << 76) | (0x3 << 62))
 _VERSION_5 = (0x5 << 76) | (0x2 << 62)
@@ -63,6 +64,15 @@ def saga_event_id(saga_id: str, run: int, sequence: int) -> str:
 def delivery_id(event_id: str, endpoint_id: str) -> str:
     """One delivery for each (event, endpoint): a replay of the log finds it already there."""
     return _uuid5(_DELIVERIES, f"{event_id}\x1f{endpoint_id}")
+
+
+def webhook_task_id(source: str, delivery_id: str) -> str:
+    """The task that GitHub's endpoint names for a delivery (api.md §2), before anybody knows which sagas it starts.
+
+    It stands for the event that the delivery became, and so for all of the event's sagas: whoever takes a task id
+    makes this of each event that has a delivery id and compares. It is no saga's id, and a redelivery has the same.
+    """
+    return str(uuid5(_RECEIVED_DELIVERIES, f"{source}\x1f{delivery_id}"))
 
 
 def notify_endpoint_id(source: str, url: str) -> str:

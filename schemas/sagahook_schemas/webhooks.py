@@ -21,17 +21,28 @@ def received_envelope(
     content_type: str,
     idempotency_key_hash: str = "",
     body_hash: str = "",
+    delivery_id: str = "",
+    recorded_only: str = "",
+    cloud_event: str = "",
     notify_url: str = "",
     traceparent: str = "",
 ) -> Envelope:
     """The envelope of `webhook.received`; the record's value is the raw body, byte for byte.
 
     `event_type` may be empty. `idempotency_key_hash` and `body_hash` are SHA-256 in hex and are given only
-    where the sender set an Idempotency-Key; the key itself never enters the log.
+    where the sender set an Idempotency-Key; the key itself never enters the log. `delivery_id` is the sender's own
+    id of this delivery. `recorded_only` says why no saga is to start for it. `cloud_event` has the attributes of a
+    CloudEvent that came in headers, as a JSON object.
     """
     extensions = [("webhooksource", source)]
     if idempotency_key_hash:
         extensions += [("idempotencykeyhash", idempotency_key_hash), ("bodyhash", body_hash)]
+    if delivery_id:
+        extensions.append(("deliveryid", delivery_id))
+    if recorded_only:
+        extensions.append(("recordedonly", recorded_only))
+    if cloud_event:
+        extensions.append(("cloudevent", cloud_event))
     if notify_url:
         extensions.append(("notifyurl", notify_url))
     return Envelope(

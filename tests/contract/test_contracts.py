@@ -203,6 +203,9 @@ def test_a_webhooks_envelope_names_its_source_twice_and_holds_no_key() -> None:
         content_type="application/json",
         idempotency_key_hash="ab12",
         body_hash="cd34",
+        delivery_id="evt_1",
+        recorded_only="ping is recorded only",
+        cloud_event='{"id":"1"}',
     )
 
     assert dict(received.to_headers()) == {
@@ -217,4 +220,7 @@ def test_a_webhooks_envelope_names_its_source_twice_and_holds_no_key() -> None:
         "ce_webhooksource": b"stripe",
         "ce_idempotencykeyhash": b"ab12",
         "ce_bodyhash": b"cd34",
+        "ce_deliveryid": b"evt_1",
+        "ce_recordedonly": b"ping is recorded only",
+        "ce_cloudevent": b'{"id":"1"}',
     }

@@ -15,6 +15,7 @@ from sagahook_schemas.identity import (
     partition_of,
     saga_event_id,
     saga_id,
+    webhook_task_id,
 )
 from sagahook_schemas.paths import MISSING, identity_value, lookup
 
@@ -33,6 +34,10 @@ PARTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x1
         (
             notify_endpoint_id("order_created", "https://shop.example/hook"),
             "notify-c9e0804e-f9ac-58be-8d82-14c505f8f008",
+        ),
+        (
+            webhook_task_id("github", "72d3162e-cc78-11e3-81ab-4c9367dc0958"),
+            "50b1eafc-9dcc-5f5d-817c-2c75443678f1",
         ),
     ],
 )

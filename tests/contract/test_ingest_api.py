@@ -126,6 +126,8 @@ REFUSED: dict[str, tuple[str, bytes, dict[str, str], int, str]] = {
     "Infinity": ("/webhooks/orders", b"[Infinity]", {}, 400, "JSON"),
     "a number beyond a double": ("/webhooks/orders", b"[1e999]", {}, 400, "JSON"),
     "bad UTF-8": ("/webhooks/orders", b'"\xff"', {}, 400, "JSON"),
+    "a name that is there twice": ("/webhooks/orders", b'{"a": 1, "b": {"c": 1, "c": 2}}', {}, 400, "twice"),
+    "a byte order mark": ("/webhooks/orders", b"\xef\xbb\xbf{}", {}, 400, "byte order mark"),
     "a lone surrogate": ("/webhooks/orders", b'"\\ud800"', {}, 400, "JSON"),
     "a form": ("/webhooks/orders", b"a=1&b=2", {}, 400, "JSON"),
     "nesting without end": ("/webhooks/orders", b"[" * 50_000, {}, 400, "JSON"),
@@ -267,7 +269,7 @@ async def test_problem_details_are_given_to_who_asks_for_them(ingest: ServedInge
 
 async def test_another_method_or_path_is_refused_in_the_documented_shape(ingest: ServedIngest) -> None:
     wrong_method = await ingest.get("/webhooks/orders")
-    assert (wrong_method.status, wrong_method.headers["Allow"]) == (405, "POST")
+    assert (wrong_method.status, wrong_method.headers["Allow"]) == (405, "OPTIONS, POST")
     assert is_documented_error(wrong_method, "/webhooks/orders")
     elsewhere = await ingest.post("/webhooks/orders/more")
     assert (elsewhere.status, elsewhere.body["path"]) == (404, "/webhooks/orders/more")

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.runtime.sources import Source
 from sagahook.runtime.topics import ensure_topics
 from tests.ingest_harness import PARTITIONS, Answer, Log, ServedIngest, serving, settings_for
 
@@ -94,3 +95,23 @@ async def test_when_too_much_waits_for_a_slow_broker_the_rest_is_refused_at_once
         finally:
             os.kill(broker.pid, signal.SIGCONT)
         await until_accepted(ingest)
+
+
+async def test_a_batch_of_which_nothing_can_be_taken_now_is_to_be_sent_again_as_a_whole(
+    broker: EmbeddedKafka,
+) -> None:
+    sources = {"orders": Source(), "shop": Source(idempotency_key="body:key")}
+    settings = settings_for(broker.bootstrap, "away", publish_timeout=1.0, sources=sources)
+    async with serving(settings) as ingest:
+        await ingest.post("/webhooks/orders")
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            answer = await ingest.post("/webhooks/orders/batch", b"[1, 2]")
+            mixed = await ingest.post("/webhooks/shop/batch", b'[{"key": "' + b"x" * 256 + b'"}, 1]')
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        assert is_try_again(answer)
+        assert mixed.status == 207
+        assert [each["status"] for each in mixed.body["results"]] == ["refused", "unavailable"]
+        assert mixed.body["results"][1]["retry_after"] > 0

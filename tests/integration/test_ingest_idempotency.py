@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on a real log: who sends twice gets the first answer, also from another replica."""
+"""`Idempotency-Key` and delivery ids on a real log: who sends twice gets the first answer, from any replica."""
 
 import asyncio
 import uuid
@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from sagahook.runtime.sources import Source
 from sagahook.runtime.topics import ensure_topics
 from tests.ingest_harness import PARTITIONS, Answer, Log, ServedIngest, serving, settings_for
 
 Headers = dict[str, str]
+
+SOURCES = {"orders": Source(), "shop": Source(), "messages": Source(delivery_id="header:X-Message")}
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -28,7 +31,7 @@ def key() -> Headers:
 
 @pytest_asyncio.fixture(scope="module")
 async def ingest(log: Log) -> AsyncIterator[ServedIngest]:
-    async with serving(settings_for(log.bootstrap, log.prefix)) as served:
+    async with serving(settings_for(log.bootstrap, log.prefix, sources=SOURCES)) as served:
         yield served
 
 
@@ -117,3 +120,64 @@ async def _answered(replica: ServedIngest, key: Headers) -> str:
     answer: Answer = await replica.post("/webhooks/orders", headers=key)
     event_id: str = answer.body["event_id"]
     return event_id
+
+
+class TestDeliveryIds:
+    """`message` names the delivery."""
+
+    @pytest.fixture
+    def message(self) -> Headers:
+        return {"X-Message": uuid.uuid4().hex}
+
+    async def test_a_delivery_that_comes_again_gets_the_first_answer_whatever_its_body(
+        self, ingest: ServedIngest, log: Log, message: Headers
+    ) -> None:
+        first = await ingest.post("/webhooks/messages", b'{"n": 1}', message)
+        before = await log.size()
+        again = await ingest.post("/webhooks/messages", b'{"n": 2}', message)
+        assert (again.status, again.body) == (202, first.body)
+        assert await log.size() == before
+
+    async def test_twenty_at_the_same_instant_write_one_record(
+        self, ingest: ServedIngest, log: Log, message: Headers
+    ) -> None:
+        before = await log.size()
+        answers = await asyncio.gather(
+            *(ingest.post("/webhooks/messages", headers=message) for _ in range(20))
+        )
+        assert {answer.status for answer in answers} == {202}
+        assert len({answer.body["event_id"] for answer in answers}) == 1
+        assert await log.size() == before + 1
+
+    async def test_a_new_idempotency_key_makes_no_new_delivery_of_an_old_one(
+        self, ingest: ServedIngest, log: Log, message: Headers, key: Headers
+    ) -> None:
+        first = await ingest.post("/webhooks/messages", headers=message)
+        before = await log.size()
+        again = await ingest.post("/webhooks/messages", headers=message | key)
+        assert again.body == first.body
+        assert await log.size() == before
+
+    async def test_one_idempotency_key_holds_for_several_deliveries(
+        self, ingest: ServedIngest, key: Headers
+    ) -> None:
+        first = await ingest.post("/webhooks/messages", headers=key | {"X-Message": uuid.uuid4().hex})
+        again = await ingest.post("/webhooks/messages", headers=key | {"X-Message": uuid.uuid4().hex})
+        assert again.body == first.body
+        other = await ingest.post("/webhooks/messages", b"[]", key | {"X-Message": uuid.uuid4().hex})
+        assert other.status == 422
+
+    async def test_a_delivery_id_and_an_idempotency_key_of_the_same_text_are_two_things(
+        self, ingest: ServedIngest
+    ) -> None:
+        text = uuid.uuid4().hex
+        keyed = await ingest.post("/webhooks/orders", headers={"Idempotency-Key": text})
+        delivered = await ingest.post("/webhooks/messages", headers={"X-Message": text})
+        assert keyed.body["event_id"] != delivered.body["event_id"]
+
+    async def test_a_replica_that_starts_later_knows_it_from_the_log(
+        self, ingest: ServedIngest, log: Log, message: Headers
+    ) -> None:
+        first = await ingest.post("/webhooks/messages", headers=message)
+        async with serving(settings_for(log.bootstrap, log.prefix, sources=SOURCES)) as started_later:
+            assert (await started_later.post("/webhooks/messages", headers=message)).body == first.body

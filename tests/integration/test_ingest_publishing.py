@@ -3,19 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.tail import Tail
 from sagahook.runtime.topics import ensure_topics
-from sagahook_ingest.adapters.groups import Published
+from sagahook_ingest.adapters.groups import Lost, Published
 from sagahook_ingest.adapters.publisher import GroupPublisher
+from sagahook_ingest.adapters.views import apply_to_answers
+from sagahook_ingest.domain.first_answers import FirstAnswers
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import OnceOnly, Webhook
+from sagahook_ingest.handlers import Receipt, Receiver
 from sagahook_schemas.definitions import SagaDefinition, TriggerDefinition
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
@@ -32,7 +37,7 @@ def webhook(body: bytes, key: str | None = None) -> Webhook:
         correlation_id="c",
         content_type="application/json",
         body=body,
-        once=OnceOnly.of("orders", key, body) if key else None,
+        once=(OnceOnly.of_key("orders", key, body),) if key else (),
     )
 
 
@@ -130,15 +135,67 @@ async def test_after_a_record_that_kafka_refuses_it_goes_on_with_a_new_producer(
 ) -> None:
     log = Log(kafka_bootstrap, topic_prefix)
     await make_topic(log, **{"max.message.bytes": "2000"})
-    settled: list[Published | None] = []
+    settled: list[Published | Lost] = []
     async with publishing(log) as publisher:
         with pytest.raises(Unavailable):
             await publisher.publish(webhook(b"x" * 3_000), settled.append)
         for number in range(2 * PARTITIONS):
             await publisher.publish(webhook(b"%d" % number), settled.append)
-    assert settled[0] is None
-    assert [answer is not None for answer in settled[1:]] == [True] * (2 * PARTITIONS)
+    assert settled[0] is Lost.UNKNOWN
+    assert [isinstance(answer, Published) for answer in settled[1:]] == [True] * (2 * PARTITIONS)
     assert len(await log.read()) == 2 * PARTITIONS
+
+
+@asynccontextmanager
+async def receiving(log: Log) -> AsyncIterator[Receiver]:
+    """A replica's publisher and what it remembers, without its HTTP."""
+    answers = FirstAnswers(window=timedelta(hours=1), limit=100)
+    tail = Tail(log.bootstrap, log.topic, PARTITIONS, apply_to_answers(answers))
+    async with publishing(log) as publisher:
+        receiver = Receiver(publisher, answers, SystemClock(), tail.pass_end, timeout=10)
+        running = [asyncio.create_task(each.run()) for each in (tail, receiver)]
+        yield receiver
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+
+
+async def received(receiver: Receiver, body: bytes, key: str) -> Receipt | Unavailable:
+    try:
+        return await receiver.receive(replace(webhook(body, key), time=datetime.now(UTC)))
+    except Unavailable as later:
+        return later
+
+
+async def test_a_key_of_which_kafka_did_not_say_whether_it_has_it_is_settled_by_the_log(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    log = Log(kafka_bootstrap, topic_prefix)
+    await make_topic(log, **{"max.message.bytes": "10000"})
+    async with receiving(log) as receiver:
+        # Kafka refuses the large one, and the producer goes down with whatever else it had under way.
+        bodies = {f"key-{number}": b"%d" % number for number in range(12)}
+        large = asyncio.create_task(received(receiver, b"x" * 20_000, "large"))
+        first = await asyncio.gather(*(received(receiver, body, key) for key, body in bodies.items()))
+        assert isinstance(await large, Unavailable)
+        again = await asyncio.gather(*(received(receiver, body, key) for key, body in bodies.items()))
+        for before, after in zip(first, again, strict=True):
+            assert isinstance(after, Receipt)
+            assert isinstance(before, Unavailable) or before.event_id == after.event_id
+        assert isinstance(await received(receiver, b"small", "large"), Receipt)
+    assert sorted(record.value for record in await log.read()) == sorted([*bodies.values(), b"small"])
+
+
+async def test_it_ends_when_it_is_told_to_also_while_it_replaces_its_producer(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    log = Log(kafka_bootstrap, topic_prefix)
+    await make_topic(log, **{"max.message.bytes": "2000"})
+    for pause in (0.0, 0.001, 0.002, 0.005):
+        async with asyncio.timeout(10), publishing(log) as publisher:
+            with pytest.raises(Unavailable):
+                await publisher.publish(webhook(b"x" * 3_000))
+            await asyncio.sleep(pause)
 
 
 async def test_a_tail_finds_what_is_wanted_in_compressed_batches_and_passes_over_markers(log: Log) -> None:
@@ -151,7 +208,11 @@ async def test_a_tail_finds_what_is_wanted_in_compressed_batches_and_passes_over
         async with writer.transaction():
             await writer.send_and_wait(log.topic, b"other", partition=2)
     tail = Tail(
-        log.bootstrap, log.topic, PARTITIONS, lambda _, record: found.append(record.value), wanted=b"wanted"
+        log.bootstrap,
+        log.topic,
+        PARTITIONS,
+        lambda _, record: found.append(record.value),
+        wanted=(b"absent", b"wanted"),
     )
     running = asyncio.create_task(tail.run())
     async with asyncio.timeout(10):

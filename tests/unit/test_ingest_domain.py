@@ -110,9 +110,19 @@ class TestBodies:
 
 
 class TestHeaders:
-    def test_the_first_of_a_repeated_header_counts(self) -> None:
-        read = headers.read([(b"x-event-type", b"a"), (b"cookie", b"secret"), (b"x-event-type", b"b")])
-        assert read == {b"x-event-type": b"a"}
+    def test_only_what_is_wanted_is_read_and_what_came_twice_is_told(self) -> None:
+        given = [(b"x-event-type", b"a"), (b"cookie", b"secret"), (b"x-event-type", b"b"), (b"x-own", b"1")]
+        assert headers.read(given) == ({b"x-event-type": b"a"}, {b"x-event-type"})
+        assert headers.read(given[1:], {b"x-own"}) == ({b"x-own": b"1"}, ())
+
+    def test_what_came_twice_is_refused_where_it_is_read(self) -> None:
+        headers.refuse_repeated({b"accept", b"x-of-another-source"}, read=())
+        for name, read in ((b"content-type", ()), (b"x-own", {b"x-own"})):
+            with pytest.raises(Refusal, match="twice"):
+                headers.refuse_repeated({name}, read=read)
+
+    def test_json_as_most_declare_it_is_the_constant(self) -> None:
+        assert headers.content_type({}) is headers.content_type({b"content-type": b"application/json"})
 
     @pytest.mark.parametrize(
         "traceparent",
@@ -180,7 +190,7 @@ class TestFirstAnswers:
 
 class TestWaitingRoom:
     def entry(self, body: bytes, key: str | None = None, deadline: float = 0.0) -> Entry:
-        once = OnceOnly.of("s", key, body) if key else None
+        once = (OnceOnly.of_key("s", key, body),) if key else ()
         webhook = Webhook("s", "", NOW, "c", "application/json", body, once)
         return Entry(webhook, asyncio.get_running_loop().create_future(), deadline, None)
 
@@ -196,8 +206,8 @@ class TestWaitingRoom:
         keyed, free = self.entry(b"1", key="k"), self.entry(b"2")
         room.add(free)
         room.add(keyed)
-        assert keyed.webhook.once is not None
-        own = keyed.webhook.once.partition(3)
+        own = keyed.webhook.pinned(3)
+        assert own is not None
         group = room.take((own + 1) % 3, fits=lambda _: True)
         assert group.entries == [free]
         assert room.next_partition(busy={own}) is None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sagahook_notifier.__main__ import explain
+from sagahook.runtime.settings_errors import explain
 from sagahook_notifier.settings import NotifierSettings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

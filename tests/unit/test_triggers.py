@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import FunctionType
 from typing import Any
@@ -399,3 +400,45 @@ async def test_triggers_that_never_end_do_not_use_up_the_threads_of_the_others(r
     for number in range(12):  # and beyond what may hang at once
         (route,) = await triggers.evaluate([webhook(f"evt-{number}")])
         assert outcomes(route) == ("triggered", ["order"], ["stuck"])
+
+
+async def test_a_webhook_that_is_recorded_only_is_ignored_whatever_the_triggers_want(router: Router) -> None:
+    route = await router.route(saga("Order", take), given=webhook(recorded_only="ping is recorded only"))
+    assert outcomes(route) == ("ignored", [], [])
+    assert route.routed.reason == "ping is recorded only"
+
+
+async def test_a_webhook_that_repeats_another_joins_the_saga_that_that_one_started(router: Router) -> None:
+    again = Webhook(envelope("evt-2"), dumps(ORDER), first="evt-1")
+    first, second = await router.routes([saga("Order", take)], webhook("evt-1"), again)
+    assert [identity for identity, _ in second.starts] == [identity for identity, _ in first.starts]
+    assert second.starts[0][1].correlation_id == "cor-evt-2"
+
+
+async def test_a_webhook_whose_key_another_body_had_a_moment_before_fails_and_says_why(
+    router: Router,
+) -> None:
+    refused = Webhook(envelope(), dumps(ORDER), refused="its Idempotency-Key was used with another body")
+    route = await router.route(saga("Order", take), given=refused)
+    assert outcomes(route) == ("failed", [], [])
+    assert route.routed.reason == "its Idempotency-Key was used with another body"
+
+
+async def test_a_trigger_is_given_the_fields_of_a_form_and_the_data_of_a_cloud_event(router: Router) -> None:
+    form = received_envelope(
+        event_id="evt-1",
+        source="shop",
+        event_type="",
+        time=datetime(2030, 1, 1, tzinfo=UTC),
+        correlation_id="c",
+        content_type="application/x-www-form-urlencoded",
+    )
+    event = replace(form, id="evt-2", content_type="application/cloudevents+json")
+    routes = await router.routes(
+        [saga("Order", take)], Webhook(form, b"total=12"), Webhook(event, dumps({"data": {"total": 13}}))
+    )
+    assert [route.starts[0][1].context for route in routes] == [{"total": "12"}, {"total": 13}]
+    unread = Webhook(event, dumps({"data_base64": "%"}))
+    (route,) = await router.routes([saga("Order", take)], unread)
+    assert route.routed.outcome == "failed"
+    assert "not what its content type says" in str(route.routed.reason)

@@ -1,119 +1,198 @@
-"""`POST /webhooks/{source}` as a bare ASGI route in front of FastAPI's router, which costs more than the rest.
+"""The routes that take webhooks, as a bare ASGI application in front of FastAPI's router, which costs more than the
+rest.
 
-It is in the OpenAPI document all the same (openapi.py), and answers errors in the one documented shape.
+They are in the OpenAPI document all the same (openapi.py), and answer errors in the one documented shape.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
-from orjson import dumps
 
 from sagahook.runtime.clock import Clock
-from sagahook.runtime.http_errors import CORRELATION_HEADER, error_response
 from sagahook.runtime.ids import new_event_id
-from sagahook.runtime.logging import get_logger
+from sagahook.runtime.settings import ProxyHeader
 from sagahook_ingest import metrics
-from sagahook_ingest.domain import body as bodies
+from sagahook_ingest.answers import Receive, Scope, Send, refused, send_answer, send_refusal
+from sagahook_ingest.audit import Audit
+from sagahook_ingest.domain import github
 from sagahook_ingest.domain import headers as requested
+from sagahook_ingest.domain.addresses import Address, Network, client_address, client_name, is_allowed
+from sagahook_ingest.domain.buckets import Buckets
+from sagahook_ingest.domain.encodings import refuse_encoded
 from sagahook_ingest.domain.headers import Headers
+from sagahook_ingest.domain.reading import Request
 from sagahook_ingest.domain.refusals import Refusal, Unavailable
+from sagahook_ingest.domain.signatures import Unsigned
 from sagahook_ingest.domain.sources import KnownSource, KnownSources
-from sagahook_ingest.domain.webhook import OnceOnly, Webhook
-from sagahook_ingest.handlers import Receipt, Receiver
+from sagahook_ingest.endpoints import Endpoint, batch, from_github, one
+from sagahook_ingest.handlers import Receiver
+from sagahook_ingest.handshake import validate
+from sagahook_ingest.intake import Intake, SenderGone
 from sagahook_ingest.openapi import document
 
-log = get_logger(__name__)
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 PREFIX = "/webhooks/"
-MESSAGE = "Event queued for processing"
-_CORRELATION_HEADER = CORRELATION_HEADER.lower().encode()
+GITHUB = "/api/v1/webhooks/github"
+_BATCH = "/batch"
 
 
-class SenderGone(Exception):
-    """The connection ended before the body did: there is nobody to answer and nothing was written."""
+_SENT = ("POST",)
+_ASKED = ("OPTIONS", "POST")
+
+
+class Route(NamedTuple):
+    """methods: which there are."""
+
+    source: str
+    endpoint: Endpoint
+    methods: tuple[str, ...]
+
+
+class Limits(NamedTuple):
+    """body: bytes. bodies: of all that are coming in at once. batch: events. proxies: whose word on where a request
+    comes from is believed."""
+
+    body: int
+    bodies: int
+    batch: int
+    proxies: Sequence[Network] = ()
+    proxy_header: ProxyHeader = "x-forwarded-for"
 
 
 class AcceptWebhooks:
-    """An ASGI application for that one route. It answers 503 until it is given a receiver.
+    """An ASGI application for those routes. It answers 503 until it is given a receiver, and again once it drains."""
 
-    body_limit: bytes.
-    """
-
-    def __init__(self, sources: KnownSources, clock: Clock, *, body_limit: int) -> None:
+    def __init__(self, sources: KnownSources, clock: Clock, limits: Limits) -> None:
         self._sources = sources
         self._clock = clock
-        self._body_limit = body_limit
+        self._limits = limits
+        self._buckets = Buckets()
+        self._intake = Intake(limits.bodies)
+        self._audit = Audit()
+        self._answering = 0
+        """Requests whose webhooks may be on their way to Kafka."""
+        self._idle = asyncio.Event()
+        self._draining = False
         self.receiver: Receiver | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def drain(self, timeout: float) -> None:
+        """Take nothing new, and answer what was taken. timeout: seconds."""
+        self._draining = True
+        if self._answering:
+            try:
+                await asyncio.wait_for(self._idle.wait(), timeout)
+            except TimeoutError:
+                return
+
+    async def __call__(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        name = scope["path"].removeprefix(PREFIX)
-        headers = requested.read(scope["headers"])
-        correlation_id = new_event_id()
+        headers, repeated = requested.read(scope["headers"], self._sources.headers)
+        correlation_id = ""
         try:
-            correlation_id = requested.correlation_id(headers) or correlation_id
-            receiver, source = self._find(name, scope["method"])
-            webhook = await self._read(source, correlation_id, headers, scope["query_string"], receive)
-            receipt = await receiver.receive(webhook)
+            correlation_id = requested.correlation_id(headers) or ""
+            receiver, source = self._admit(route, scope)
+            if scope["method"] == "OPTIONS":
+                await send_answer(validate(source, scope["headers"]), send, closing=False)
+                return
+            request = await self._read(source, correlation_id, headers, repeated, scope, receive)
+            correlation_id = correlation_id or new_event_id()
+            await self._answer(route, request, receiver, correlation_id, send, started)
         except SenderGone:
             return
         except Exception as raised:
-            label = name if self._sources.get(name) else metrics.UNKNOWN_SOURCE
-            await _refuse(raised, label, correlation_id, scope, headers, receive, send)
-        else:
-            await _accept(source.name, receipt, send)
-            metrics.accepted(source.name, receipt.duplicate, time.perf_counter() - started)
+            told = refused(raised, correlation_id or new_event_id())
+            self._audit.refused(raised, told, self._sources.get(route.source), self._client(scope))
+            await send_refusal(
+                told, scope, headers.get(b"accept", b""), receive, send, closing=self._draining
+            )
 
-    def _find(self, name: str, method: str) -> tuple[Receiver, KnownSource]:
-        """Raises Refusal, Unavailable."""
-        if method != "POST":
-            raise Refusal(405, "Webhooks are sent with POST")
+    def _admit(self, route: Route, scope: Scope) -> tuple[Receiver, KnownSource]:
+        """Whether this client may send to this source now. Raises Refusal, Unavailable."""
+        if scope["method"] not in route.methods:
+            allowed = ", ".join(route.methods)
+            raise Refusal(405, f"Webhooks are sent with POST; here there is {allowed}", {"Allow": allowed})
+        receiver = self._open()
+        source = self._sources.get(route.source)
+        if source is None or (route.endpoint is from_github and source.scheme_name != "github"):
+            raise _unknown(route)
+        if source.networks or source.rate is not None:
+            client = self._client(scope)
+            if not is_allowed(client, source.networks):
+                raise Refusal(
+                    403,
+                    f"The source {source.name!r} takes no webhooks from the address {client_name(client)}: name it in "
+                    "the source's allowed_ips",
+                )
+            if source.rate is not None:
+                self._buckets.take((source.name, client_name(client)), source.rate, time.monotonic())
+        return receiver, source
+
+    async def _read(
+        self,
+        source: KnownSource,
+        correlation_id: str,
+        headers: Headers,
+        repeated: Collection[bytes],
+        scope: Scope,
+        receive: Receive,
+    ) -> Request:
+        """The whole request, of which it is sure that the source sent it. Raises Refusal, SenderGone."""
+        if repeated:
+            _refuse_repeated(repeated, source)
+        notify_url = requested.notify_url(headers, scope["query_string"])
+        source.check_notify_url(notify_url)
+        content_type = requested.content_type(headers)
+        requested.check_forms(headers)
+        limit = source.body_limit or self._limits.body
+        body = await self._intake.read(receive, requested.content_length(headers), limit)
+        refuse_encoded(headers)
+        now = self._clock.now()
+        if source.scheme is not None:
+            source.scheme.verify(headers, body, now)
+        return Request(source, headers, scope["headers"], correlation_id, content_type, notify_url, now, body)
+
+    async def _answer(
+        self,
+        route: Route,
+        request: Request,
+        receiver: Receiver,
+        correlation_id: str,
+        send: Send,
+        started: float,
+    ) -> None:
+        """What is taken from here on is answered before a stopping replica ends. Raises Refusal, Unavailable."""
+        self._open()
+        self._answering += 1
+        try:
+            answer = await route.endpoint(request, receiver, correlation_id, self._limits.batch)
+            await send_answer(answer, send, closing=self._draining)
+        finally:
+            self._answering -= 1
+            if self._draining and not self._answering:
+                self._idle.set()
+        if answer.accepted or answer.duplicates:
+            metrics.accepted(
+                request.source.name, time.perf_counter() - started, answer.accepted, answer.duplicates
+            )
+
+    def _open(self) -> Receiver:
+        """Raises Unavailable."""
+        if self._draining:
+            raise Unavailable("This replica of ingest is stopping; send again", retry_after=1)
         if self.receiver is None:
             raise Unavailable(
                 "ingest is starting: it has not caught up with Kafka yet; send again", retry_after=2
             )
-        source = self._sources.get(name)
-        if source is None:
-            raise Refusal(
-                404,
-                f"The source {name[:100]!r} is unknown: deploy a saga with a trigger for it, or name it in "
-                "SAGAHOOK_SOURCES",
-            )
-        return self.receiver, source
+        return self.receiver
 
-    async def _read(
-        self, source: KnownSource, correlation_id: str, headers: Headers, query: bytes, receive: Receive
-    ) -> Webhook:
-        """The whole request, checked. Raises Refusal, SenderGone."""
-        notify_url = requested.notify_url(headers, query)
-        source.check_notify_url(notify_url)
-        event_type = requested.event_type(headers)
-        content_type = requested.content_type(headers)
-        key = requested.idempotency_key(headers)
-        raw = await read_body(receive, requested.content_length(headers), self._body_limit)
-        parsed = bodies.parse(raw)
-        if event_type is None:
-            event_type = bodies.event_type(parsed)
-        source.check_identity(event_type, parsed)
-        return Webhook(
-            source=source.name,
-            event_type=event_type,
-            time=self._clock.now(),
-            correlation_id=correlation_id,
-            content_type=content_type,
-            body=raw,
-            once=None if key is None else OnceOnly.of(source.name, key, raw),
-            notify_url=notify_url,
-            traceparent=requested.traceparent(headers),
+    def _client(self, scope: Scope) -> Address | None:
+        peer = scope.get("client")
+        return client_address(
+            peer[0] if peer else None, scope["headers"], self._limits.proxies, self._limits.proxy_header
         )
 
 
@@ -125,87 +204,44 @@ class IngestApp(FastAPI):
         self.accept = accept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _is_source(scope["path"]):
-            await self.accept(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        if scope["type"] == "http":
+            route = route_of(scope["path"])
+            if route is not None:
+                await self.accept(route, scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         return document(super().openapi())
 
 
-def _is_source(path: str) -> bool:
-    return path.startswith(PREFIX) and len(path) > len(PREFIX) and "/" not in path[len(PREFIX) :]
+def route_of(path: str) -> Route | None:
+    """None for what is no webhook's path."""
+    if path.startswith(PREFIX):
+        name = path[len(PREFIX) :]
+        if "/" not in name:
+            return Route(name, one, _ASKED) if name else None
+        name = name.removesuffix(_BATCH)
+        return Route(name, batch, _SENT) if name and "/" not in name and path.endswith(_BATCH) else None
+    return Route(github.SOURCE, from_github, _SENT) if path == GITHUB else None
 
 
-async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
-    """The raw body. The limit holds whatever the sender declared. Raises Refusal, SenderGone."""
-    if declared is not None and declared > limit:
-        raise _too_large(limit)
-    message = await receive()
-    first: bytes = message.get("body", b"")
-    pieces, size = [first], len(first)
-    while message["type"] == "http.request" and message.get("more_body") and size <= limit:
-        message = await receive()
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-    if message["type"] == "http.disconnect":
-        raise SenderGone
-    if size > limit:
-        raise _too_large(limit)
-    return first if len(pieces) == 1 else b"".join(pieces)
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(413, f"The body is larger than {limit} bytes, the limit that SAGAHOOK_BODY_LIMIT sets")
-
-
-async def _accept(source: str, receipt: Receipt, send: Send) -> None:
-    answer = dumps(
-        {
-            "status": "accepted",
-            "source": source,
-            "message": MESSAGE,
-            "correlation_id": receipt.correlation_id,
-            "event_id": receipt.event_id,
-        }
+def _unknown(route: Route) -> Refusal:
+    if route.endpoint is from_github:
+        return Refusal(
+            404, "GitHub's webhooks are not set up here: set GITHUB_WEBHOOK_SECRET, or a source 'github'"
+        )
+    return Refusal(
+        404,
+        f"The source {route.source[:100]!r} is unknown: deploy a saga with a trigger for it, or name it in "
+        "SAGAHOOK_SOURCES",
     )
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(answer)),
-        (_CORRELATION_HEADER, receipt.correlation_id.encode()),
-    ]
-    await send({"type": "http.response.start", "status": 202, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
 
 
-async def _refuse(
-    raised: Exception,
-    label: str,
-    correlation_id: str,
-    scope: Scope,
-    headers: Headers,
-    receive: Receive,
-    send: Send,
-) -> None:
-    extra: dict[str, str] = {}
-    match raised:
-        case Refusal(status=status, error=error):
-            if status == 405:
-                extra["Allow"] = "POST"
-        case Unavailable(error=error, retry_after=seconds):
-            status = 503
-            extra["Retry-After"] = str(seconds)
-        case _:
-            status, error = 500, "The server failed; its log says why, under this correlation id"
-            log.error("webhook.failed", source=label, correlation_id=correlation_id, exc_info=raised)
-    metrics.WEBHOOK_ERRORS.labels(label, str(status)).inc()
-    response = error_response(
-        status_code=status,
-        error=error,
-        path=scope["path"],
-        correlation_id=correlation_id,
-        accept=headers.get(b"accept", b"").decode("latin-1"),
-        headers=extra,
-    )
-    await response(scope, receive, send)
+def _refuse_repeated(repeated: Collection[bytes], source: KnownSource) -> None:
+    """Raises Refusal; Unsigned where it is part of a signature."""
+    scheme = source.scheme
+    signed = sorted(name for name in repeated if scheme is not None and name in scheme.reads)
+    if signed:
+        raise Unsigned(f"The header {signed[0].decode()} was sent twice: send it once")
+    requested.refuse_repeated(repeated, source.reads)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from sagahook.runtime.clock import Clock
-from sagahook_ingest.adapters.groups import Published
+from sagahook_ingest.adapters.groups import Lost, Published
 from sagahook_ingest.adapters.publisher import GroupPublisher
-from sagahook_ingest.domain.first_answers import FirstAnswer, FirstAnswers, Key
+from sagahook_ingest.domain.first_answers import FirstAnswer, FirstAnswers
 from sagahook_ingest.domain.refusals import Refusal, Unavailable
-from sagahook_ingest.domain.webhook import OnceOnly, Webhook
+from sagahook_ingest.domain.webhook import Key, OnceOnly, Webhook
 
 _LAST = 2**63 - 1
 """A position after every other."""
@@ -27,60 +28,101 @@ class Receipt:
 
 
 class Receiver:
-    """timeout: seconds that a duplicate waits for the outcome of the first."""
+    """timeout: seconds that a duplicate waits for the outcome of the first. pass_end: returns when the answers are
+    those of all that the log holds now."""
 
     def __init__(
-        self, publisher: GroupPublisher, answers: FirstAnswers, clock: Clock, *, timeout: float
+        self,
+        publisher: GroupPublisher,
+        answers: FirstAnswers,
+        clock: Clock,
+        pass_end: Callable[[], Awaitable[None]],
+        *,
+        timeout: float,
     ) -> None:
         self._publisher = publisher
         self._answers = answers
         self._clock = clock
+        self._pass_end = pass_end
         self._timeout = timeout
         self._running: dict[Key, asyncio.Event] = {}
         """Set when the first request under the key is settled, whether it got into the log or not."""
+        self._doubts: list[Key] = []
+        self._doubt = asyncio.Event()
 
     async def receive(self, webhook: Webhook) -> Receipt:
         """Returns when the log holds the webhook durably. Raises Unavailable, Refusal."""
-        if webhook.once is not None:
-            return await self._receive_once(webhook, webhook.once)
+        if webhook.once:
+            return await self._receive_once(webhook)
         published = await self._publisher.publish(webhook)
         return Receipt(published.event_id, webhook.correlation_id)
 
-    async def _receive_once(self, webhook: Webhook, once: OnceOnly) -> Receipt:
-        key = (once.source, bytes.fromhex(once.key_hash))
-        try:
-            async with asyncio.timeout(self._timeout):
-                while (running := self._running.get(key)) is not None:
-                    await running.wait()
-        except TimeoutError:
-            raise Unavailable(
-                "The first request with this Idempotency-Key is still under way; send it again", retry_after=5
-            ) from None
-        first = self._answers.find(key, self._clock.now())
-        if first is not None:
-            if first.body_hash != bytes.fromhex(once.body_hash):
+    async def run(self) -> None:
+        """Until cancelled: settles the keys of which Kafka did not say whether it has the record, by reading the log
+        to its end; whoever comes again meanwhile waits, and is then told what the log holds."""
+        while True:
+            await self._doubt.wait()
+            self._doubt.clear()
+            doubts, self._doubts = self._doubts, []
+            await self._pass_end()
+            for key in doubts:
+                self._release(key)
+
+    async def _receive_once(self, webhook: Webhook) -> Receipt:
+        keys = [once.key for once in webhook.once]
+        if any(key in self._running for key in keys):
+            await self._until_free(keys)
+        now = self._clock.now()
+        for once in webhook.once:
+            first = self._answers.find(once.key, now)
+            if first is None:
+                continue
+            if once.body_hash and first.body_hash != once.body_hash:
                 raise Refusal(
                     422,
                     "This Idempotency-Key was used with another body: send the same body, or choose another key",
                 )
             return Receipt(first.event_id, first.correlation_id, duplicate=True)
-        self._running[key] = asyncio.Event()
+        self._running |= {key: asyncio.Event() for key in keys}
         try:
-            answer = self._publisher.publish(webhook, partial(self._settled, key, webhook))
+            answer = self._publisher.publish(webhook, partial(self._settled, webhook))
         except Unavailable:
-            self._settled(key, webhook, None)
+            self._settled(webhook, Lost.NOT_WRITTEN)
             raise
         published = await answer
         return Receipt(published.event_id, webhook.correlation_id)
 
-    def _settled(self, key: Key, webhook: Webhook, published: Published | None) -> None:
-        if published is not None and webhook.once is not None:
-            answer = FirstAnswer(
-                event_id=published.event_id,
-                correlation_id=webhook.correlation_id,
-                body_hash=bytes.fromhex(webhook.once.body_hash),
-                time=webhook.time,
-                position=_LAST if published.offset is None else published.offset,
-            )
-            self._answers.record(key, answer)
+    async def _until_free(self, keys: Sequence[Key]) -> None:
+        """Raises Unavailable."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                while running := [self._running[key] for key in keys if key in self._running]:
+                    await running[0].wait()
+        except TimeoutError:
+            raise Unavailable(
+                "An earlier request with this Idempotency-Key or delivery id is still under way; send it again",
+                retry_after=5,
+            ) from None
+
+    def _settled(self, webhook: Webhook, outcome: Published | Lost) -> None:
+        for once in webhook.once:
+            if outcome is Lost.UNKNOWN:
+                self._doubts.append(once.key)
+                self._doubt.set()
+                continue
+            if isinstance(outcome, Published):
+                self._answers.record(once.key, _answer(webhook, once, outcome))
+            self._release(once.key)
+
+    def _release(self, key: Key) -> None:
         self._running.pop(key).set()
+
+
+def _answer(webhook: Webhook, once: OnceOnly, published: Published) -> FirstAnswer:
+    return FirstAnswer(
+        event_id=published.event_id,
+        correlation_id=webhook.correlation_id,
+        body_hash=once.body_hash,
+        time=webhook.time,
+        position=_LAST if published.offset is None else published.offset,
+    )

@@ -11,18 +11,28 @@ UNKNOWN_SOURCE = "unknown"
 
 WEBHOOK_EVENTS = Counter(
     "webhook_events_total",
-    "Webhooks answered 202; outcome is accepted, or duplicate for the first answer given again",
+    "Webhooks answered well; outcome is accepted, or duplicate for the first answer given again",
     ["source", "outcome"],
 )
 WEBHOOK_ERRORS = Counter("webhook_errors_total", "Webhooks not accepted", ["source", "status"])
+SIGNATURE_FAILURES = Counter(
+    "webhook_signature_failures_total",
+    "Webhooks of which it was not shown that their source sent them",
+    ["source", "scheme"],
+)
+HANDSHAKES = Counter(
+    "webhook_handshakes_total",
+    "Questions of senders before they send; kind is validation or challenge",
+    ["source", "kind"],
+)
 WEBHOOK_DURATION = Histogram(
     "webhook_processing_duration_seconds",
-    "From the request's headers to its 202",
+    "From the request's headers to its good answer",
     ["source"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 IN_FLIGHT = Gauge("ingest_publishing", "Webhooks that wait for Kafka's acknowledgement")
-IDEMPOTENCY_KEYS = Gauge("ingest_idempotency_keys", "Idempotency-Keys remembered")
+IDEMPOTENCY_KEYS = Gauge("ingest_idempotency_keys", "Idempotency-Keys and delivery ids remembered")
 
 
 class _OfSource(NamedTuple):
@@ -34,8 +44,8 @@ class _OfSource(NamedTuple):
 _BY_SOURCE: dict[str, _OfSource] = {}
 
 
-def accepted(source: str, duplicate: bool, seconds: float) -> None:
-    """A 202. Looking a label up costs as much as counting, so each source's are kept."""
+def accepted(source: str, seconds: float, accepted: int, duplicates: int) -> None:
+    """A good answer. Looking a label up costs as much as counting, so each source's are kept."""
     kept = _BY_SOURCE.get(source)
     if kept is None:
         kept = _BY_SOURCE[source] = _OfSource(
@@ -43,5 +53,8 @@ def accepted(source: str, duplicate: bool, seconds: float) -> None:
             WEBHOOK_EVENTS.labels(source, "duplicate"),
             WEBHOOK_DURATION.labels(source),
         )
-    (kept.duplicate if duplicate else kept.accepted).inc()
+    if accepted:
+        kept.accepted.inc(accepted)
+    if duplicates:
+        kept.duplicate.inc(duplicates)
     kept.duration.observe(seconds)

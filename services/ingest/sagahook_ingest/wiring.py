@@ -13,12 +13,13 @@ from sagahook.runtime.clock import Clock, SystemClock
 from sagahook.runtime.health import Health, Status, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.tail import Tail
 from sagahook.runtime.topics import await_partition_count
 from sagahook_ingest import metrics
 from sagahook_ingest.adapters.publisher import GroupPublisher
-from sagahook_ingest.adapters.views import HASH_HEADER, apply_to_answers, apply_to_sources
-from sagahook_ingest.api import AcceptWebhooks, IngestApp
+from sagahook_ingest.adapters.views import DELIVERY_HEADER, KEY_HEADER, apply_to_answers, apply_to_sources
+from sagahook_ingest.api import AcceptWebhooks, IngestApp, Limits
 from sagahook_ingest.domain.first_answers import FirstAnswers
 from sagahook_ingest.domain.sources import KnownSources
 from sagahook_ingest.handlers import Receiver
@@ -27,6 +28,8 @@ from sagahook_schemas.topics import SAGA_DEFINITIONS, WEBHOOKS_RECEIVED
 
 log = get_logger(__name__)
 
+_DRAIN_SECONDS = 1.0
+"""What answering may take beyond the time that Kafka is given."""
 _BATCH_WAIT_SECONDS = 0.1
 """How long another replica's record may take to be known here as a duplicate."""
 
@@ -37,13 +40,20 @@ class Ingest:
     def __init__(self, settings: IngestSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._sources = KnownSources(settings.sources)
+        self._sources = KnownSources(settings.sources, settings.unsigned_rate_limit)
         self._window = timedelta(hours=settings.idempotency_hours)
         self._answers = FirstAnswers(window=self._window, limit=settings.idempotency_keys)
         self._publisher: GroupPublisher | None = None
         self._stopping = asyncio.Event()
         self._failed = asyncio.Event()
-        self._accept = AcceptWebhooks(self._sources, self._clock, body_limit=settings.body_limit)
+        limits = Limits(
+            settings.body_limit,
+            settings.max_in_flight_bytes,
+            settings.batch_limit,
+            settings.trusted_proxies,
+            settings.proxy_header,
+        )
+        self._accept = AcceptWebhooks(self._sources, self._clock, limits)
         self.health = Health()
         self.health.add("kafka", self._kafka_status)
         self.health.add("views", self._views_status)
@@ -57,7 +67,10 @@ class Ingest:
         metrics.IN_FLIGHT.set_function(lambda: self._publisher.held if self._publisher else 0)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Wait until told to stop. Raises RuntimeError where the work behind `app` has failed: start anew."""
+        """Wait until told to stop, then answer what was taken and take nothing new.
+
+        Raises RuntimeError where the work behind `app` has failed: start anew.
+        """
         waits = [asyncio.create_task(event.wait()) for event in (stopping, self._failed)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -66,6 +79,8 @@ class Ingest:
                 wait.cancel()
         if self._failed.is_set():
             raise RuntimeError("ingest failed; its log says why")
+        self.health.ready = False
+        await self._accept.drain(self._settings.publish_timeout + _DRAIN_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -104,18 +119,22 @@ class Ingest:
             partitions,
             apply_to_answers(self._answers),
             since=self._window,
-            wanted=HASH_HEADER.encode(),
+            wanted=(KEY_HEADER.encode(), DELIVERY_HEADER.encode()),
             batch_wait=_BATCH_WAIT_SECONDS,
         )
         async with asyncio.TaskGroup() as tasks:
+            watch = SourceWatch(settings.source_configuration, self._sources.reconfigure)
+            tasks.create_task(watch.run(), name="sources")
             tasks.create_task(publisher.run(), name="publisher")
             tasks.create_task(definitions.run(), name="definitions")
             tasks.create_task(answers.run(), name="answers")
             for event in (publisher.connected, definitions.caught_up, answers.caught_up):
                 await event.wait()
-            self._accept.receiver = Receiver(
-                publisher, self._answers, self._clock, timeout=settings.publish_timeout
+            receiver = Receiver(
+                publisher, self._answers, self._clock, answers.pass_end, timeout=settings.publish_timeout
             )
+            tasks.create_task(receiver.run(), name="doubts")
+            self._accept.receiver = receiver
             self.health.ready = True
             log.info("ingest.ready", partitions=partitions, idempotency_keys=len(self._answers))
 

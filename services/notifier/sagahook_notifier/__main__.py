@@ -13,6 +13,7 @@ from sagahook.runtime.batches import OffsetOutOfRange, Unavailable
 from sagahook.runtime.database import NotMigrated, reaching_database
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.service import run_service
+from sagahook.runtime.settings_errors import explain
 from sagahook.runtime.topics import TopicsMismatch
 from sagahook_notifier.adapters.store import MIGRATIONS, SCHEMA
 from sagahook_notifier.settings import NotifierSettings
@@ -73,16 +74,6 @@ def _reasons(wrong: BaseExceptionGroup[BaseException]) -> list[str]:
     for each in wrong.exceptions:
         reasons += _reasons(each) if isinstance(each, BaseExceptionGroup) else [str(each)]
     return reasons
-
-
-def explain(invalid: ValidationError) -> str:
-    """Which variable is wrong, where in it, and why; never its value, which may be a secret."""
-    lines = []
-    for error in invalid.errors(include_url=False, include_context=False, include_input=False):
-        name, *inside = (str(part) for part in error["loc"] or ("",))
-        variable = name if name.isupper() else f"SAGAHOOK_{name.upper()}".removesuffix("_")
-        lines.append(f"{'.'.join([variable, *inside])}: {error['msg'].removeprefix('Value error, ')}")
-    return "; ".join(lines)
 
 
 if __name__ == "__main__":

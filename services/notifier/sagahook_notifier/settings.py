@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from sagahook.runtime.keys import KeyHashes
 from sagahook.runtime.settings import DatabaseSettings
+from sagahook.runtime.source_configuration import SecretField
+from sagahook.runtime.source_settings import SourceSettings
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.domain.endpoints import EndpointConfig
 from sagahook_notifier.domain.signing import InvalidSecret, signing_key
 
 
-class NotifierSettings(DatabaseSettings):
-    """`endpoints` and `sources` are JSON: a list of endpoints, and sources by name."""
+class NotifierSettings(SourceSettings, DatabaseSettings):
+    """`endpoints` is a JSON list. Of the sources only what concerns notify URLs matters here."""
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
+    reads_secrets: ClassVar[frozenset[SecretField]] = frozenset({"secret"})
+
     endpoints: tuple[EndpointConfig, ...] = Field(
         default=(), description="who is told, as a JSON list (see the README)"
-    )
-    sources: Sources = Field(
-        default_factory=dict, description="as for ingest: whose secret signs a notify URL's"
     )
     api_keys: KeyHashes = Field(default_factory=dict, description="the SHA-256 of each role's key, in hex")
     notify_allow_private: bool = Field(
@@ -48,18 +49,24 @@ class NotifierSettings(DatabaseSettings):
         ids = [endpoint.id for endpoint in self.endpoints]
         if twice := sorted({each for each in ids if ids.count(each) > 1}):
             raise ValueError(f"endpoints: the id {twice[0]} is there twice")
-        for name, source in self.sources.items():
-            if source.allow_notify_url:
-                if source.secret is None:
-                    raise ValueError(
-                        f"sources: {name} allows a notify URL, but has no secret to sign by: give it one"
-                    )
-                try:
-                    signing_key(source.secret.get_secret_value())
-                except InvalidSecret as wrong:
-                    raise ValueError(f"sources: {name} allows a notify URL, but {wrong}") from None
+        check_signing(self.sources)
         if self.notify_lease <= self.notify_timeout:
             raise ValueError(
                 "notify_lease must be longer than notify_timeout: else every slow attempt is repeated"
             )
         return self
+
+
+def check_signing(sources: Sources) -> None:
+    """Whoever allows notify URLs can sign what is sent there. Raises ValueError."""
+    for name, source in sources.items():
+        if not source.allow_notify_url:
+            continue
+        if source.secret is None:
+            raise ValueError(
+                f"sources: {name} allows a notify URL, but has no secret to sign by: give it one"
+            )
+        try:
+            signing_key(source.secret.get_secret_value())
+        except InvalidSecret as wrong:
+            raise ValueError(f"sources: {name} allows a notify URL, but {wrong}") from None

@@ -19,6 +19,8 @@ from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
+from sagahook.runtime.source_watch import SourceWatch
+from sagahook.runtime.sources import Sources
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
 from sagahook_notifier.adapters.sender import Sender, open_sender
@@ -28,7 +30,7 @@ from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
 from sagahook_notifier.handlers.intake import Intake
 from sagahook_notifier.handlers.outbox import Outbox
-from sagahook_notifier.settings import NotifierSettings
+from sagahook_notifier.settings import NotifierSettings, check_signing
 from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
 
 _CHECK_SECONDS = 1.0
@@ -44,6 +46,8 @@ class Notifier:
     def __init__(self, settings: NotifierSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
+        self._sources = dict(settings.sources)
+        """Read by intake and sender for each event; what changes, changes in it."""
         self._database = Dependency("PostgreSQL")
         self.health = Health()
         self.health.add("postgres", self._database.check)
@@ -73,7 +77,7 @@ class Notifier:
             )
             sender = await opened.enter_async_context(
                 open_sender(
-                    sources=settings.sources,
+                    sources=self._sources,
                     clock=clock,
                     timeout=settings.notify_timeout,
                     connect_timeout=settings.notify_connect_timeout,
@@ -84,19 +88,27 @@ class Notifier:
             dispatcher = self._dispatcher(store, sender, outbox)
             intake = Intake(
                 store=store,
-                sources=settings.sources,
+                sources=self._sources,
                 dead_letters=dead_letters,
                 clock=clock,
                 on_planned=dispatcher.wake,
             )
             await database.reach(lambda: store.put_endpoints(settings.endpoints, clock.now()))
             async with asyncio.TaskGroup() as parts:
+                watch = SourceWatch(settings.source_configuration, self._reconfigure)
+                parts.create_task(watch.run(), name="sources")
                 for part in (
                     self._read_log(store, intake, stopping),
                     dispatcher.run(stopping),
                     outbox.run(stopping),
                 ):
                     parts.create_task(_ending_all(stopping, part))
+
+    def _reconfigure(self, sources: Sources) -> None:
+        """Raises ValueError, and leaves everything as it was."""
+        check_signing(sources)
+        self._sources.clear()
+        self._sources.update(sources)
 
     def _dispatcher(self, store: Store, sender: Sender, outbox: Outbox) -> Dispatcher:
         settings = self._settings

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 
 from sagahook_ingest.domain.webhook import Webhook
 
@@ -19,9 +20,15 @@ class Published:
     offset: int | None
 
 
-Settled = Callable[[Published | None], None]
-"""Told once what became of a webhook, even after its sender was told 503. None: it is not in the log, or it
-cannot be learned whether it is."""
+class Lost(Enum):
+    """Why a webhook's sender was told 503 for good."""
+
+    NOT_WRITTEN = "Kafka was never given it"
+    UNKNOWN = "Kafka was given it, and did not say whether it has it"
+
+
+Settled = Callable[[Published | Lost], None]
+"""Told once what became of a webhook, even after its sender was told 503."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,11 +63,11 @@ class WaitingRoom:
         return bool(self._anywhere or self._pinned)
 
     def add(self, entry: Entry) -> None:
-        once = entry.webhook.once
-        if once is None:
+        pinned = entry.webhook.pinned(self._partitions)
+        if pinned is None:
             self._anywhere.append(entry)
         else:
-            self._pinned.setdefault(once.partition(self._partitions), deque()).append(entry)
+            self._pinned.setdefault(pinned, deque()).append(entry)
 
     def next_partition(self, busy: Container[int]) -> int | None:
         """Where the next group goes; None where nothing waits or every partition that it could go to is busy."""

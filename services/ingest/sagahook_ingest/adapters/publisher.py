@@ -19,7 +19,7 @@ from aiokafka.structs import RecordMetadata
 
 from sagahook.runtime.ids import event_id_in
 from sagahook.runtime.logging import get_logger
-from sagahook_ingest.adapters.groups import Entry, Group, Published, Settled, WaitingRoom
+from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, WaitingRoom
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import Webhook
 
@@ -112,8 +112,10 @@ class GroupPublisher:
                     self._wake.clear()
             finally:
                 producer, self._producer = self._producer, None
-                await _stop(producer)
-                self._abandon()
+                try:
+                    await _stop(producer)
+                finally:
+                    self._abandon()
 
     async def _connect(self) -> AIOKafkaProducer:
         attempt = 0
@@ -177,7 +179,7 @@ class GroupPublisher:
         log.error("publish.refused", partition=group.partition, error=repr(failure))
         del self._under_way[group.partition]
         for entry in group.entries:
-            self._settle(entry, None)
+            self._settle(entry, Lost.UNKNOWN)
         self._refused = True
         self._wake.set()
 
@@ -185,7 +187,7 @@ class GroupPublisher:
         """What a stopped producer had under way: it may be in the log or not."""
         for partition in list(self._under_way):
             for entry in self._under_way.pop(partition).entries:
-                self._settle(entry, None)
+                self._settle(entry, Lost.UNKNOWN)
 
     async def _watch_deadlines(self) -> None:
         while True:
@@ -202,7 +204,7 @@ class GroupPublisher:
         """Tell the senders whose time is up. What Kafka was given already may still get into the log."""
         expired = list(self._waiting.expired(now))
         for entry in expired:
-            self._settle(entry, None)
+            self._settle(entry, Lost.NOT_WRITTEN)
         late = [
             entry
             for group in self._under_way.values()
@@ -213,17 +215,17 @@ class GroupPublisher:
             entry.answer.set_exception(_too_late())
         return bool(expired or late)
 
-    def _settle(self, entry: Entry, published: Published | None) -> None:
+    def _settle(self, entry: Entry, outcome: Published | Lost) -> None:
         self.held -= 1
         self._held_bytes -= len(entry.webhook.body)
         if entry.settled is not None:
-            entry.settled(published)
+            entry.settled(outcome)
         if entry.answer.done():
             return
-        if published is None:
+        if isinstance(outcome, Lost):
             entry.answer.set_exception(_too_late())
         else:
-            entry.answer.set_result(published)
+            entry.answer.set_result(outcome)
 
 
 def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) -> bool:
@@ -244,10 +246,16 @@ def _too_late() -> Unavailable:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    """Without waiting for a broker that is away: what it did not acknowledge was answered 503."""
+    """Without waiting for a broker that is away: what it did not acknowledge was answered 503.
+
+    aiokafka swallows the cancellation of whoever waits for its end; it is raised again here.
+    """
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await producer.stop()
     except (TimeoutError, KafkaError, OSError):
         with contextlib.suppress(KafkaError, OSError):
             await producer.client.close()
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

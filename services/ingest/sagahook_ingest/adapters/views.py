@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from aiokafka.record.default_records import DefaultRecord
 
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.tail import Apply
 from sagahook_ingest.domain.first_answers import FirstAnswer, FirstAnswers
 from sagahook_ingest.domain.sources import KnownSources
+from sagahook_ingest.domain.webhook import OnceOnly
 from sagahook_schemas.codec import Undecodable, decode
 from sagahook_schemas.definitions import ControlSet, SagaDefinition
-from sagahook_schemas.envelope import Envelope, InvalidEnvelope
+from sagahook_schemas.envelope import InvalidEnvelope, parse_rfc3339
 from sagahook_schemas.topics import SAGA_DEFINITIONS, WEBHOOKS_RECEIVED, Topic
 
 log = get_logger(__name__)
 
-HASH_HEADER = "ce_idempotencykeyhash"
+KEY_HEADER = "ce_idempotencykeyhash"
+DELIVERY_HEADER = "ce_deliveryid"
 
 
 def apply_to_sources(sources: KnownSources) -> Apply:
@@ -41,30 +45,36 @@ def apply_to_sources(sources: KnownSources) -> Apply:
 
 
 def apply_to_answers(answers: FirstAnswers) -> Apply:
-    """For `webhooks.received`, whose records have a HASH_HEADER where the sender gave an Idempotency-Key."""
+    """For `webhooks.received`, whose records have KEY_HEADER where the sender gave an Idempotency-Key, and
+    DELIVERY_HEADER where it gave its delivery an id."""
 
     def apply(partition: int, record: DefaultRecord) -> None:
-        if not any(name == HASH_HEADER for name, _ in record.headers):
+        headers = dict(record.headers)
+        if KEY_HEADER not in headers and DELIVERY_HEADER not in headers:
             return
         try:
-            envelope = Envelope.from_headers(record.headers)
-            key = (
-                envelope.extension("webhooksource"),
-                bytes.fromhex(envelope.extension("idempotencykeyhash")),
-            )
-            answer = FirstAnswer(
-                event_id=envelope.id,
-                correlation_id=envelope.correlation_id,
-                body_hash=bytes.fromhex(envelope.extension("bodyhash")),
-                time=envelope.time,
-                position=record.offset,
-            )
-        except ValueError as unreadable:
-            _skip(WEBHOOKS_RECEIVED, partition, record, str(unreadable))
-        else:
-            answers.record(key, answer)
+            for once, answer in _once(headers, record.offset):
+                answers.record(once.key, answer)
+        except (KeyError, ValueError) as unreadable:
+            _skip(WEBHOOKS_RECEIVED, partition, record, repr(unreadable))
 
     return apply
+
+
+def _once(headers: Mapping[str, bytes], offset: int) -> Iterator[tuple[OnceOnly, FirstAnswer]]:
+    """Only what is needed of the envelope: a replica reads back everything that all replicas write. Raises KeyError,
+    ValueError."""
+    source = headers["ce_webhooksource"].decode()
+    told = headers["ce_id"].decode(), headers.get("ce_correlationid", b"").decode()
+    time = parse_rfc3339(headers["ce_time"].decode())
+    hashed, delivery_id = headers.get(KEY_HEADER), headers.get(DELIVERY_HEADER)
+    if hashed is not None:
+        once = OnceOnly(
+            source, bytes.fromhex(hashed.decode()), bytes.fromhex(headers["ce_bodyhash"].decode())
+        )
+        yield once, FirstAnswer(*told, once.body_hash, time, offset)
+    if delivery_id is not None:
+        yield OnceOnly.of_delivery(source, delivery_id.decode()), FirstAnswer(*told, b"", time, offset)
 
 
 def _skip(topic: Topic, partition: int, record: DefaultRecord, reason: str) -> None:

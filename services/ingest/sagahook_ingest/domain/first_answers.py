@@ -1,4 +1,4 @@
-"""What was answered under each Idempotency-Key: a bounded view of `webhooks.received`."""
+"""What was answered under each Idempotency-Key and delivery id: a bounded view of `webhooks.received`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-Key = tuple[str, bytes]
-"""The source, and the SHA-256 of the sender's key."""
+from sagahook_ingest.domain.webhook import Key
 
 
 @dataclass(frozen=True, slots=True)
 class FirstAnswer:
-    """position: the record's offset; the records of one key share a partition."""
+    """body_hash: b"" for a delivery id. position: the record's offset; the records of one key share a partition, but
+    for delivery ids that came with differing Idempotency-Keys: of those, too, all replicas choose the same."""
 
     event_id: str
     correlation_id: str

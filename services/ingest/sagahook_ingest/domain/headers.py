@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
 from sagahook.runtime.http_errors import CORRELATION_HEADER, CORRELATION_ID
@@ -13,31 +13,54 @@ from sagahook_schemas.envelope import JSON
 Headers = Mapping[bytes, bytes]
 """By lower-case name."""
 
-_READ = frozenset(
+READ = frozenset(
     {
         b"accept",
+        b"content-encoding",
         b"content-length",
         b"content-type",
         b"idempotency-key",
         b"traceparent",
+        b"ce-id",
+        b"ce-source",
+        b"ce-specversion",
+        b"ce-type",
         b"x-correlation-id",
         b"x-event-type",
         b"x-notify-url",
     }
 )
+"""What is read of every request, whatever its source."""
+
+_JSON = JSON.encode()
+_MAY_REPEAT = frozenset({b"accept", b"traceparent"})
 _NOTIFY_URL_LIMIT = 2048
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+\Z")
 _SHORT_TEXT = re.compile(r"[\x20-\x7e]{1,255}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context §3.2
 
 
-def read(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Only the headers that ingest reads; of a repeated one the first."""
+def read(
+    headers: Iterable[tuple[bytes, bytes]], wanted: Collection[bytes] = READ
+) -> tuple[Headers, Collection[bytes]]:
+    """Of all headers those that are wanted, each as it came first, and the names of those that came again."""
     found: dict[bytes, bytes] = {}
+    repeated: Collection[bytes] = ()
     for name, value in headers:
-        if name in _READ and name not in found:
-            found[name] = value
-    return found
+        if name in wanted:
+            if name in found:
+                repeated = {*repeated, name}
+            else:
+                found[name] = value
+    return found, repeated
+
+
+def refuse_repeated(repeated: Collection[bytes], read: Collection[bytes]) -> None:
+    """Of what came twice, who is on the way and who is here may take different ones. read: what the source's own
+    fields are in. Raises Refusal."""
+    for name in sorted(repeated):
+        if name not in _MAY_REPEAT and (name in READ or name in read):
+            raise Refusal(400, f"The header {name.decode()} was sent twice: send it once")
 
 
 def correlation_id(headers: Headers) -> str | None:
@@ -58,11 +81,14 @@ def content_length(headers: Headers) -> int | None:
 
 
 def content_type(headers: Headers) -> str:
-    """Raises Refusal."""
-    given = _text(headers, b"content-type") or JSON
-    if not _SHORT_TEXT.match(given):
+    """Where none is given, and for JSON as most declare it, the constant JSON itself. Raises Refusal."""
+    given = headers.get(b"content-type")
+    if not given or given == _JSON:
+        return JSON
+    text = given.decode("latin-1")
+    if not _SHORT_TEXT.match(text):
         raise Refusal(400, "Content-Type must be at most 255 printable ASCII characters")
-    return given
+    return text
 
 
 def event_type(headers: Headers) -> str | None:
@@ -81,15 +107,28 @@ def idempotency_key(headers: Headers) -> str | None:
         return None
     if len(given) > 1 and given[0] == given[-1] == '"':
         given = given[1:-1]
+    return checked_key(given, "header Idempotency-Key")
+
+
+def check_forms(headers: Headers) -> None:
+    """Of those that are read only later, where it is known what for. Raises Refusal."""
+    if b"idempotency-key" in headers:
+        idempotency_key(headers)
+    if b"x-event-type" in headers:
+        event_type(headers)
+
+
+def checked_key(given: str, where: str) -> str:
+    """Raises Refusal, which does not quote the key."""
     if not _SHORT_TEXT.match(given):
-        raise Refusal(400, "Idempotency-Key must be 1 to 255 printable ASCII characters")
+        raise Refusal(400, f"The {where} must be 1 to 255 printable ASCII characters")
     return given
 
 
 def traceparent(headers: Headers) -> str:
     """ "" where there is none, or none that another system could use."""
-    given = _text(headers, b"traceparent") or ""
-    return given if _TRACEPARENT.match(given) else ""
+    given = _text(headers, b"traceparent")
+    return given if given is not None and _TRACEPARENT.match(given) else ""
 
 
 def notify_url(headers: Headers, query: bytes) -> str:
@@ -97,16 +136,17 @@ def notify_url(headers: Headers, query: bytes) -> str:
 
     The URL is in no message: it may hold a secret of the receiver's.
     """
-    given = _text(headers, b"x-notify-url")
-    if given is None:
-        given = next(iter(parse_qs(query.decode("latin-1")).get("notify_url", ())), "") if query else ""
-    if given and not _is_postable(given):
+    header = _text(headers, b"x-notify-url")
+    named = [] if header is None else [header]
+    if query:
+        named += parse_qs(query.decode("latin-1"), keep_blank_values=True).get("notify_url", ())
+    if not all(map(_is_postable, named)):
         raise Refusal(
             400,
             f"X-Notify-URL must be an absolute http or https URL of at most {_NOTIFY_URL_LIMIT} characters, "
             "without a user name or password in it",
         )
-    return given
+    return named[0] if named else ""
 
 
 def _is_postable(url: str) -> bool:

@@ -114,8 +114,8 @@ class Sender:
         source = self._sources.get(claimed.signing_source or "")
         if source is None or source.secret is None:
             raise _Unsigned(
-                f"nothing was sent, because nothing signs it: the source {claimed.signing_source!r} has no "
-                "secret in SAGAHOOK_SOURCES"
+                f"nothing was sent, because nothing signs it: the source {claimed.signing_source!r} has no secret "
+                "in the configuration of sources"
             )
         return source.secret.get_secret_value()
 

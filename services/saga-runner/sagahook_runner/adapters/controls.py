@@ -21,7 +21,7 @@ _PREFIX = CONTROL_PREFIX.encode()
 def controls_tail(settings: ServiceSettings, partitions: int, controls: Controls) -> Tail:
     """What keeps the view current, for as long as it runs."""
     topic = settings.topic(SAGA_DEFINITIONS)
-    return Tail(settings.kafka, topic, partitions, apply_to_controls(controls), wanted=_PREFIX)
+    return Tail(settings.kafka, topic, partitions, apply_to_controls(controls), wanted=(_PREFIX,))
 
 
 def apply_to_controls(controls: Controls) -> Apply:

@@ -14,6 +14,7 @@ from sagahook.saga.declared import plain
 from sagahook.saga.language import Handler
 from sagahook.saga.marks import KeyFunction, Wanted
 from sagahook_schemas.base import JsonValue
+from sagahook_schemas.bodies import event_of
 from sagahook_schemas.commands import StartSaga
 from sagahook_schemas.definitions import TriggerDefinition
 from sagahook_schemas.envelope import Envelope
@@ -36,10 +37,16 @@ _ATTRIBUTE_LENGTH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One record of `webhooks.received`."""
+    """One record of `webhooks.received`.
+
+    first: the event that it repeats, "" where it repeats none: what it starts joins what that one started. refused:
+    why nothing is to start for it, and the sender is wrong.
+    """
 
     envelope: Envelope
     body: bytes
+    first: str = ""
+    refused: str = ""
 
     @property
     def source(self) -> str:
@@ -48,6 +55,15 @@ class Webhook:
     @property
     def event_type(self) -> str:
         return self.envelope.subject
+
+    @property
+    def recorded_only(self) -> str:
+        """Why nothing is to start for it, and nobody is wrong; else ""."""
+        return self.envelope.extension("recordedonly")
+
+    def event(self) -> Any:
+        """What a trigger is given; a copy of its own each time. Raises ValueError."""
+        return event_of(self.envelope.content_type, self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +188,8 @@ def _reason(
         return None
     if errors:
         return "; ".join(f"{error.name}: {error.error}" for error in errors)
+    if webhook.recorded_only:
+        return webhook.recorded_only
     if answers:
         return "every trigger declined it"
     kind = f"events of type {webhook.event_type!r}" if webhook.event_type else "events without a type"
@@ -217,7 +235,7 @@ def _start(call: Call, answer: object) -> tuple[str, StartSaga]:
 
 def idempotency_value(webhook: Webhook, trigger: TriggerDefinition, event: Any) -> str | None:
     if not trigger.identifying:
-        return webhook.envelope.id
+        return webhook.first or webhook.envelope.id
     return identity_of(lookup(event, path) for path in trigger.identifying)
 
 

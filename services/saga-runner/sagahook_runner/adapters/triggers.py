@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Thread
 
-from orjson import JSONDecodeError, loads
+from orjson import JSONDecodeError
 
 from sagahook.saga import SagaApp
 from sagahook.saga.declared import plain
@@ -49,12 +49,18 @@ class Triggers:
         calls: list[Call] = []
         unreadable: dict[int, str] = {}
         for webhook in webhooks:
+            if webhook.refused:
+                unreadable[id(webhook)] = webhook.refused
+            if webhook.refused or webhook.recorded_only:
+                continue
             try:
                 wanting = list(self._wanting(webhook))
                 if not wanting:
-                    loads(webhook.body)
+                    webhook.event()
             except JSONDecodeError as invalid:
                 unreadable[id(webhook)] = f"the body is not JSON: {invalid}"
+            except ValueError as invalid:
+                unreadable[id(webhook)] = f"the body is not what its content type says: {invalid}"
             else:
                 calls.extend(wanting)
         answers = await self._call_all(calls)
@@ -67,11 +73,11 @@ class Triggers:
         ]
 
     def _wanting(self, webhook: Webhook) -> Iterator[Call]:
-        """Raises JSONDecodeError."""
+        """Raises ValueError."""
         for saga in self._app.newest():
             for index, trigger in enumerate(saga.definition.triggers):
                 if trigger.wants(webhook.source, webhook.event_type):
-                    event = loads(webhook.body)
+                    event = webhook.event()
                     yield Call(
                         saga,
                         trigger,

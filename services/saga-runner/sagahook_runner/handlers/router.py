@@ -14,6 +14,7 @@ from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.triggers import Triggers, Webhook
+from sagahook_runner.domain.firsts import FirstRecords
 from sagahook_runner.handlers.forwarder import PartitionForwarder
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
@@ -43,6 +44,7 @@ class PartitionRouter(PartitionForwarder):
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
+        self._firsts = FirstRecords()
 
     async def decide(self, records: Sequence[ConsumerRecord]) -> list[list[OutRecord]]:
         stamp = Stamp(self._clock.now())
@@ -51,12 +53,17 @@ class PartitionRouter(PartitionForwarder):
         decided: dict[int, list[OutRecord]] = {}
         for record in records:
             try:
-                webhooks[record.offset] = Webhook(Envelope.from_headers(record.headers), record.value or b"")
+                envelope = Envelope.from_headers(record.headers)
             except InvalidEnvelope as refused:
                 log.warning("webhook.refused", offset=record.offset, reason=str(refused))
                 topic = self._settings.topic(WEBHOOKS_RECEIVED.dead_letters)
                 letter = dead_letter(topic, record, self._partition, str(refused), stamp.milliseconds)
                 decided[record.offset] = [letter]
+            else:
+                verdict = self._firsts.judge(record.offset, envelope)
+                webhooks[record.offset] = Webhook(
+                    envelope, record.value or b"", verdict.first, verdict.refused
+                )
         outcomes: Counter[str] = Counter()
         routes = await self._triggers.evaluate(list(webhooks.values()))
         for offset, route in zip(webhooks, routes, strict=True):

@@ -1,0 +1,81 @@
+"""One replica of ingest as a process of its own: to be killed, told to stop, and started again on the same port."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from sagahook.embedded.ports import HeldPort, hold_port
+from sagahook.embedded.process import Child, Command
+
+READY_SECONDS = 30
+
+
+@dataclass
+class IngestProcess:
+    """environment: beside this process's own."""
+
+    environment: Mapping[str, str]
+    log: Path
+    port: HeldPort = field(default_factory=hold_port)
+    child: Child | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port.number}"
+
+    async def start(self) -> None:
+        """Returns when it is ready. Raises StackError, with the end of its log, when it does not get ready."""
+        environment = {**os.environ, **self.environment, "SAGAHOOK_HTTP_PORT": str(self.port.number)}
+        argv = (sys.executable, "-m", "sagahook_ingest")
+        self.child = await Child.spawn(Command(argv, self.log, environment))
+        await self.child.until(self._is_ready, name="ingest", seconds=READY_SECONDS)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.child is not None
+        os.kill(self.child.pid, number)
+
+    async def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        assert self.child is not None
+        return await self.child.wait()
+
+    async def publishing(self) -> int:
+        """How many webhooks wait for Kafka's acknowledgement."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.base_url}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return next(int(float(line.split()[1])) for line in lines if line.startswith("ingest_publishing "))
+
+    async def until_publishing(self, count: int, seconds: float = 30.0) -> None:
+        async with asyncio.timeout(seconds):
+            while await self.publishing() != count:
+                await asyncio.sleep(0.02)
+
+    async def _is_ready(self) -> bool:
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.base_url}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@asynccontextmanager
+async def ingest_process(
+    bootstrap: str, prefix: str, log: Path, **environment: str
+) -> AsyncIterator[IngestProcess]:
+    """A replica that is ready; ended with the block."""
+    kafka = {"SAGAHOOK_KAFKA": bootstrap, "SAGAHOOK_TOPIC_PREFIX": prefix}
+    ingest = IngestProcess(kafka | environment, log)
+    try:
+        await ingest.start()
+        yield ingest
+    finally:
+        if ingest.child is not None:
+            await ingest.child.stop(5)
+        ingest.port.release()
