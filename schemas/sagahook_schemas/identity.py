@@ -72,7 +72,7 @@ def webhook_task_id(source: str, delivery_id: str) -> str:
     It stands for the event that the delivery became, and so for all of the event's sagas: whoever takes a task id
     makes this of each event that has a delivery id and compares. It is no saga's id, and a redelivery has the same.
     """
-    return str(uuid5(_RECEIVED_DELIVERIES, f"{source}\x1f{delivery_id}"))
+    return _uuid5(_RECEIVED_DELIVERIES, f"{source}\x1f{delivery_id}")
 
 
 def notify_endpoint_id(source: str, url: str) -> str:
