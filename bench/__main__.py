@@ -23,12 +23,12 @@ Part = Callable[[], Awaitable[dict[str, Any]]]
 
 async def main(wanted: list[str]) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run; quote ratios, not seconds")
-    async with long_lived_broker() as bootstrap, _database() as url:
+    async with long_lived_broker() as kafka, _database() as url:
         await _run(
             {
-                "ingest": lambda: ingest.measure(bootstrap),
-                "runner": lambda: runner.measure(bootstrap),
-                "projection": lambda: projection.measure(bootstrap, url),
+                "ingest": lambda: ingest.measure(kafka.bootstrap),
+                "runner": lambda: runner.measure(kafka.bootstrap),
+                "projection": lambda: projection.measure(kafka.bootstrap, url),
             },
             wanted,
         )

@@ -47,11 +47,11 @@ def main(commit: str, rounds: int) -> None:
 
 async def _compare(other: Path, here: Path, rounds: int) -> None:
     ratios, cpu = [], []
-    async with long_lived_broker() as bootstrap:
-        await _drain(other, bootstrap)  # warms the broker up
+    async with long_lived_broker() as kafka:
+        await _drain(other, kafka.bootstrap)  # warms the broker up
         for number in range(1, rounds + 1):
-            before = await _drain(other, bootstrap)
-            now = await _drain(here, bootstrap)
+            before = await _drain(other, kafka.bootstrap)
+            now = await _drain(here, kafka.bootstrap)
             ratios.append(now["drained_per_second"] / before["drained_per_second"])
             cpu.append(now["cpu_ms_per_saga"] / before["cpu_ms_per_saga"])
             print(

@@ -12,14 +12,14 @@ from sagahook.embedded.kafka_prepare import prepare_kafka
 
 
 @asynccontextmanager
-async def long_lived_broker() -> AsyncIterator[str]:
-    """Its address. Such a broker has its second compiler, which `sagahook dev` leaves out to start sooner."""
+async def long_lived_broker() -> AsyncIterator[EmbeddedKafka]:
+    """It has its second compiler, which `sagahook dev` leaves out to start sooner."""
     runtime = await prepare_kafka()
     flags = (*runtime.archive_flags(), "-XX:TieredStopAtLevel=4")
     with tempfile.TemporaryDirectory() as folder:
         kafka = EmbeddedKafka(Path(folder), runtime, heap_mb=512, flags=flags)
         try:
             await kafka.start()
-            yield kafka.bootstrap
+            yield kafka
         finally:
             await kafka.stop()

@@ -84,9 +84,10 @@ def json_body(size: int) -> bytes:
     return orjson.dumps(order)
 
 
-def post(path: str, body: bytes) -> bytes:
-    """The bytes of one request."""
+def post(path: str, body: bytes, header: str = "") -> bytes:
+    """The bytes of one request. header: a further one, `Name: value`."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"{header}\r\n" if header else ""
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -120,8 +121,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--body", type=int, default=500, help="bytes")
+    parser.add_argument("--header", default="", help="`Name: value`")
     args = parser.parse_args()
-    request = post(args.path, json_body(args.body))
+    request = post(args.path, json_body(args.body), args.header)
     result = uvloop.run(run(args.host, args.port, request, args.connections, args.seconds))
     sys.stdout.write(json.dumps(result) + "\n")
 

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from bench import served
+from bench.broker import long_lived_broker
 from bench.served import Served
 
 CONNECTIONS = 64
@@ -67,7 +68,7 @@ async def _compare(
 
 async def main(rounds: int = 5, seconds: float = 4.0) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run; quote ratios, not seconds")
-    async with served.broker() as kafka:
+    async with long_lived_broker() as kafka:
         print(json.dumps(await measure(kafka.bootstrap, rounds=rounds, seconds=seconds), indent=2))
 
 

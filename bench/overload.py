@@ -22,6 +22,7 @@ from typing import Any
 
 from bench import served
 from bench.arrivals import request_of
+from bench.broker import long_lived_broker
 from bench.load import json_body
 from bench.served import Served
 from sagahook.embedded.kafka import EmbeddedKafka
@@ -171,7 +172,7 @@ async def _halted(kafka: EmbeddedKafka, load: Awaitable[dict[str, Any]]) -> dict
 
 async def main(seconds: float = 10.0) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
-    async with served.broker() as kafka:
+    async with long_lived_broker() as kafka:
         print(json.dumps(await measure(kafka, seconds=seconds), indent=2))
 
 

@@ -174,8 +174,8 @@ def _resident_mb() -> float:
 
 async def main(live: int, finished: int) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
-    async with long_lived_broker() as bootstrap:
-        for figure, value in (await measure(bootstrap, live, finished)).items():
+    async with long_lived_broker() as kafka:
+        for figure, value in (await measure(kafka.bootstrap, live, finished)).items():
             print(f"  {figure:24} {value:,.2f}", flush=True)
 
 

@@ -13,7 +13,6 @@ import hmac
 import json
 import os
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -22,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import json_body
-from sagahook.embedded.kafka import EmbeddedKafka
-from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.ports import free_port
 from sagahook.runtime.topics import ensure_topics
 
@@ -54,21 +51,6 @@ class Served:
 def signature_header(body: bytes) -> str:
     """`Name: value`, as the source `bench` wants it."""
     return f"X-Signature: {hmac.new(_SECRET.encode(), body, hashlib.sha256).hexdigest()}"
-
-
-@contextlib.asynccontextmanager
-async def broker() -> AsyncIterator[EmbeddedKafka]:
-    """A broker of its own, for the time of a bench."""
-    with tempfile.TemporaryDirectory() as folder:
-        # A broker that lives long has its second compiler, which `sagahook dev` leaves out to start sooner.
-        runtime = await prepare_kafka()
-        flags = (*runtime.archive_flags(), "-XX:TieredStopAtLevel=4")
-        kafka = EmbeddedKafka(Path(folder) / "kafka", runtime, heap_mb=512, flags=flags)
-        try:
-            await kafka.start()
-            yield kafka
-        finally:
-            await kafka.stop()
 
 
 @contextlib.asynccontextmanager

@@ -117,8 +117,8 @@ def _percentile(seconds: list[float], share: float) -> float:
 
 async def main(sagas: int, seconds: float) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
-    async with long_lived_broker() as bootstrap:
-        for figure, value in (await measure(bootstrap, sagas, seconds)).items():
+    async with long_lived_broker() as kafka:
+        for figure, value in (await measure(kafka.bootstrap, sagas, seconds)).items():
             print(f"  {figure:24} {value:,.2f}", flush=True)
 
 
