@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from sagahook.saga import PermanentError
 from sagahook_runner.adapters import execution
-from sagahook_runner.adapters.execution import AttemptKey, Executor, Job, Outcome, is_async
+from sagahook_runner.adapters.attempt import AttemptKey, Job, Outcome, is_async
+from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.commands import AttemptFailed, AttemptLost, AttemptSucceeded
 from sagahook_schemas.codec import decode_data

@@ -24,7 +24,8 @@ from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
 from sagahook_runner import metrics
-from sagahook_runner.adapters.execution import AttemptKey, Executor, Outcome
+from sagahook_runner.adapters.attempt import AttemptKey, Outcome
+from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.records import EventRecords, Stamp
 from sagahook_runner.adapters.restore import OwnerRecord, restore
 from sagahook_runner.domain.commands import AttemptLost, Command, Park, Unpark
