@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from sagahook.saga import PermanentError
-from sagahook_runner.adapters import attempt
+from sagahook_runner.adapters import attempt, execution
 from sagahook_runner.adapters.attempt import AttemptKey, Job, Outcome, is_async
 from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.pulse import Pulse
