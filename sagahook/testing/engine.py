@@ -16,7 +16,7 @@ from sagahook.testing.participants import Standin, command_of
 from sagahook.testing.process import Process
 from sagahook.testing.records import as_consumed
 from sagahook.testing.schedule import Arrives, Dies, Due, Said, Schedule, TimerDue, is_patience
-from sagahook_runner.adapters.execution import Job, Outcome
+from sagahook_runner.adapters.attempt import Job, Outcome
 from sagahook_runner.domain.commands import AttemptFailed
 from sagahook_runner.handlers.transaction import OwnerTransaction
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE

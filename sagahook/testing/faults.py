@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from sagahook.saga import StepContext
 from sagahook.saga.calls import is_async
-from sagahook_runner.adapters.execution import Job
+from sagahook_runner.adapters.attempt import Job
 from sagahook_runner.domain.state import item_of
 from sagahook_schemas.identity import Phase
 

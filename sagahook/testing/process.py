@@ -12,7 +12,8 @@ from typing import Literal
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord
 from sagahook.saga import SagaApp
-from sagahook_runner.adapters.execution import Executor, Job, Outcome
+from sagahook_runner.adapters.attempt import Job, Outcome
+from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.records import Stamp
 from sagahook_runner.domain.commands import (
     AttemptFailed,

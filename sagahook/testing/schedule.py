@@ -8,7 +8,7 @@ from itertools import count
 from typing import NamedTuple
 
 from sagahook.runtime.transactions import OutRecord
-from sagahook_runner.adapters.execution import Outcome
+from sagahook_runner.adapters.attempt import Outcome
 from sagahook_runner.domain.commands import Command, DeadlineDue, StepDue
 from sagahook_runner.domain.shard import RateDue, Shard, Timer
 from sagahook_runner.domain.state import FINAL, SagaState

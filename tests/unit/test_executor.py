@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from sagahook.saga import PermanentError
-from sagahook_runner.adapters import execution
-from sagahook_runner.adapters.execution import AttemptKey, Executor, Job, Outcome, is_async
+from sagahook_runner.adapters import attempt, execution
+from sagahook_runner.adapters.attempt import AttemptKey, Job, Outcome, is_async
+from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.commands import AttemptFailed, AttemptLost, AttemptSucceeded
 from sagahook_schemas.codec import decode_data
@@ -178,7 +179,7 @@ async def test_an_exception_of_a_thread_is_told_alike(bench: Bench) -> None:
 
 async def test_an_error_text_is_bounded(bench: Bench) -> None:
     failed = await bench.failure(raising(ValueError("x" * 100_000)))
-    assert len(failed.error) == execution.ERROR_LIMIT
+    assert len(failed.error) == attempt.ERROR_LIMIT
 
 
 @pytest.mark.parametrize("result", [object(), b"raw", {1: 2}, {1, 2}, 2**64, "\ud800", 1j])

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from sagahook.saga import continue_after
-from sagahook_runner.adapters.execution import Executor, Outcome
+from sagahook_runner.adapters.attempt import Outcome
+from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.commands import AttemptContinued, AttemptFailed, AttemptSucceeded
 from tests.unit.test_executor import job

@@ -32,7 +32,8 @@ from sagahook.saga import (
 from sagahook.saga.participant_handling import Request
 from sagahook.testing import Refused, SagaTest, assert_transcript
 from sagahook.testing.engine import given_up
-from sagahook_runner.adapters.execution import AttemptKey, Executor, Job
+from sagahook_runner.adapters.attempt import AttemptKey, Job
+from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.pulse import Pulse
 
 EFFECTS: list[str] = []

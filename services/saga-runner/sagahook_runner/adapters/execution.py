@@ -8,94 +8,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from inspect import isawaitable, iscoroutinefunction
-from random import random
-from typing import NamedTuple
+from functools import partial
+from inspect import isawaitable
 
-import aiohttp
-
-from sagahook.saga.attempts import is_named
 from sagahook.saga.context import Continue
-from sagahook.saga.errors import PermanentError, UnknownOutcomeError
+from sagahook_runner.adapters.attempt import AttemptKey, Job, NeverBegun, Outcome, failed_attempt
 from sagahook_runner.adapters.deadline import Deadline
-from sagahook_runner.adapters.pulse import Pulse
 from sagahook_runner.domain.commands import (
     Attempt,
     AttemptContinued,
-    AttemptFailed,
     AttemptLost,
     AttemptSucceeded,
     Command,
     Progress,
 )
-from sagahook_runner.domain.state import Open
-from sagahook_schemas.base import JsonValue
 from sagahook_schemas.definitions import Kind
-from sagahook_schemas.identity import Phase
-from sagahook_schemas.sagas import AttemptInFlight
 from sagahook_schemas.topics import CONTEXT_LIMIT
-from sagahook_schemas.values import NotKept, kept, told
-
-ERROR_LIMIT = 2_000
-"""Characters of an error's text that the log keeps."""
-
-_UNKNOWN = (
-    UnknownOutcomeError,
-    OSError,
-    asyncio.CancelledError,
-    aiohttp.ClientConnectionError,
-    aiohttp.ClientPayloadError,
-)
-"""A connection that broke says nothing about what was done at its other end. (aiohttp's are no OSErrors.)"""
+from sagahook_schemas.values import kept
 
 _DRAIN_SECONDS = 8.0
 _CANCEL_SECONDS = 1.0
-
-
-class AttemptKey(NamedTuple):
-    """Which attempt."""
-
-    saga_id: str
-    run: int
-    step: str
-    phase: Phase
-    attempt: int
-
-    @classmethod
-    def of(cls, saga_id: str, run: int, at: Open | Attempt | AttemptInFlight) -> AttemptKey:
-        return cls(saga_id, run, at.step, at.phase, at.attempt)
-
-
-class NeverBegun(Exception):
-    """The attempt has nothing to call here: whoever owns the saga decides anew."""
-
-
-@dataclass(slots=True)  # as StepContext
-class Job:
-    """One attempt to run. call: the bound action, given its arguments. timeout: seconds. kind: which cap it counts
-    against. non_retryable: names of exceptions, and of their bases, that no retry mends. heartbeat: seconds after
-    which one that gives no sign of life is given up. pulse: what its context calls. find: makes the job whole,
-    where its `call` has to be found first, which is no part of the attempt; raises NeverBegun."""
-
-    key: AttemptKey
-    partition: int
-    call: Callable[[], Awaitable[JsonValue] | JsonValue]
-    is_async: bool
-    timeout: float
-    kind: Kind
-    heartbeat: float | None
-    pulse: Pulse
-    find: Callable[[], Awaitable[Job]] | None = None
-    non_retryable: tuple[str, ...] = ()
-
-
-class Outcome(NamedTuple):
-    saga_id: str
-    command: Attempt
 
 
 @dataclass(slots=True)
@@ -326,7 +261,7 @@ class Executor:
         except (Exception, asyncio.CancelledError, SystemExit) as raised:
             if deadline.was_cancelled_by_others:
                 return AttemptLost(*job.key[1:], "stopped")
-            return _failed(job, raised, _milliseconds(loop.time() - began), cut_off=deadline.passed)
+            return failed_attempt(job, raised, _milliseconds(loop.time() - began), cut_off=deadline.passed)
         finally:
             deadline.end()
             job.pulse.end()
@@ -353,44 +288,6 @@ class Executor:
         mailbox.progress[job.key.saga_id] = Progress(job.key.run, fraction, message)
         if mailbox.wake is not None:
             mailbox.wake()
-
-
-def _failed(job: Job, raised: BaseException, duration_ms: int, *, cut_off: bool) -> AttemptFailed:
-    """cut_off: the attempt was ended by its time-out, and whatever it raised then says nothing."""
-    retryable, unknown = True, False
-    retry_after = _retry_after(raised)
-    if cut_off and job.heartbeat is not None and duration_ms < job.timeout * 1000:
-        error, unknown = f"HeartbeatLost: no sign of life for {job.heartbeat:g} s", True
-    elif cut_off:
-        error, unknown = f"TimeoutError: no answer within {job.timeout:g} s", True
-    elif isinstance(raised, NotKept):
-        # The effect was applied all the same, so its step is compensated.
-        error, retryable, unknown = f"result_{raised}", False, True
-    else:
-        error = told(raised, ERROR_LIMIT)
-        retryable = not isinstance(raised, PermanentError) and not is_named(raised, job.non_retryable)
-        unknown = isinstance(raised, _UNKNOWN)
-    return AttemptFailed(*job.key[1:], error, retryable, unknown, duration_ms, random(), retry_after)
-
-
-def _retry_after(raised: BaseException) -> float | None:
-    """What the error itself says, in seconds; at most a year."""
-    try:
-        seconds = float(raised.retry_after)  # type: ignore[attr-defined]  # most have none, which is an answer too
-    except Exception:  # an exception's own attributes are users' code too
-        return None
-    return min(seconds, 365 * 86_400.0) if seconds >= 0 else None
-
-
-@lru_cache(maxsize=1024)
-def is_async(function: Callable[..., object]) -> bool:
-    return iscoroutinefunction(function)
-
-
-def is_cancelled() -> bool:
-    """Whether the running task was cancelled from outside, and not by its own time-out or by what it runs."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _milliseconds(seconds: float) -> int:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
-from sagahook_runner.adapters.execution import Outcome
+from sagahook_runner.adapters.attempt import Outcome
 from sagahook_runner.adapters.records import complete_step, complete_step_headers
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_COMMANDS

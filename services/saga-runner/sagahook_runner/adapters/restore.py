@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from orjson import dumps, loads
 
 from sagahook.runtime.settings import ServiceSettings
-from sagahook_runner.adapters.execution import AttemptKey
+from sagahook_runner.adapters.attempt import AttemptKey
 from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
 from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
 from sagahook_runner.domain.evolve import evolve

@@ -13,7 +13,7 @@ from orjson import JSONDecodeError
 
 from sagahook.saga import SagaApp
 from sagahook.saga.declared import plain
-from sagahook_runner.adapters.execution import is_cancelled
+from sagahook_runner.adapters.attempt import is_cancelled
 from sagahook_runner.adapters.routes import (
     Answer,
     Call,

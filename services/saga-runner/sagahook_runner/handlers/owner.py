@@ -24,13 +24,15 @@ from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
 from sagahook_runner import metrics
-from sagahook_runner.adapters.execution import AttemptKey, Executor, Outcome
+from sagahook_runner.adapters.attempt import AttemptKey, Outcome
+from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.records import EventRecords, Stamp
 from sagahook_runner.adapters.restore import OwnerRecord, restore
-from sagahook_runner.domain.commands import AttemptLost, Command, Park, Unpark
+from sagahook_runner.domain.commands import Command
 from sagahook_runner.domain.controls import Controls
 from sagahook_runner.domain.shard import Definitions, Shard, Timer
 from sagahook_runner.handlers.conductor import Conductors, is_code
+from sagahook_runner.handlers.left import Left
 from sagahook_runner.handlers.letting_go import LettingGo
 from sagahook_runner.handlers.suspects import Suspects, suspect_of
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
@@ -46,9 +48,6 @@ _FORGETTING = timedelta(seconds=5)
 
 _TURN_GAP = timedelta(milliseconds=50)
 """Between two looks whether a step's turn has come."""
-
-_OUTCOME_GRACE = timedelta(seconds=10)
-"""How long beyond its time-out an attempt that another process promised to tell of is waited for."""
 
 _CATCHING_UP_SECONDS = 0.5
 """Between two looks for whether more functions may catch up."""
@@ -248,27 +247,9 @@ class PartitionOwner:
         return self._promised
 
     async def _recover(self, last: OwnerRecord) -> None:
-        """Say in the log what became of the attempts that the last owner left unfinished, and of the sagas that
-        nothing deployed here can carry on."""
-        here = self._executor.in_flight(self._partition)
-        verdicts: deque[tuple[str, Command]] = deque()
-        for state, running in self._shard.running():
-            key = AttemptKey.of(state.saga_id, state.run, running)
-            if key in here:
-                continue
-            if key in self._promised:
-                given_up = AttemptLost(*key[1:], "crash")
-                until = (running.at or self._now()) + _OUTCOME_GRACE
-                self._shard.expect_outcome_until(until, state.saga_id, given_up)
-            elif last.released or last.instance == self._process_id:
-                verdicts.append((state.saga_id, AttemptLost(*key[1:], "never_begun")))
-            else:
-                verdicts.append((state.saga_id, AttemptLost(*key[1:], "crash")))
-        verdicts.extend((state.saga_id, Park(reason)) for state, reason in self._shard.unfit())
-        verdicts.extend(
-            (state.saga_id, Unpark(f"version {state.version} is deployed"))
-            for state in self._shard.fit_again()
-        )
+        """Say in the log what became of what the last owner left."""
+        left = Left(last, self._promised, self._executor.in_flight(self._partition), self._process_id)
+        verdicts = deque(left.verdicts(self._shard, self._now()))
         if verdicts:
             log.info("owner.recovered", partition=self._partition, verdicts=len(verdicts))
         await self._commit_all(verdicts)

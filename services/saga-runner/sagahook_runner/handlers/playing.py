@@ -17,7 +17,7 @@ from sagahook.saga.code_context import CodeContext
 from sagahook.saga.errors import DefinitionError
 from sagahook.saga.journal import ActionCall, OrderChanged, Requests, StepFailed, UndoCall, play
 from sagahook.saga.replay import Answered, Asked, Replay
-from sagahook_runner.adapters.execution import NeverBegun
+from sagahook_runner.adapters.attempt import NeverBegun
 from sagahook_runner.domain.commands import Command, FunctionEnded, Park, RequestStep
 from sagahook_runner.domain.shard import Entry
 from sagahook_runner.domain.state import SagaState

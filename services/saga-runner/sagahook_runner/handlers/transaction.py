@@ -14,7 +14,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord
 from sagahook.saga import SagaApp
-from sagahook_runner.adapters.execution import Job, Outcome
+from sagahook_runner.adapters.attempt import Job, Outcome
 from sagahook_runner.adapters.participants import request_record
 from sagahook_runner.adapters.records import (
     OWNER_KEY,
