@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sagahook_ingest.intake import Intake, SenderGone
 from sagahook_ingest.domain.refusals import Refusal, Unavailable
+from sagahook_ingest.intake import Intake, SenderGone
 
 
 class Sender:

@@ -66,8 +66,7 @@ async def from_github(request: Request, receiver: Receiver, correlation_id: str,
     for name, value in (("X-GitHub-Event", webhook.event_type), ("X-GitHub-Delivery", webhook.delivery_id)):
         if not value:
             raise Refusal(400, f"The header {name} is missing or empty: GitHub sends it with every webhook")
-    reason = github.recorded_only(webhook.event_type, event.value)
-    webhook = webhook.only_recorded(reason)
+    reason = webhook.recorded_only = github.recorded_only(webhook.event_type, event.value)
     receipt = await receiver.receive(webhook)
     if receipt.duplicate:
         raise Replayed(webhook.delivery_id, receipt.event_id, receipt.correlation_id)
