@@ -39,7 +39,7 @@ async def measure(bootstrap: str, *, rounds: int = 5, seconds: float = 2.0) -> d
         **os.environ,
         "SAGAHOOK_KAFKA": bootstrap,
         "SAGAHOOK_TOPIC_PREFIX": prefix,
-        "SAGAHOOK_SOURCES": '{"bench": {}}',
+        "SAGAHOOK_SOURCES": '{"bench": {"rate_limit": "none"}}',
         "LOG_LEVEL": "WARNING",
     }
     async with AsyncExitStack() as servers:
