@@ -155,6 +155,8 @@ class AcceptWebhooks:
         refuse_encoded(headers)
         now = self._clock.now()
         if source.scheme is not None:
+            if source.scheme_name == "bearer" and scope["query_string"]:
+                headers = requested.with_access_token(headers, scope["query_string"])
             source.scheme.verify(headers, body, now)
         return Request(source, headers, scope["headers"], correlation_id, content_type, notify_url, now, body)
 
