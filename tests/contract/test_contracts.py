@@ -15,7 +15,7 @@ from sagahook_schemas.codec import CONTRACTS, Undecodable, decode, decode_data
 from sagahook_schemas.envelope import Envelope, Header, InvalidEnvelope
 from sagahook_schemas.jsonschema import ENVELOPE, json_schemas
 from sagahook_schemas.steps import StepCompleted
-from sagahook_schemas.webhooks import RECEIVED, received_envelope
+from sagahook_schemas.webhooks import RECEIVED, received_envelope, received_headers
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples"
 PATHS = {str(path.relative_to(EXAMPLES)): path for path in sorted(EXAMPLES.glob("*/*/*.json"))}
@@ -191,6 +191,39 @@ def test_headers_without_a_required_attribute_are_no_envelope(required: str) -> 
 def test_a_malformed_header_is_no_envelope(malformed: Header) -> None:
     with pytest.raises(InvalidEnvelope, match="malformed"):
         Envelope.from_headers([*envelope().to_headers(), malformed])
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"event_type": "paid", "traceparent": "00-1-2-03", "content_type": "text/json"},
+        {"extensions": {"idempotencykeyhash": "ab12", "bodyhash": "cd34", "deliveryid": "größe"}},
+        {"extensions": {"recordedonly": "ping", "cloudevent": "{}", "notifyurl": "http://a.example/"}},
+    ],
+)
+def test_the_headers_of_a_webhook_are_those_of_its_envelope(told: dict[str, Any]) -> None:
+    names = {
+        "idempotencykeyhash": "idempotency_key_hash",
+        "bodyhash": "body_hash",
+        "deliveryid": "delivery_id",
+        "recordedonly": "recorded_only",
+        "cloudevent": "cloud_event",
+        "notifyurl": "notify_url",
+    }
+    common: dict[str, Any] = {
+        "event_id": "e-1",
+        "source": "stripe",
+        "event_type": "",
+        "time": NOON,
+        "correlation_id": "c-1",
+        "content_type": "application/json",
+        "traceparent": "",
+    } | {name: value for name, value in told.items() if name != "extensions"}
+    extensions: dict[str, str] = told.get("extensions", {})
+    renamed: dict[str, Any] = {names[name]: value for name, value in extensions.items()}
+    envelope = received_envelope(**common, **renamed)
+    assert received_headers(**common, extensions=extensions.items()) == envelope.to_headers()
 
 
 def test_a_webhooks_envelope_names_its_source_twice_and_holds_no_key() -> None:

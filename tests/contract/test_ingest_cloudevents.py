@@ -35,6 +35,7 @@ async def log(kafka_bootstrap: str) -> Log:
 async def ingest(log: Log) -> AsyncIterator[ServedIngest]:
     sources = {
         "orders": Source(),
+        "token": Source(scheme="bearer", secrets=("the-token",)),
         "slow": Source(rate_limit="6/min burst 100"),
         "near": Source(allowed_ips=("192.0.2.0/24",)),
     }
@@ -112,6 +113,25 @@ async def test_a_format_that_is_not_read_here_is_415(ingest: ServedIngest) -> No
         answer = await ingest.post("/webhooks/orders", b"{}", {"Content-Type": content_type})
         assert answer.status == 415
         assert "Accept-Encoding" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("access_token=the-token", 202),
+        ("p=q&access_token=the%2Dtoken", 202),
+        ("access_token=a-guess", 401),
+        ("access_token=", 401),
+        ("access_token=%FF", 401),
+        ("access_token=a-guess&access_token=the-token", 401),
+    ],
+)
+async def test_a_sender_that_cannot_send_its_token_in_a_header_sends_it_in_the_query(
+    ingest: ServedIngest, query: str, status: int
+) -> None:
+    answer = await ingest.post(f"/webhooks/token?{query}", dumps(event()), ONE)
+    assert answer.status == status
+    assert "token=" not in str(answer.body)
 
 
 class TestValidation:

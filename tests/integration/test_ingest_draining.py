@@ -40,8 +40,9 @@ class Load:
                     told = await answer.json()
             except aiohttp.ClientConnectorError:
                 return
-            except aiohttp.ServerDisconnectedError:
-                self.others["kept connection closed"] += 1
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # One that was kept and is closed now, or was not taken up yet when the listener closed.
+                self.others["closed"] += 1
                 continue
             if answer.status == 202:
                 self.accepted.append(told["event_id"])

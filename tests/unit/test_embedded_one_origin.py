@@ -35,7 +35,7 @@ class Origin:
 
         app = FastAPI(lifespan=lifespan)
         app.state.health = self.healths[name]
-        app.add_api_route("/{path:path}", lambda: name, methods=["GET", "POST", "PUT", "DELETE"])
+        app.add_api_route("/{path:path}", lambda: name, methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"])
         return app
 
     async def get(self, path: str) -> tuple[int, Any]:
@@ -67,6 +67,8 @@ async def origin() -> AsyncIterator[Origin]:
     ("request_line", "owner"),
     [
         ("POST /webhooks/order_created", "ingest"),
+        ("POST /webhooks/order_created/batch", "ingest"),
+        ("OPTIONS /webhooks/order_created", "ingest"),
         ("POST /api/v1/webhooks/github", "ingest"),
         ("GET /webhooks/order_created/status/c-1", "tracker"),
         ("GET /webhooks/status/3f0c", "tracker"),

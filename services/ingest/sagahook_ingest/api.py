@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI
@@ -143,8 +144,10 @@ class AcceptWebhooks:
         """The whole request, of which it is sure that the source sent it. Raises Refusal, SenderGone."""
         if repeated:
             _refuse_repeated(repeated, source)
-        notify_url = requested.notify_url(headers, scope["query_string"])
-        source.check_notify_url(notify_url)
+        notify_url = ""
+        if scope["query_string"] or b"x-notify-url" in headers:
+            notify_url = requested.notify_url(headers, scope["query_string"])
+            source.check_notify_url(notify_url)
         content_type = requested.content_type(headers)
         requested.check_forms(headers)
         limit = source.body_limit or self._limits.body
@@ -152,6 +155,8 @@ class AcceptWebhooks:
         refuse_encoded(headers)
         now = self._clock.now()
         if source.scheme is not None:
+            if source.scheme_name == "bearer" and scope["query_string"]:
+                headers = requested.with_access_token(headers, scope["query_string"])
             source.scheme.verify(headers, body, now)
         return Request(source, headers, scope["headers"], correlation_id, content_type, notify_url, now, body)
 
@@ -175,9 +180,8 @@ class AcceptWebhooks:
             if self._draining and not self._answering:
                 self._idle.set()
         if answer.accepted or answer.duplicates:
-            metrics.accepted(
-                request.source.name, time.perf_counter() - started, answer.accepted, answer.duplicates
-            )
+            seconds = time.perf_counter() - started
+            metrics.GOOD_ANSWERS.count(request.source.name, seconds, answer.accepted, answer.duplicates)
 
     def _open(self) -> Receiver:
         """Raises Unavailable."""
@@ -215,6 +219,7 @@ class IngestApp(FastAPI):
         return document(super().openapi())
 
 
+@lru_cache(maxsize=1_024)
 def route_of(path: str) -> Route | None:
     """None for what is no webhook's path."""
     if path.startswith(PREFIX):

@@ -40,7 +40,7 @@ async def one(request: Request, receiver: Receiver, correlation_id: str, limit: 
         return await batch(request, receiver, correlation_id, limit)
     event = read_event(request)
     if request.source.scheme_name == "slack":
-        challenge = _challenge(request, event)
+        challenge = _challenge(request, event, correlation_id)
         if challenge is not None:
             return challenge
     receipt = await receiver.receive(webhook_of(request, event, correlation_id))
@@ -66,8 +66,7 @@ async def from_github(request: Request, receiver: Receiver, correlation_id: str,
     for name, value in (("X-GitHub-Event", webhook.event_type), ("X-GitHub-Delivery", webhook.delivery_id)):
         if not value:
             raise Refusal(400, f"The header {name} is missing or empty: GitHub sends it with every webhook")
-    reason = github.recorded_only(webhook.event_type, event.value)
-    webhook = webhook.only_recorded(reason)
+    reason = webhook.recorded_only = github.recorded_only(webhook.event_type, event.value)
     receipt = await receiver.receive(webhook)
     if receipt.duplicate:
         raise Replayed(webhook.delivery_id, receipt.event_id, receipt.correlation_id)
@@ -158,7 +157,7 @@ def _told(index: int, outcome: Receipt | Refused) -> dict[str, Any]:
     return told
 
 
-def _challenge(request: Request, event: Event) -> Answer | None:
+def _challenge(request: Request, event: Event, correlation_id: str) -> Answer | None:
     """Slack asks once, when a URL is set up, whether it is ours: docs.slack.dev, `url_verification`. It is signed like
     every request of Slack's; nothing happened that a saga could be for, so nothing is recorded. Raises Refusal."""
     asked = event.value
@@ -168,4 +167,4 @@ def _challenge(request: Request, event: Event) -> Answer | None:
     if not isinstance(challenge, str) or not 0 < len(challenge) <= _CHALLENGE_LIMIT:
         raise Refusal(400, f"The challenge must be 1 to {_CHALLENGE_LIMIT} characters")
     metrics.HANDSHAKES.labels(request.source.name, "challenge").inc()
-    return Answer(200, {"challenge": challenge})
+    return Answer(200, {"challenge": challenge}, correlation_id)

@@ -18,7 +18,7 @@ _LAST = 2**63 - 1
 """A position after every other."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """What the sender is told. duplicate: it is the answer to an earlier request under the same key."""
 

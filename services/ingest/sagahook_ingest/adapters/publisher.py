@@ -235,7 +235,7 @@ def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) 
         timestamp=time.time_ns() // 1_000_000,
         key=event_id.encode(),
         value=entry.webhook.body,
-        headers=entry.webhook.envelope(event_id).to_headers(),
+        headers=entry.webhook.record_headers(event_id),
     )
     entry.event_id = event_id
     return appended is not None

@@ -12,7 +12,7 @@ from sagahook_ingest.domain import headers as requested
 from sagahook_ingest.domain.cloudevents import CloudEvent
 from sagahook_ingest.domain.headers import Headers
 from sagahook_ingest.domain.refusals import Refusal
-from sagahook_ingest.domain.signatures import DEFAULT_FIELDS
+from sagahook_ingest.domain.signatures import DEFAULT_FIELDS, Fields
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.paths import MISSING, identity_value, lookup
 
@@ -74,7 +74,7 @@ class FieldRules:
     event_type, delivery_id, idempotency_key: None for what everyone may use. vendor_type: where the scheme's vendor
     has the event type; where it is absent, the body's own word counts, which is signed, and no header. must_deliver:
     the delivery id was configured, so that a request without one is refused and the guard against replays cannot be
-    passed by leaving it out.
+    passed by leaving it out. usual: all of it is where everyone may have it.
     """
 
     event_type: Where | None = None
@@ -82,16 +82,19 @@ class FieldRules:
     delivery_id: Where | None = None
     idempotency_key: Where | None = None
     must_deliver: bool = False
+    usual: bool = True
 
     @classmethod
     def of(cls, source: Source) -> FieldRules:
         usual = DEFAULT_FIELDS[source.scheme]
+        named = (source.event_type, source.delivery_id, source.idempotency_key)
         return cls(
             event_type=_where(source.event_type),
             vendor_type=_where(usual.event_type),
             delivery_id=_where(source.delivery_id or usual.delivery_id),
             idempotency_key=_where(source.idempotency_key or usual.idempotency_key),
             must_deliver=source.delivery_id is not None,
+            usual=usual == Fields() and not any(named),
         )
 
     @property
@@ -105,6 +108,13 @@ class FieldRules:
     ) -> Identified:
         """told: what a CloudEvent says of itself. part: of a batch, which shares its headers, names the item.
         Raises Refusal."""
+        if self.usual and told is None and not part:
+            given = requested.event_type(headers) if b"x-event-type" in headers else None
+            return Identified(
+                bodies.event_type(event) if given is None else given,
+                "",
+                requested.idempotency_key(headers) if b"idempotency-key" in headers else None,
+            )
         return Identified(
             self._event_type(headers, event, told),
             self._delivery_id(headers, event, told, part),

@@ -110,6 +110,15 @@ def idempotency_key(headers: Headers) -> str | None:
     return checked_key(given, "header Idempotency-Key")
 
 
+def with_access_token(headers: Headers, query: bytes) -> Headers:
+    """A bearer token in `?access_token=`, as CloudEvents senders may send it ("HTTP 1.1 Web Hooks for Event Delivery"
+    §3.2, RFC 6750 §2.3), where it is for a header. Of several, and beside a header, none counts."""
+    given = parse_qs(query.decode("latin-1")).get("access_token", ())
+    if len(given) != 1 or b"authorization" in headers:
+        return headers
+    return {**headers, b"authorization": b"Bearer " + given[0].encode("utf-8", "replace")}
+
+
 def check_forms(headers: Headers) -> None:
     """Of those that are read only later, where it is known what for. Raises Refusal."""
     if b"idempotency-key" in headers:

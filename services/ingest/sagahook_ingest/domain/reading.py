@@ -41,7 +41,7 @@ class Request:
         return self.content_type is not JSON and media_type(self.content_type) == CLOUD_EVENTS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """What triggers are given of a body, and how the body lies in the log."""
 
@@ -63,7 +63,9 @@ class Item:
 def read_event(request: Request) -> Event:
     """The body as one event. Raises Refusal."""
     content_type = request.content_type
-    if cloudevents.is_cloud_event(content_type, request.headers):
+    if cloudevents.VERSION_HEADER in request.headers or (
+        content_type is not JSON and cloudevents.is_cloud_event(content_type, request.headers)
+    ):
         mode = cloudevents.mode_of(content_type)
         parsed = bodies.parse(request.body)
         if mode == "binary":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
-from sagahook_schemas.envelope import Envelope
+from sagahook_schemas.envelope import Header
 from sagahook_schemas.identity import partition_of
-from sagahook_schemas.webhooks import received_envelope
+from sagahook_schemas.webhooks import received_headers
 
 Key = tuple[str, bytes]
 """A source, and the SHA-256 of what its sender wants taken once."""
@@ -43,7 +43,7 @@ class OnceOnly:
         return partition_of(f"{self.source}\x1f{self.key_hash.hex()}", partitions)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes its making three times as long
 class Webhook:
     """event_type and delivery_id: "" where there is none. recorded_only: why no saga is to start for it, else "".
 
@@ -68,24 +68,28 @@ class Webhook:
         first. Of two keys the first counts: whoever repeats a delivery repeats its Idempotency-Key too."""
         return self.once[0].partition(partitions) if self.once else None
 
-    def only_recorded(self, reason: str) -> Webhook:
-        """The same where there is no reason."""
-        return replace(self, recorded_only=reason) if reason else self
-
-    def envelope(self, event_id: str) -> Envelope:
-        keyed = next((once for once in self.once if once.body_hash), None)
-        return received_envelope(
+    def record_headers(self, event_id: str) -> list[Header]:
+        """As the record has them in the log."""
+        return received_headers(
             event_id=event_id,
             source=self.source,
             event_type=self.event_type,
             time=self.time,
             correlation_id=self.correlation_id,
             content_type=self.content_type,
-            idempotency_key_hash=keyed.key_hash.hex() if keyed else "",
-            body_hash=keyed.body_hash.hex() if keyed else "",
-            delivery_id=self.delivery_id,
-            recorded_only=self.recorded_only,
-            cloud_event=self.cloud_event,
-            notify_url=self.notify_url,
             traceparent=self.traceparent,
+            extensions=self._extensions() if self.once or self.notify_url else (),
         )
+
+    def _extensions(self) -> list[tuple[str, str]]:
+        """Not all of them have one: what is recorded only, and a CloudEvent, has a delivery id as well."""
+        keyed = next((once for once in self.once if once.body_hash), None)
+        told = (
+            ("idempotencykeyhash", keyed.key_hash.hex() if keyed else ""),
+            ("bodyhash", keyed.body_hash.hex() if keyed else ""),
+            ("deliveryid", self.delivery_id),
+            ("recordedonly", self.recorded_only),
+            ("cloudevent", self.cloud_event),
+            ("notifyurl", self.notify_url),
+        )
+        return [(name, value) for name, value in told if value]
