@@ -38,17 +38,15 @@ def received_envelope(
     id of this delivery. `recorded_only` says why no saga is to start for it. `cloud_event` has the attributes of a
     CloudEvent that came in headers, as a JSON object.
     """
-    extensions = [("webhooksource", source)]
-    if idempotency_key_hash:
-        extensions += [("idempotencykeyhash", idempotency_key_hash), ("bodyhash", body_hash)]
-    if delivery_id:
-        extensions.append(("deliveryid", delivery_id))
-    if recorded_only:
-        extensions.append(("recordedonly", recorded_only))
-    if cloud_event:
-        extensions.append(("cloudevent", cloud_event))
-    if notify_url:
-        extensions.append(("notifyurl", notify_url))
+    extensions = (
+        ("webhooksource", source),
+        ("idempotencykeyhash", idempotency_key_hash),
+        ("bodyhash", body_hash),
+        ("deliveryid", delivery_id),
+        ("recordedonly", recorded_only),
+        ("cloudevent", cloud_event),
+        ("notifyurl", notify_url),
+    )
     return Envelope(
         id=event_id,
         source=f"/webhooks/{source}",
@@ -58,7 +56,7 @@ def received_envelope(
         correlation_id=correlation_id,
         content_type=content_type,
         traceparent=traceparent,
-        extensions=tuple(extensions),
+        extensions=tuple((name, value) for name, value in extensions if value),
     )
 
 

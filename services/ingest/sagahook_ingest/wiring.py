@@ -102,14 +102,7 @@ class Ingest:
         if partitions is None:
             return
         received = settings.topic(WEBHOOKS_RECEIVED)
-        publisher = self._publisher = GroupPublisher(
-            settings.kafka,
-            received,
-            partitions,
-            timeout=settings.publish_timeout,
-            max_records=settings.max_in_flight,
-            max_bytes=settings.max_in_flight_bytes,
-        )
+        publisher = self._publisher = self._publisher_to(received, partitions)
         definitions = Tail(
             settings.kafka, settings.topic(SAGA_DEFINITIONS), partitions, apply_to_sources(self._sources)
         )
@@ -137,6 +130,16 @@ class Ingest:
             self._accept.receiver = receiver
             self.health.ready = True
             log.info("ingest.ready", partitions=partitions, idempotency_keys=len(self._answers))
+
+    def _publisher_to(self, topic: str, partitions: int) -> GroupPublisher:
+        return GroupPublisher(
+            self._settings.kafka,
+            topic,
+            partitions,
+            timeout=self._settings.publish_timeout,
+            max_records=self._settings.max_in_flight,
+            max_bytes=self._settings.max_in_flight_bytes,
+        )
 
     def _ended(self, working: asyncio.Task[None]) -> None:
         if not working.cancelled() and working.exception() is not None:
