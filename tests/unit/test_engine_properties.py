@@ -6,7 +6,7 @@ The runs are judged by `tests.oracle`, which shares nothing with the engine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -510,10 +510,11 @@ def test_any_event_in_any_state_gives_a_state_that_can_be_kept(case: Case, drawn
             again = isinstance(event, SagaStarted) and before.status in FINAL
             expected = (before.run + 1, 1) if again else (before.run, before.sequence + 1)
             assert (after.saga_id, after.run, after.sequence) == (before.saga_id, *expected)
+            kept = SagaState.from_json(after.to_json())
             differing = [
-                (name, value, after.__dict__[name])
-                for name, value in SagaState.from_json(after.to_json()).__dict__.items()
-                if value != after.__dict__[name]
+                (each.name, getattr(kept, each.name), getattr(after, each.name))
+                for each in fields(SagaState)
+                if getattr(kept, each.name) != getattr(after, each.name)
             ]
             assert differing == []
             assert evolve(before, decode_data(event.ce_type, event.to_json())) == after

@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from random import Random
 
@@ -155,9 +155,9 @@ def check_decision(
 def check_kept(state: SagaState) -> None:
     again = SagaState.from_json(state.to_json())
     assert [
-        (name, kept, state.__dict__[name])
-        for name, kept in again.__dict__.items()
-        if kept != state.__dict__[name]
+        (each.name, getattr(again, each.name), getattr(state, each.name))
+        for each in fields(SagaState)
+        if getattr(again, each.name) != getattr(state, each.name)
     ] == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from typing import Any, Literal
@@ -131,18 +131,12 @@ class SagaState:
     @classmethod
     def new(cls, saga_id: str, run: int) -> SagaState:
         """A saga that nothing is known of. (As the constructor, in a tenth of its time.)"""
-        state = object.__new__(cls)
-        state.__dict__.update(_NEW, saga_id=saga_id, run=run)
-        return state
+        return _made({"saga_id": saga_id, "run": run})
 
     def then(self, **changes: Any) -> SagaState:
         """The state one event later. (`dataclasses.replace` takes ten times as long, and this runs for every
         event of every saga.)"""
-        after = _new(SagaState)
-        fields = {**self.__dict__, **changes}
-        fields["sequence"] += 1
-        _set(after, "__dict__", fields)
-        return after
+        return _made({**self.__dict__, **changes, "sequence": self.sequence + 1})
 
     def with_open(self, opened: Open) -> Mapping[str, Open]:
         return {**self.open, opened.step: opened}
@@ -168,7 +162,7 @@ class SagaState:
         said = {name: value for name, value in self.__dict__.items() if value}
         # An empty text is not None: a saga that was called off has the failed step "".
         for name in _OPTIONAL_TEXTS:
-            if name not in said and self.__dict__[name] == "":
+            if self.__dict__.get(name) == "":
                 said[name] = ""
         return dumps(said)
 
@@ -188,10 +182,15 @@ class SagaState:
             found["parent"] = Parent(**found["parent"])
         if "deadline_at" in found:
             found["deadline_at"] = datetime.fromisoformat(found["deadline_at"])
-        # Quicker than the constructor by half: a hundred thousand are read when a partition is taken over.
-        state = object.__new__(cls)
-        state.__dict__.update(_NEW, **found)
-        return state
+        return _made(found)
+
+
+def _made(fields: dict[str, Any]) -> SagaState:
+    """Of those fields; each other one is the class's own attribute, its default. So what runs for every event of every
+    saga, and for each of a hundred thousand snapshots, copies and encodes only what a saga has."""
+    state = _new(SagaState)
+    _set(state, "__dict__", fields)
+    return state
 
 
 def item_name(step: str, index: int) -> str:
@@ -213,7 +212,9 @@ def _open(data: dict[str, Any]) -> Open:
     return Open(**{name: value for name, value in data.items() if name in _OPEN_FIELDS})
 
 
-_NEW = SagaState("").__dict__
+for _each in dataclass_fields(SagaState):
+    if _each.default_factory is not MISSING:
+        setattr(SagaState, _each.name, _each.default_factory())
 _FIELDS = frozenset(each.name for each in dataclass_fields(SagaState))
 _OPTIONAL_TEXTS = tuple(each.name for each in dataclass_fields(SagaState) if each.type == "str | None")
 _OPEN_FIELDS = tuple(each.name for each in dataclass_fields(Open))
