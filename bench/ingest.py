@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from bench import served
-from bench.load import json_body
+from bench.served import Served
 
 CONNECTIONS = (16, 64)
 
@@ -24,10 +24,9 @@ async def measure(bootstrap: str, *, rounds: int = 5, seconds: float = 2.0) -> d
 
     `{"16": {"ratio", "per_second", "bare_per_second", "p50_ms", "p99_ms"}, "64": …}` and the conditions.
     """
-    async with served.ingest(bootstrap) as mine, served.bare() as other:
-        ours, bare = mine.port, other.port
-        for port in (ours, bare):
-            await _load(port, 16, 1.0)
+    async with served.ingest(bootstrap) as ours, served.bare() as bare:
+        for server in (ours, bare):
+            await _load(server, 16, 1.0)
         results: dict[str, Any] = {
             str(connections): await _compare(ours, bare, connections, rounds, seconds)
             for connections in CONNECTIONS
@@ -40,7 +39,9 @@ async def measure(bootstrap: str, *, rounds: int = 5, seconds: float = 2.0) -> d
     }
 
 
-async def _compare(ours: int, bare: int, connections: int, rounds: int, seconds: float) -> dict[str, float]:
+async def _compare(
+    ours: Served, bare: Served, connections: int, rounds: int, seconds: float
+) -> dict[str, float]:
     runs = [
         (await _load(ours, connections, seconds), await _load(bare, connections, seconds))
         for _ in range(rounds)
@@ -59,24 +60,8 @@ async def _compare(ours: int, bare: int, connections: int, rounds: int, seconds:
     }
 
 
-async def _load(port: int, connections: int, seconds: float) -> dict[str, Any]:
-    options = {
-        "--port": port,
-        "--path": served.SIGNED,
-        "--connections": connections,
-        "--seconds": seconds,
-        "--body": served.BODY_BYTES,
-        "--header": served.signature_header(json_body(served.BODY_BYTES)),
-    }
-    arguments = [str(part) for option in options.items() for part in option]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError("the load generator failed")
-    result: dict[str, Any] = json.loads(output)
-    return result
+async def _load(server: Served, connections: int, seconds: float) -> dict[str, Any]:
+    return await served.generate("bench.load", server, {"--path": served.SIGNED}, connections, seconds)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,18 @@ async def bare() -> AsyncIterator[Served]:
 async def load(
     served: Served, *, path: str = SIGNED, rate: float = 0.0, connections: int = 64, seconds: float = 2.0
 ) -> dict[str, Any]:
-    """One run of bench/arrivals.py, signed for the source `bench`; its summary. rate 0: a closed loop."""
+    """One run of bench/arrivals.py. rate 0: a closed loop."""
+    options = {"--path": path, "--rate": rate}
+    return await generate("bench.arrivals", served, options, connections, seconds)
+
+
+async def generate(
+    generator: str, served: Served, options: dict[str, Any], connections: int, seconds: float
+) -> dict[str, Any]:
+    """One run of a load generator in a process of its own, signed for the source `bench`; its summary."""
     options = {
+        **options,
         "--port": served.port,
-        "--path": path,
-        "--rate": rate,
         "--connections": connections,
         "--seconds": seconds,
         "--body": BODY_BYTES,
@@ -93,7 +100,7 @@ async def load(
     }
     arguments = [str(part) for option in options.items() for part in option]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.arrivals", *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", generator, *arguments, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     if process.returncode:

@@ -109,9 +109,3 @@ def _retry_after(raised: BaseException) -> float | None:
 @lru_cache(maxsize=1024)
 def is_async(function: Callable[..., object]) -> bool:
     return iscoroutinefunction(function)
-
-
-def is_cancelled() -> bool:
-    """Whether the running task was cancelled from outside, and not by its own time-out or by what it runs."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -13,7 +13,6 @@ from orjson import JSONDecodeError
 
 from sagahook.saga import SagaApp
 from sagahook.saga.declared import plain
-from sagahook_runner.adapters.attempt import is_cancelled
 from sagahook_runner.adapters.routes import (
     Answer,
     Call,
@@ -141,7 +140,7 @@ class Triggers:
                 context = await call.handler(call.event)  # type: ignore[misc]  # _call_all chose the async ones
                 return None if context is None else Answer(context, identity)
         except (Exception, asyncio.CancelledError, SystemExit) as raised:
-            if is_cancelled():
+            if _is_cancelled():
                 raise
             return self._too_slow() if deadline.expired() else failure(raised)
 
@@ -195,3 +194,9 @@ def _call(call: Call) -> object:
         return None if context is None else Answer(context, identity)
     except BaseException as raised:  # also SystemExit: it ends the thread only, and this route
         return failure(raised)
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task was cancelled from outside, and not by its own time-out or by what it runs."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

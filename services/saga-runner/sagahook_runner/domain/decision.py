@@ -302,14 +302,13 @@ class Decision:
         deadline = began.deadline_at if began is not None else None
         if began is None and step.deadline is not None and phase == "action":
             deadline = self.now + timedelta(seconds=step.deadline)
-        seconds = step.timeout if phase != "compensation" else terms(step, phase)[0]
         self.emit(
             StepScheduled(
                 step=name,
                 phase=phase,
                 attempt=attempt,
                 idempotency_key=idempotency_key(self.state.saga_id, self.state.run, name, phase),
-                times_out_at=self.now + _span(seconds),
+                times_out_at=self.now + _span(terms(step, phase)[0]),
                 deadline_at=deadline,
                 participant=step.participant if phase != "prepare" else None,
             )

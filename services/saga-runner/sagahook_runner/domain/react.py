@@ -39,7 +39,7 @@ class Message(NamedTuple):
 
 def messages(event: Contract, state: SagaState) -> Iterable[Message]:
     """state: after the event."""
-    react = REACTIONS.get(type(event))
+    react = _REACTIONS.get(type(event))
     return react(event, state) if react is not None else ()
 
 
@@ -171,7 +171,7 @@ def _to_parent(
 
 
 # The mapping pairs each event class with the function of exactly that class, which no type can express.
-REACTIONS: dict[type[Contract], Callable[[Any, SagaState], Iterable[Message]]] = {
+_REACTIONS: dict[type[Contract], Callable[[Any, SagaState], Iterable[Message]]] = {
     SagaStarted: _started,
     SagaLetGo: _let_go,
     StepChildRequested: _child_requested,

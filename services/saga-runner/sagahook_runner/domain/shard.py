@@ -20,7 +20,7 @@ from sagahook_runner.domain.controls import Held
 from sagahook_runner.domain.decide import compatible, follow
 from sagahook_runner.domain.finished import Finished, FinishedIndex, digest_of
 from sagahook_runner.domain.limits import Bounds, LimitState, follow_limit, limit_messages, next_turn
-from sagahook_runner.domain.react import REACTIONS, Message, answers, messages
+from sagahook_runner.domain.react import Message, answers, messages
 from sagahook_runner.domain.state import FINAL, Open, SagaState
 from sagahook_schemas.base import Contract
 from sagahook_schemas.commands import MigrateSaga, ReleaseSlot, RequestSlot, RetrySaga
@@ -192,8 +192,7 @@ class Shard:
             entries.append(
                 Entry(saga_id, after.run, after.sequence, after.name, correlation_id, event, after)
             )
-            if type(event) in REACTIONS:
-                sent += messages(event, after)
+            sent += messages(event, after)
         finished = self._keep(after, now, was_final=state.status in FINAL)
         if after.open or after.deadline_at is not None:
             self._arm(after, state)
