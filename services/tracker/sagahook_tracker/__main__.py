@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sagahook.runtime.logging import configure_logging
+from sagahook.runtime.settings_errors import explain
 from sagahook_tracker.settings import TrackerSettings
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     try:
         settings = TrackerSettings()
     except ValidationError as invalid:
-        sys.exit(f"sagahook-tracker: the environment is not complete: {invalid}")
+        sys.exit(f"sagahook-tracker: {explain(invalid)}")
     configure_logging("tracker", settings.log_level, settings.instance)
     {"project": _project, "api": _api, "migrate": _migrate}[command](settings)
 
