@@ -59,8 +59,8 @@ class WaitingRoom:
         self._anywhere: deque[Entry] = deque()
         self._pinned: dict[int, deque[Entry]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._anywhere or self._pinned)
+    def __len__(self) -> int:
+        return len(self._anywhere) + sum(map(len, self._pinned.values()))
 
     def add(self, entry: Entry) -> None:
         pinned = entry.webhook.pinned(self._partitions)

@@ -1,6 +1,7 @@
 """Publishes webhooks in groups: what arrives while one batch is on its way to Kafka leaves with the next.
 
-One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. A webhook may lie in any
+One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. A group waits a moment for as
+many as the last one had: the senders that its answers woke send again at once. A webhook may lie in any
 partition, so a group goes into one, the next group into the next, and each event id is drawn to belong where
 its group goes. docs/performance.md has what this gains over the client's own batching.
 """
@@ -28,12 +29,17 @@ log = get_logger(__name__)
 _BATCH_BYTES = 1024 * 1024
 _REQUEST_SECONDS = 5.0
 _TICK_SECONDS = 0.1
+_GATHER_SECONDS = 0.001
+"""The longest that a group waits for company; about what its way to Kafka and back takes."""
 _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
 _STOP_SECONDS = 2.0
 
 
 class GroupPublisher:
-    """One idempotent producer, at most one group under way to each partition, and bounds on what is held.
+    """One idempotent producer, a group to each partition that one has to go to, and bounds on what is held.
+
+    The next groups leave when all are acknowledged, so that they are large; past a partition that is stuck, at
+    the next tick.
 
     timeout: seconds after which a sender is told to try again. max_records, max_bytes: what may be held at
     once. A producer that Kafka refuses for good is replaced by a new one.
@@ -64,6 +70,10 @@ class GroupPublisher:
         self._late = False
         """Whether senders were told to try again since the last acknowledgement."""
         self._wake = asyncio.Event()
+        self._expected = 1
+        """How many webhooks the next group waits for."""
+        self._complete = asyncio.Event()
+        """Set once as many wait."""
         self.held = 0
         self.connected = asyncio.Event()
 
@@ -83,6 +93,8 @@ class GroupPublisher:
         self._waiting.add(Entry(webhook, answer, self._loop.time() + self._timeout, settled))
         if not self._under_way:
             self._wake.set()
+            if len(self._waiting) >= self._expected:
+                self._complete.set()
         return answer
 
     async def run(self) -> None:
@@ -110,6 +122,7 @@ class GroupPublisher:
                     await self._flush(self._producer)
                     await self._wake.wait()
                     self._wake.clear()
+                    await self._gather()
             finally:
                 producer, self._producer = self._producer, None
                 try:
@@ -138,6 +151,15 @@ class GroupPublisher:
                 attempt += 1
             else:
                 return producer
+
+    async def _gather(self) -> None:
+        """Wait for as many as were there the last time, and expect fewer and fewer where they stay away."""
+        if not self._under_way and 0 < len(self._waiting) < self._expected:
+            self._complete.clear()
+            timer = self._loop.call_later(_GATHER_SECONDS, self._complete.set)
+            await self._complete.wait()
+            timer.cancel()
+        self._expected = max(len(self._waiting), self._expected - 1 - self._expected // 8)
 
     async def _flush(self, producer: AIOKafkaProducer) -> None:
         """A group to each partition that has none under way, as long as something waits for one."""
@@ -172,7 +194,8 @@ class GroupPublisher:
             # -1: the broker knows the batch as one that it has already, and no longer where.
             offset = base + index if base >= 0 else None
             self._settle(entry, Published(entry.event_id, group.partition, offset))
-        self._wake.set()
+        if not self._under_way:
+            self._wake.set()
 
     def _failed(self, group: Group, failure: BaseException) -> None:
         """The producer retries by itself what can be retried, so its sequence is broken now: it is replaced."""
