@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,9 +11,10 @@ from pathlib import Path
 import aiohttp
 
 from sagahook.embedded.ports import HeldPort, hold_port
-from sagahook.embedded.process import Child, Command
+from tests.preforked import Preforked, start_service
 
 READY_SECONDS = 30
+STOP_SECONDS = 5
 
 
 @dataclass
@@ -24,27 +24,44 @@ class IngestProcess:
     environment: Mapping[str, str]
     log: Path
     port: HeldPort = field(default_factory=hold_port)
-    child: Child | None = None
+    process: Preforked | None = None
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port.number}"
 
     async def start(self) -> None:
-        """Returns when it is ready. Raises StackError, with the end of its log, when it does not get ready."""
+        """Returns when it is ready. Fails, with the end of its log, when it does not get ready."""
         environment = {**os.environ, **self.environment, "SAGAHOOK_HTTP_PORT": str(self.port.number)}
-        argv = (sys.executable, "-m", "sagahook_ingest")
-        self.child = await Child.spawn(Command(argv, self.log, environment))
-        await self.child.until(self._is_ready, name="ingest", seconds=READY_SECONDS)
+        self.process = await start_service("sagahook_ingest", env=environment, log=self.log)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while not await self._is_ready():
+                    assert self.process.returncode is None, "it ended"
+                    await asyncio.sleep(0.02)
+        except (TimeoutError, AssertionError) as why:
+            raise AssertionError(f"ingest did not get ready: {why}\n{self.log.read_text()[-2000:]}") from why
 
     def send(self, number: signal.Signals) -> None:
-        assert self.child is not None
-        os.kill(self.child.pid, number)
+        assert self.process is not None
+        self.process.send_signal(number)
 
     async def wait(self) -> int:
         """Its exit code, when it has ended."""
-        assert self.child is not None
-        return await self.child.wait()
+        assert self.process is not None
+        return await self.process.wait()
+
+    async def stop(self) -> None:
+        """Also one that stands still."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
 
     async def publishing(self) -> int:
         """How many webhooks wait for Kafka's acknowledgement."""
@@ -76,6 +93,5 @@ async def ingest_process(
         await ingest.start()
         yield ingest
     finally:
-        if ingest.child is not None:
-            await ingest.child.stop(5)
+        await ingest.stop()
         ingest.port.release()

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-IMPORTED = ("sagahook_runner.wiring", "sagahook_notifier.wiring")
+IMPORTED = ("sagahook_ingest.wiring", "sagahook_runner.wiring", "sagahook_notifier.wiring")
 
 
 class Preforked:
