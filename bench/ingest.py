@@ -25,8 +25,7 @@ async def measure(bootstrap: str, *, rounds: int = 5, seconds: float = 2.0) -> d
     `{"16": {"ratio", "per_second", "bare_per_second", "p50_ms", "p99_ms"}, "64": …}` and the conditions.
     """
     async with served.ingest(bootstrap) as ours, served.bare() as bare:
-        for server in (ours, bare):
-            await _load(server, 16, 1.0)
+        await served.warm_up(ours, bare)
         results: dict[str, Any] = {
             str(connections): await _compare(ours, bare, connections, rounds, seconds)
             for connections in CONNECTIONS

@@ -28,8 +28,7 @@ async def measure(bootstrap: str, *, rounds: int = 5, seconds: float = 4.0) -> d
     what saturates each, in requests a second. Raises RuntimeError where a request was answered otherwise than well.
     """
     async with served.ingest(bootstrap) as ours, served.bare() as bare:
-        for server in (ours, bare):
-            await served.load(server, connections=CONNECTIONS, seconds=1.0)
+        await served.warm_up(ours, bare)
         most = [await _saturation(server, rounds) for server in (ours, bare)]
         compared = {
             "half": await _compare(ours, bare, (most[0] / 2, most[1] / 2), rounds, seconds),

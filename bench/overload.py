@@ -146,7 +146,7 @@ async def _watched(server: Served, load: Awaitable[dict[str, Any]]) -> dict[str,
 async def measure(kafka: EmbeddedKafka, *, seconds: float = 10.0) -> dict[str, Any]:
     """`{"saturation": a second, "overload": …, "kafka_halted": …, "past_its_limit": …}`"""
     async with served.ingest(kafka.bootstrap) as server:
-        await served.load(server, connections=CONNECTIONS, seconds=1.0)
+        await served.warm_up(server)
         most: float = (await served.load(server, seconds=2.0))["answered_per_second"]
         overload = served.load(server, rate=TIMES * most, connections=CONNECTIONS, seconds=seconds)
         waiting = served.load(server, rate=most, connections=WAITING_CONNECTIONS, seconds=seconds)

@@ -34,6 +34,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 _SECRET = "It's a Secret to Everybody"  # noqa: S105  # made up
 _READY_SECONDS = 30.0
+_WARM_UP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ async def bare() -> AsyncIterator[Served]:
     port = free_port()
     async with _serving("-m", "bench.bare", str(port), port=port, environment={}) as served:
         yield served
+
+
+async def warm_up(*servers: Served) -> None:
+    """Long enough for the broker behind them too: what its JVM has not compiled yet takes it twice the time."""
+    for server in servers:
+        await generate("bench.load", server, {"--path": SIGNED}, 64, _WARM_UP_SECONDS)
 
 
 async def load(
