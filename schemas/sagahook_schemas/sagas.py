@@ -15,7 +15,7 @@ class SagaStarted(Contract):
     limit_key: it is pending until `saga.admitted`. deadline_at: when the run is given up. actor, reason: of the
     operator who asked for this run; None where a webhook or a parent did. held: its definition or its source was
     paused: it is pending until `saga.let_go`, and only then asks for its slot; the number is its place among what its
-    partition holds.
+    partition holds. reprocess: the command by which the webhook was routed again.
     """
 
     ce_type: ClassVar[str] = "sagahook.saga.started.v1"
@@ -38,6 +38,7 @@ class SagaStarted(Contract):
     actor: str | None = None
     reason: str | None = None
     held: int | None = None
+    reprocess: str | None = None
 
 
 class SagaLetGo(Contract):

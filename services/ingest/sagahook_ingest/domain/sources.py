@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from sagahook.runtime.sources import UNLIMITED, RateLimit, SchemeName, Source, Sources
 from sagahook_ingest.domain.addresses import Network
 from sagahook_ingest.domain.fields import EVERYONES, FieldRules
 from sagahook_ingest.domain.headers import READ
+from sagahook_ingest.domain.recorded import HARMLESS, Recorder
 from sagahook_ingest.domain.refusals import Refusal
 from sagahook_ingest.domain.signatures import Options, Scheme, scheme_of
 from sagahook_schemas.base import JsonValue
@@ -45,6 +46,7 @@ class KnownSource:
     networks: tuple[Network, ...] = ()
     reads: frozenset[bytes] = frozenset()
     takes_forms: bool = False
+    recorder: Recorder = field(default_factory=Recorder)
     rules: tuple[IdentityRule, ...] = ()
     triggers: tuple[TriggerDefinition, ...] = ()
 
@@ -153,7 +155,18 @@ def known_source(name: str, source: Source, unsigned_rate: RateLimit = UNLIMITED
         networks=source.allowed_ips,
         reads=fields.reads | (scheme.reads if scheme else frozenset()),
         takes_forms=source.scheme in _FORMS,
+        recorder=Recorder(_secrets(source, scheme, fields)),
     )
+
+
+def _secrets(source: Source, scheme: Scheme | None, fields: FieldRules) -> set[bytes]:
+    """The headers whose values the log must not have, whatever they are called."""
+    secrets = set(scheme.reads - HARMLESS) if scheme is not None else set()
+    if source.header is not None:
+        secrets.add(source.header.lower().encode())
+    if fields.idempotency_key is not None:
+        secrets |= fields.idempotency_key.names
+    return secrets
 
 
 def scheme_for(name: str, source: Source) -> Scheme:

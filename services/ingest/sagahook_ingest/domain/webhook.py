@@ -48,6 +48,7 @@ class Webhook:
     """event_type and delivery_id: "" where there is none. recorded_only: why no saga is to start for it, else "".
 
     cloud_event: the attributes that came in headers, as JSON. once: the Idempotency-Key's before the delivery id's.
+    http_headers: what the log keeps of them.
     """
 
     source: str
@@ -62,6 +63,7 @@ class Webhook:
     cloud_event: str = ""
     notify_url: str = ""
     traceparent: str = ""
+    http_headers: bytes = b""
 
     def pinned(self, partitions: int) -> int | None:
         """Where it must lie: all records under one key lie in one partition, so that everyone agrees which came
@@ -79,6 +81,7 @@ class Webhook:
             content_type=self.content_type,
             traceparent=self.traceparent,
             extensions=self._extensions() if self.once or self.notify_url else (),
+            http_headers=self.http_headers,
         )
 
     def _extensions(self) -> list[tuple[str, str]]:
