@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 
+from sagahook.runtime.addresses import Address, Network, client_address, client_name, is_allowed
+from sagahook.runtime.buckets import Buckets
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.settings import ProxyHeader
@@ -22,8 +24,6 @@ from sagahook_ingest.answers import Receive, Scope, Send, refused, send_answer, 
 from sagahook_ingest.audit import Audit
 from sagahook_ingest.domain import github
 from sagahook_ingest.domain import headers as requested
-from sagahook_ingest.domain.addresses import Address, Network, client_address, client_name, is_allowed
-from sagahook_ingest.domain.buckets import Buckets
 from sagahook_ingest.domain.encodings import refuse_encoded
 from sagahook_ingest.domain.headers import Headers
 from sagahook_ingest.domain.reading import Request
@@ -71,7 +71,7 @@ class AcceptWebhooks:
         self._sources = sources
         self._clock = clock
         self._limits = limits
-        self._buckets = Buckets()
+        self._buckets = Buckets("webhooks", "from this client for this source")
         self._intake = Intake(limits.bodies)
         self._audit = Audit()
         self._answering = 0

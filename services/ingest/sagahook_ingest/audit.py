@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
+from sagahook.runtime.addresses import Address, client_name
+from sagahook.runtime.buckets import Buckets, TooMany
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.sources import RateLimit
 from sagahook_ingest import metrics
 from sagahook_ingest.answers import Refused
-from sagahook_ingest.domain.addresses import Address, client_name
-from sagahook_ingest.domain.buckets import Buckets, TooMany
 from sagahook_ingest.domain.signatures import Unsigned
 from sagahook_ingest.domain.sources import KnownSource
 
@@ -21,7 +21,7 @@ _LOGGED = RateLimit(10.0, 100)
 
 class Audit:
     def __init__(self) -> None:
-        self._buckets = Buckets()
+        self._buckets = Buckets("log", "for the log")
         self._left_out = 0
 
     def refused(

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from sagahook.runtime.addresses import Network
 from sagahook.runtime.sources import UNLIMITED, RateLimit, SchemeName, Source, Sources
-from sagahook_ingest.domain.addresses import Network
 from sagahook_ingest.domain.fields import EVERYONES, FieldRules
 from sagahook_ingest.domain.headers import READ
 from sagahook_ingest.domain.recorded import HARMLESS, Recorder
