@@ -10,7 +10,7 @@ from sagahook_ingest.domain.sources import known_source
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.webhooks import HTTP_HEADERS, received_headers, request_headers
 
-SECRET = "do-not-keep-4f1c"  # noqa: S105
+SECRET = "do-not-keep-4f1c"
 
 
 def kept(*headers: tuple[str, str], source: Source | None = None) -> dict[str, str] | None:

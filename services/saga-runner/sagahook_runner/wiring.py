@@ -13,7 +13,7 @@ from sagahook.runtime.clock import Clock, SystemClock
 from sagahook.runtime.health import Health, Status, health_app
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import PartitionedConsumer, StartOffset
+from sagahook.runtime.partitions import PartitionedConsumer, PartitionHost, StartOffset
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
@@ -28,10 +28,11 @@ from sagahook_runner.domain.controls import Controls
 from sagahook_runner.handlers.conductor import Conductors
 from sagahook_runner.handlers.owner import PartitionOwner
 from sagahook_runner.handlers.rekey import RepliesHost, replies_group
+from sagahook_runner.handlers.reprocess import ReprocessorsHost
 from sagahook_runner.handlers.router import PartitionRouter
 from sagahook_runner.handlers.suspects import Suspects
 from sagahook_runner.settings import RunnerSettings
-from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_REPLIES, WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_REPLIES, WEBHOOKS_COMMANDS, WEBHOOKS_RECEIVED
 
 log = get_logger(__name__)
 
@@ -164,7 +165,13 @@ class Runner:
             SAGA_REPLIES.name(settings.topic_prefix),
             RepliesHost(settings, self._clock, partitions),
         )
-        self._consumers = (owners, routers, replies)
+        reprocessing = self._consumer(
+            settings,
+            settings.reprocess_group,
+            WEBHOOKS_COMMANDS.name(settings.topic_prefix),
+            ReprocessorsHost(settings, triggers, self._clock, partitions),
+        )
+        self._consumers = (owners, routers, replies, reprocessing)
         metrics.PARTITIONS_OWNED.set_function(lambda: len(owners.owned))
         forwarding = asyncio.create_task(late.run(), name="late-outcomes")
         try:
@@ -174,6 +181,7 @@ class Runner:
                 lambda: _once(pauses.caught_up, stopping, lambda: owners.run(stopping, self._tick)),
                 lambda: routers.run(stopping, self.health.tick),
                 lambda: replies.run(stopping, self.health.tick),
+                lambda: reprocessing.run(stopping, self.health.tick),
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(late.flush(), _FLUSH_SECONDS)
@@ -185,7 +193,7 @@ class Runner:
                 await forwarding
 
     def _consumer(
-        self, settings: RunnerSettings, group: str, topic: str, host: OwnersHost | RoutersHost | RepliesHost
+        self, settings: RunnerSettings, group: str, topic: str, host: PartitionHost
     ) -> PartitionedConsumer:
         return PartitionedConsumer(
             bootstrap=settings.kafka,

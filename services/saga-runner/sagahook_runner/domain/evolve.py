@@ -89,6 +89,7 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         definition_hash=event.definition_hash,
         source=event.source,
         event_id=event.event_id,
+        reprocess=event.reprocess,
         correlation_id=event.correlation_id,
         context=event.context,
         user_id=event.user_id,

@@ -284,7 +284,7 @@ class Shard:
             return state
         known = self.finished.get(saga_id)
         if known is not None:
-            if known.matches(command.request.event_id):
+            if known.matches(command.request.wish):
                 return None
             if known.ended_ms <= (now - self._window).timestamp() * 1000:
                 self.finished.pop(saga_id)
@@ -320,7 +320,7 @@ class Shard:
                 ended_ms=ended_ms,
                 event_id=known.event_id
                 if known is not None and not state.event_id
-                else digest_of(state.event_id),
+                else digest_of(state.wish),
                 name=state.name,
                 version=state.version,
             )
