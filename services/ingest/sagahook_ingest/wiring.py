@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
+from sagahook.runtime.audit import Audit
 from sagahook.runtime.clock import Clock, SystemClock
 from sagahook.runtime.health import Health, Status, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
@@ -53,7 +54,8 @@ class Ingest:
             settings.trusted_proxies,
             settings.proxy_header,
         )
-        self._accept = AcceptWebhooks(self._sources, self._clock, limits)
+        self._audit = Audit(settings.kafka, settings.topic_prefix, "ingest", self._clock)
+        self._accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
         self.health = Health()
         self.health.add("kafka", self._kafka_status)
         self.health.add("views", self._views_status)
@@ -119,6 +121,7 @@ class Ingest:
             watch = SourceWatch(settings.source_configuration, self._sources.reconfigure)
             tasks.create_task(watch.run(), name="sources")
             tasks.create_task(publisher.run(), name="publisher")
+            tasks.create_task(self._audit.run(), name="audit")
             tasks.create_task(definitions.run(), name="definitions")
             tasks.create_task(answers.run(), name="answers")
             for event in (publisher.connected, definitions.caught_up, answers.caught_up):
