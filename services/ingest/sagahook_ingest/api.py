@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI
 
 from sagahook.runtime.addresses import Address, Network, client_address, client_name, is_allowed
-from sagahook.runtime.buckets import Buckets
 from sagahook.runtime.audit import Audit
+from sagahook.runtime.buckets import Buckets
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.settings import ProxyHeader
