@@ -1,0 +1,116 @@
+-- What the timeline asks of PostgreSQL. Every one of them begins from ids and finds its rows by an index.
+
+-- name: what_is(id)
+-- What an id names, the likeliest first; none where nothing is known by it.
+SELECT what
+FROM (VALUES (1, 'saga'), (2, 'event'), (3, 'delivery'), (4, 'correlation')) AS kinds (place, what)
+WHERE CASE what
+    WHEN 'saga' THEN EXISTS (SELECT FROM tracker.runs WHERE saga_id = :id)
+                  OR EXISTS (SELECT FROM tracker.asked WHERE saga_id = :id)
+    WHEN 'event' THEN EXISTS (SELECT FROM tracker.webhooks WHERE event_id = :id)
+    WHEN 'delivery' THEN EXISTS (SELECT FROM tracker.deliveries WHERE delivery_id = :id)
+    ELSE EXISTS (SELECT FROM tracker.webhooks WHERE correlation_id = :id)
+      OR EXISTS (SELECT FROM tracker.runs WHERE correlation_id = :id)
+END
+ORDER BY place;
+
+-- name: events_of(what, id, limit)
+-- The webhooks that the id is about, the first ones first. A child's is its parents'.
+SELECT event_id
+FROM (
+    SELECT event_id, received_at, number
+    FROM tracker.webhooks
+    WHERE :what = 'correlation' AND correlation_id = :id
+    UNION
+    SELECT event_id, received_at, number FROM tracker.webhooks WHERE :what = 'event' AND event_id = :id
+    UNION
+    SELECT webhooks.event_id, received_at, number
+    FROM tracker.asked
+    JOIN tracker.webhooks USING (event_id)
+    WHERE :what = 'saga' AND asked.saga_id = :id
+    UNION
+    SELECT webhooks.event_id, received_at, number
+    FROM tracker.deliveries
+    JOIN tracker.links USING (saga_id, run)
+    JOIN tracker.webhooks ON webhooks.event_id = links.event_id
+    WHERE :what = 'delivery' AND deliveries.delivery_id = :id
+) AS found
+ORDER BY received_at, number
+LIMIT :limit;
+
+-- name: runs_of(what, id, event_ids, limit)
+-- The runs that the id is about, and those of all sagas below them: `root` for the former. The first ones first.
+WITH RECURSIVE roots AS (
+    SELECT saga_id, run FROM tracker.runs WHERE :what = 'saga' AND saga_id = :id
+    UNION
+    SELECT saga_id, run FROM tracker.deliveries WHERE :what = 'delivery' AND delivery_id = :id
+    UNION
+    SELECT saga_id, run
+    FROM tracker.links
+    WHERE :what IN ('correlation', 'event') AND event_id = ANY (:event_ids::text[])
+    UNION
+    SELECT saga_id, run
+    FROM tracker.runs
+    WHERE :what = 'correlation' AND correlation_id = :id AND parent IS NULL
+), below (saga_id, run, root) AS (
+    SELECT saga_id, run, TRUE FROM roots
+    UNION
+    SELECT child.saga_id, child.run, FALSE
+    FROM below
+    JOIN tracker.runs USING (saga_id, run)
+    CROSS JOIN LATERAL json_array_elements(runs.steps) AS step
+    JOIN tracker.runs AS child
+      ON child.saga_id = step ->> 'child_id' AND (child.parent ->> 'run')::bigint = runs.run
+), known AS (
+    SELECT saga_id, run, bool_or(root) AS root FROM below GROUP BY saga_id, run
+)
+SELECT known.root, saga_id, run, sequence, name, version, state, held, coalesce(reason, error) AS error, parent, source,
+       correlation_id, started_at, updated_at, finished_at, steps
+FROM known
+JOIN tracker.runs USING (saga_id, run)
+ORDER BY started_at, number
+LIMIT :limit;
+
+-- name: webhook_rows(event_ids)
+SELECT event_id, number, source, correlation_id, event_type, received_at, delivery_id, content_type, size
+FROM tracker.webhooks
+WHERE event_id = ANY (:event_ids::text[]);
+
+-- name: route_rows(event_ids)
+SELECT routes.event_id, routes.number, outcome, reason, sagas, errors, routed_at, reprocess, correlation_id
+FROM tracker.routes
+LEFT JOIN tracker.webhooks USING (event_id)
+WHERE event_id = ANY (:event_ids::text[]);
+
+-- name: link_rows(saga_ids, runs)
+SELECT event_id, saga_id, run, linked_at
+FROM tracker.links
+JOIN unnest(:saga_ids::text[], :runs::bigint[]) AS wanted (saga_id, run) USING (saga_id, run);
+
+-- name: history_rows(saga_ids, runs, partitions, told, until, all_of_them, limit)
+-- The events of the runs, those of each partition in its order: after the offset `told`, and up to `until` unless all
+-- are asked for.
+SELECT number, saga_id, run, sequence, at, type, state, step, progress, message, metadata, correlation_id, traceparent
+FROM tracker.history
+JOIN unnest(:saga_ids::text[], :runs::bigint[]) AS wanted (saga_id, run) USING (saga_id, run)
+LEFT JOIN unnest(:partitions::int[], :told::bigint[], :until::bigint[]) AS mark (partition, told, until)
+  ON mark.partition = (number & 65535)
+WHERE (number >> 16) > coalesce(mark.told, -1)
+  AND (:all_of_them::boolean OR (number >> 16) <= coalesce(mark.until, -1))
+ORDER BY number
+LIMIT :limit;
+
+-- name: delivery_rows(saga_ids, runs, delivery_ids, limit)
+-- Of the runs, and of them alone those that are named, where any is.
+SELECT delivery_id, endpoint_id, event_id, event_type, saga_id, run, correlation_id, status, attempts, error,
+       status_code, next_attempt_at, first_at, updated_at
+FROM tracker.deliveries
+JOIN unnest(:saga_ids::text[], :runs::bigint[]) AS wanted (saga_id, run) USING (saga_id, run)
+WHERE :delivery_ids::text[] IS NULL OR delivery_id = ANY (:delivery_ids::text[])
+ORDER BY first_at, delivery_id
+LIMIT :limit;
+
+-- name: delivery_attempt_rows(delivery_ids)
+SELECT delivery_id, attempt, what, number, at, status_code, error, next_attempt_at
+FROM tracker.delivery_attempts
+WHERE delivery_id = ANY (:delivery_ids::text[]);
