@@ -107,7 +107,7 @@ class Audit:
     ) -> None:
         """Never waits and never raises. reason: without anything secret."""
         # A number in the reason, such as a signature's age, makes no other refusal of it.
-        alike = (action, target, actor, role, client, _DIGITS.sub("0", reason))
+        alike: _Alike = (action, target, actor, role, client, _DIGITS.sub("0", reason))
         known = self._refused.get(alike)
         if known is None and not self._may_tell():
             alike = (action, OTHERS)
