@@ -76,6 +76,26 @@ class News:
                     await self._moved.wait()
         return not self.lag(ends)
 
+    def places(self, topic: str) -> dict[int, int]:
+        """How much of one topic the views stand for: the next offset of each partition."""
+        return {
+            partition.partition: offset
+            for partition, offset in self._offsets.items()
+            if partition.topic == topic
+        }
+
+    async def passes(self, topic: str, places: Mapping[int, int]) -> None:
+        """Returns when the views stand for more of the topic than `places` (as of each look)."""
+        while all(offset <= places.get(number, 0) for number, offset in self.places(topic).items()):
+            await self._moved.wait()
+
+    async def moves(self, seconds: float) -> bool:
+        """Whether the views come to stand for more of the log within the time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._moved.wait(), seconds)
+            return True
+        return False
+
     def lag(self, ends: Mapping[TopicPartition, int]) -> int:
         """Offsets between the views and `ends`."""
         return sum(max(0, end - self._offsets.get(partition, 0)) for partition, end in ends.items())
