@@ -149,7 +149,7 @@ def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: 
         topic_prefix=prefix,
         database_url=SecretStr(database_url),
         session_timeout=2.0,
-        **further,
+        **{"api_rate_limit": "none", "open_rate_limit": "none", **further},
     )
 
 

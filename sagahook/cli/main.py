@@ -10,6 +10,7 @@ from sagahook.cli import (
     dev,
     diagram,
     history,
+    keys,
     pausing,
     replay_test,
     sagas,
@@ -34,6 +35,7 @@ app.command("history")(history.history)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
 app.add_typer(dev.app, name="dev")
+app.add_typer(keys.app, name="keys")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(sources.app, name="sources")

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     StringConstraints,
     ValidationInfo,
@@ -97,7 +98,7 @@ def parse_rate(given: Any) -> Any:
     return RateLimit(count / _PER[found["per"][0]], int(found["burst"] or count))
 
 
-Rate = Annotated[RateLimit, BeforeValidator(parse_rate)]
+Rate = Annotated[RateLimit, BeforeValidator(parse_rate), PlainSerializer(str)]
 
 
 def _networks(given: Any) -> Any:

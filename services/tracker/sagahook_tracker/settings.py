@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import SettingsConfigDict
 
-from sagahook.runtime.settings import DatabaseSettings, KeyHashes
-from sagahook_schemas.topics import SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
+from sagahook.runtime.settings import ApiSettings, DatabaseSettings
+from sagahook_schemas.topics import (
+    AUDIT,
+    NOTIFICATIONS,
+    SAGA_DEFINITIONS,
+    SAGA_EVENTS,
+    WEBHOOKS_RECEIVED,
+    WEBHOOKS_ROUTED,
+)
 
-TOPICS = (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_EVENTS, SAGA_DEFINITIONS)
+TOPICS = (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_EVENTS, SAGA_DEFINITIONS, NOTIFICATIONS, AUDIT)
 """What the views are made from."""
 
 
-class TrackerSettings(DatabaseSettings):
-    # A wrong value is named by its place alone: what stands beside it may be a secret.
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
-
+class TrackerSettings(DatabaseSettings, ApiSettings):
     status_auth: bool = Field(default=False, description="the status routes ask for a reader's key")
-    api_keys: KeyHashes = Field(default={}, description="the SHA-256 of each role's key, in hex")
     session_timeout: float = Field(
         default=6.0, gt=0, description="seconds until a dead projector is replaced"
     )

@@ -11,22 +11,28 @@ from functools import partial
 import asyncpg
 from fastapi import FastAPI
 
+from sagahook.runtime.audit import Audit
 from sagahook.runtime.batches import BatchConsumer, Batches, Unavailable
+from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
-from sagahook.runtime.keys import requires
+from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
 from sagahook.runtime.topics import await_partition_count
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
-from sagahook_tracker.access import needs_key
 from sagahook_tracker.adapters.command_log import CommandLog
+from sagahook_tracker.adapters.dead_letters import DeadLetterTopics
+from sagahook_tracker.adapters.drawing import Renderer
 from sagahook_tracker.adapters.finding import Finder
 from sagahook_tracker.adapters.log_end import LogEnd
-from sagahook_tracker.adapters.news import News
+from sagahook_tracker.adapters.news import CHANNEL, News
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.records_at import RecordsAt
+from sagahook_tracker.adapters.stuck import StuckWork, load_stuck_queries
+from sagahook_tracker.adapters.timelines import Timelines, load_timeline_queries
 from sagahook_tracker.adapters.views import Views
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import status_routes
@@ -38,6 +44,11 @@ from sagahook_tracker.operator_api import operator_routes
 from sagahook_tracker.pausing import Pausing
 from sagahook_tracker.pausing_api import deployment_routes, pausing_routes
 from sagahook_tracker.settings import TrackerSettings
+from sagahook_tracker.reads import Reads, add_read_routes, open_reads
+from sagahook_tracker.stuck_api import stuck_routes
+from sagahook_tracker.telling import Telling
+from sagahook_tracker.timeline_api import timeline_routes
+from sagahook_tracker.watching import Watching
 
 MAX_RECORDS = 2_000
 """Of one transaction: what is projected while it runs is not visible yet."""
@@ -61,7 +72,7 @@ class Projector:
             return
         pool = await open_pool(settings)
         _watch_connections(pool)
-        projection = Projection(pool, load_queries())
+        projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
 
         async def handle(batches: Batches) -> None:
@@ -97,11 +108,13 @@ def build_app(settings: TrackerSettings) -> FastAPI:
     """The status API, with `/health` and `/metrics`. Its lifespan opens and closes everything; it starts, and
     answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health."""
     health = Health()
+    clock = SystemClock()
+    audit = Audit(settings.kafka, settings.topic_prefix, "tracker", clock)
     opened: list[_Opened] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _open(settings, health) as parts:
+        async with _open(settings, health, audit) as parts:
             opened.append(parts)
             health.ready = True
             yield
@@ -112,19 +125,23 @@ def build_app(settings: TrackerSettings) -> FastAPI:
     app.state.health = health
     install_error_handlers(app)
     app.include_router(health_routes(health))
-    _add_routes(app, settings, lambda: opened[0])
+    _add_routes(app, settings, Access(settings, audit, clock), lambda: opened[0])
     return app
 
 
-def _add_routes(app: FastAPI, settings: TrackerSettings, opened: Callable[[], _Opened]) -> None:
-    keys = settings.api_keys
-    guard = requires(keys, "reader") if settings.status_auth else None
+def _add_routes(
+    app: FastAPI, settings: TrackerSettings, access: Access, opened: Callable[[], _Opened]
+) -> None:
+    guard = access.needs("reader") if settings.status_auth else access.everyone()
     app.include_router(status_routes(lambda: opened().answers, guard))
-    app.include_router(diagram_routes(lambda: opened().answers, guard))
-    app.include_router(listing_routes(lambda: opened().finder, needs_key(keys, "reader")))
-    app.include_router(deployment_routes(lambda: opened().answers, needs_key(keys, "reader")))
-    app.include_router(pausing_routes(lambda: opened().pausing, needs_key(keys, "operator")))
-    app.include_router(operator_routes(lambda: opened().operating, needs_key(keys, "operator")))
+    app.include_router(diagram_routes(lambda: opened().answers, lambda: opened().timelines, guard, Renderer()))
+    app.include_router(listing_routes(lambda: opened().finder, access.needs("reader")))
+    app.include_router(deployment_routes(lambda: opened().answers, access.needs("reader")))
+    app.include_router(pausing_routes(lambda: opened().pausing, access.needs("operator")))
+    app.include_router(timeline_routes(lambda: opened().telling, access.needs("reader")))
+    add_read_routes(app, access, lambda: opened().reads, lambda: opened().retention.trigger())
+    app.include_router(stuck_routes(lambda: opened().watching, access.needs("reader")))
+    app.include_router(operator_routes(lambda: opened().operating, access.needs("operator")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +150,14 @@ class _Opened:
     finder: Finder
     operating: Operating
     pausing: Pausing
+    timelines: Timelines
+    telling: Telling
+    watching: Watching
+    reads: Reads
 
 
 @asynccontextmanager
-async def _open(settings: TrackerSettings, health: Health) -> AsyncIterator[_Opened]:
+async def _open(settings: TrackerSettings, health: Health, audit: Audit) -> AsyncIterator[_Opened]:
     pool = await open_pool(settings)
     _watch_connections(pool)
     queries = load_queries()
@@ -155,18 +176,38 @@ async def _open(settings: TrackerSettings, health: Health) -> AsyncIterator[_Ope
     health.add("postgresql", postgresql)
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
+    auditing = asyncio.create_task(audit.run(), name="audit")
+    records = RecordsAt(settings.kafka, settings.topic_prefix)
+    timelines = Timelines(pool, load_timeline_queries())
+    telling = Telling(timelines, records, news, log_end)
+    watching = _watching(settings, pool, news, log_end)
+    looking = asyncio.create_task(watching.run(), name="stuck-work")
     try:
-        operating = Operating(answers, views, finder, commands)
-        yield _Opened(answers, finder, operating, Pausing(answers, pauses))
+        operating = Operating(answers, views, finder, commands, audit)
+        async with open_reads(
+            settings, pool, views, news, answers, operating, records, audit, SystemClock()
+        ) as reads:
+            yield _Opened(
+                answers, finder, operating, Pausing(answers, pauses, audit), timelines, telling, watching, reads
+            )
     finally:
-        for task in (listening, warming):
+        for task in (listening, warming, auditing, looking):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         await commands.close()
         await pauses.close()
         await log_end.close()
+        await records.close()
         await pool.close()
+
+
+def _watching(settings: TrackerSettings, pool: asyncpg.Pool, news: News, log_end: LogEnd) -> Watching:
+    async def lag() -> int:
+        return news.lag(await log_end.now())
+
+    dead_letters = DeadLetterTopics(settings.kafka, settings.topic_prefix)
+    return Watching(StuckWork(pool, load_stuck_queries()), dead_letters, lag, SystemClock())
 
 
 async def _warm(log_end: LogEnd) -> None:
