@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import suppress
 
@@ -51,13 +50,12 @@ class Answers:
         """As soon as it is final, or after `wait` seconds; None where there is no such webhook.
         Raises Behind."""
         deadline = time.monotonic() + wait
-        with self._news.following(correlation_id) as changed:
+        with self._news.following(correlation_id) as follower:
             found = await self._look(source, correlation_id)
             if found is None:
                 await self._catch_up(self._webhooks_topic)
                 found = await self._look(source, correlation_id)
-            while found is not None and not found.final and await is_set(changed, deadline):
-                changed.clear()
+            while found is not None and not found.final and await follower.hears(deadline):
                 found = await self._look(source, correlation_id)
             return found
 
@@ -71,12 +69,11 @@ class Answers:
             found = await self._views.newest_run(saga_id)
         if found is None or found.run.state in FINAL or not wait:
             return found
-        with self._news.following(found.run.correlation_id or "") as changed:
+        with self._news.following(found.run.correlation_id or "") as follower:
             while True:
                 found = await self._views.newest_run(saga_id)
-                if found is None or found.run.state in FINAL or not await is_set(changed, deadline):
+                if found is None or found.run.state in FINAL or not await follower.hears(deadline):
                     return found
-                changed.clear()
 
     async def freshest(self, saga_id: str) -> RunView | None:
         """The newest run as the log has it now, or, where the views are behind, as they last knew it. Raises Behind
@@ -147,11 +144,3 @@ def _partition(ends: Ends, topic: str, key: str | None) -> Ends:
         return mine
     number = partition_of(key, len(mine))
     return {partition: end for partition, end in mine.items() if partition.partition == number}
-
-
-async def is_set(event: asyncio.Event, deadline: float) -> bool:
-    """Whether it is set before the deadline, in seconds of the monotonic clock."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), deadline - time.monotonic())
-        return True
-    return False

@@ -19,7 +19,8 @@ from sagahook_tracker.adapters.command_log import CommandLog
 from sagahook_tracker.adapters.event_reading import EventReading
 from sagahook_tracker.adapters.history_reading import HistoryReading
 from sagahook_tracker.adapters.news import News
-from sagahook_tracker.adapters.reading import Reading, load_reading
+from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.reading import Reading
 from sagahook_tracker.adapters.records_at import RecordsAt
 from sagahook_tracker.adapters.task_reading import TaskReading
 from sagahook_tracker.adapters.views import Views
@@ -42,6 +43,12 @@ class Reads:
     events: Events
     tasks: Tasks
     feed: Feed
+    news: News
+
+    def dismiss(self) -> None:
+        """Answer now whoever waits or watches: the process is to end."""
+        self.news.dismiss()
+        self.feed.close()
 
 
 @asynccontextmanager
@@ -56,7 +63,7 @@ async def open_reads(
     audit: Audit,
     clock: Clock,
 ) -> AsyncIterator[Reads]:
-    reading = Reading(pool, load_reading())
+    reading = Reading(pool, load_queries("reading.sql"))
     events, history = EventReading(reading), HistoryReading(reading)
     sagas_topic = settings.topic(SAGA_EVENTS)
     commands = CommandLog(settings.kafka, settings.topic_prefix, settings.topic(WEBHOOKS_COMMANDS))
@@ -64,7 +71,7 @@ async def open_reads(
     feed = Feed(news, sagas_topic, _load_from(history))
     telling = asyncio.create_task(feed.run(), name="feed")
     try:
-        yield Reads(Events(answers, events, records, commands, Acts(audit)), tasks, feed)
+        yield Reads(Events(answers, events, records, commands, Acts(audit)), tasks, feed, news)
     finally:
         feed.close()
         telling.cancel()

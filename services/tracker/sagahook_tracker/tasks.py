@@ -15,7 +15,7 @@ from sagahook_tracker.adapters.history_reading import Happened, HistoryReading, 
 from sagahook_tracker.adapters.news import News
 from sagahook_tracker.adapters.task_reading import AskedSaga, AttemptRow, TaskFilter, TaskReading, TaskRow
 from sagahook_tracker.adapters.views import RunView, Views
-from sagahook_tracker.answers import Answers, is_set
+from sagahook_tracker.answers import Answers
 from sagahook_tracker.domain.positions import Places, Position
 from sagahook_tracker.domain.runs import FINAL, TASK_STATUSES, TaskStatus
 from sagahook_tracker.domain.tasks import of_event
@@ -124,12 +124,11 @@ class Tasks:
             found = await self._look(task_id)
         if found is None or found.final or not wait:
             return found
-        with self._news.following(found.correlation_id or "") as changed:
+        with self._news.following(found.correlation_id or "") as follower:
             while True:
                 found = await self._look(task_id)
-                if found is None or found.final or not await is_set(changed, deadline):
+                if found is None or found.final or not await follower.hears(deadline):
                     return found
-                changed.clear()
 
     async def executions(self, saga_id: str) -> list[AttemptRow]:
         """Every attempt of the saga's runs, in the order in which they began."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import aiosql
 import asyncpg
 
 from sagahook.runtime.database import reaching_database
@@ -15,13 +13,9 @@ from sagahook_tracker.adapters.rows import text
 Row = Mapping[str, Any]
 
 
-def load_reading() -> Any:
-    return aiosql.from_path(Path(__file__).with_name("reading.sql"), "asyncpg")
-
-
 class Reading:
-    """Every method raises Unavailable while PostgreSQL is away, and NotMigrated where it has no tables. queries: see
-    `load_reading`."""
+    """Every method raises Unavailable while PostgreSQL is away, and NotMigrated where it has no tables. queries: of
+    reading.sql."""
 
     def __init__(self, pool: asyncpg.Pool, queries: Any) -> None:
         self._pool = pool
