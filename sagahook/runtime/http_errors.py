@@ -26,7 +26,7 @@ CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
-_QUALITY = re.compile(r"q=([0-9.]+)\Z")
+_QUALITY = re.compile(r"q=([01](?:\.[0-9]{0,3})?)\Z")
 
 
 class ErrorBody(BaseModel):
@@ -173,13 +173,6 @@ def _prefers_problem(accept: str) -> bool:
     asked: dict[str, float] = {}
     for part in accept.split(","):
         name, *parameters = (each.strip() for each in part.split(";"))
-        weights = [found[1] for each in parameters if (found := _QUALITY.match(each))]
-        asked[name] = _weight(weights[0]) if weights else 1.0
+        weights = [float(found[1]) for each in parameters if (found := _QUALITY.match(each))]
+        asked[name] = weights[0] if weights else 1.0
     return asked.get(PROBLEM, 0.0) > 0 and asked[PROBLEM] >= asked.get(JSON, 0.0)
-
-
-def _weight(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
