@@ -6,9 +6,11 @@ import typer
 
 from sagahook.cli import (
     check,
+    dead_letters,
     demo,
     dev,
     diagram,
+    doctor,
     history,
     keys,
     pausing,
@@ -17,6 +19,7 @@ from sagahook.cli import (
     schemas,
     send,
     sources,
+    tail,
     topics,
 )
 
@@ -28,12 +31,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check.check)
+app.command("dead-letters")(dead_letters.dead_letters)
 app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
+app.command("doctor")(doctor.doctor)
 app.add_typer(pausing.definitions, name="definitions")
 app.command("history")(history.history)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
+app.command("tail")(tail.tail)
 app.add_typer(dev.app, name="dev")
 app.add_typer(keys.app, name="keys")
 app.add_typer(sagas.app, name="sagas")

@@ -1,18 +1,32 @@
 -- What the timeline asks of PostgreSQL. Every one of them begins from ids and finds its rows by an index.
 
 -- name: what_is(id)
--- What an id names, the likeliest first; none where nothing is known by it.
-SELECT what
-FROM (VALUES (1, 'saga'), (2, 'event'), (3, 'delivery'), (4, 'correlation')) AS kinds (place, what)
-WHERE CASE what
-    WHEN 'saga' THEN EXISTS (SELECT FROM tracker.runs WHERE saga_id = :id)
-                  OR EXISTS (SELECT FROM tracker.asked WHERE saga_id = :id)
-    WHEN 'event' THEN EXISTS (SELECT FROM tracker.webhooks WHERE event_id = :id)
-    WHEN 'delivery' THEN EXISTS (SELECT FROM tracker.deliveries WHERE delivery_id = :id)
-    ELSE EXISTS (SELECT FROM tracker.webhooks WHERE correlation_id = :id)
-      OR EXISTS (SELECT FROM tracker.runs WHERE correlation_id = :id)
-END
-ORDER BY place;
+-- What an id names, the likeliest first, and the id by which it is looked up; none where nothing is known by it. An
+-- event is known by its own id, by its sender's, by the task that GitHub's endpoint names, and by its number.
+SELECT what, id
+FROM (
+    SELECT 1 AS place, 'saga' AS what, :id::text AS id
+    WHERE EXISTS (SELECT FROM tracker.runs WHERE saga_id = :id)
+       OR EXISTS (SELECT FROM tracker.asked WHERE saga_id = :id)
+    UNION ALL
+    SELECT 2, 'event', event_id FROM tracker.webhooks WHERE event_id = :id
+    UNION ALL
+    SELECT 3, 'delivery', delivery_id FROM tracker.deliveries WHERE delivery_id = :id
+    UNION ALL
+    SELECT 4, 'correlation', :id
+    WHERE EXISTS (SELECT FROM tracker.webhooks WHERE correlation_id = :id)
+       OR EXISTS (SELECT FROM tracker.runs WHERE correlation_id = :id)
+    UNION ALL
+    SELECT 5, 'event', event_id FROM tracker.webhooks WHERE task_id = :id
+    UNION ALL
+    SELECT 6, 'event', event_id FROM tracker.webhooks WHERE delivery_id = :id
+    UNION ALL
+    SELECT 7, 'event', event_id
+    FROM tracker.webhooks
+    WHERE number = CASE WHEN :id ~ '^[0-9]{1,18}$' THEN :id::bigint END
+) AS known
+ORDER BY place
+LIMIT 1;
 
 -- name: events_of(what, id, limit)
 -- The webhooks that the id is about, the first ones first. A child's is its parents'.
@@ -114,3 +128,11 @@ LIMIT :limit;
 SELECT delivery_id, attempt, what, number, at, status_code, error, next_attempt_at
 FROM tracker.delivery_attempts
 WHERE delivery_id = ANY (:delivery_ids::text[]);
+
+-- name: step_times(saga_id, run)
+-- How long each step's action took, from its first attempt's start to its last one's end; those that have ended.
+SELECT step, max(completed_at) - min(started_at) AS took
+FROM tracker.attempts
+WHERE saga_id = :saga_id AND run = :run AND phase = 'action'
+GROUP BY step
+HAVING bool_and(completed_at IS NOT NULL AND started_at IS NOT NULL);

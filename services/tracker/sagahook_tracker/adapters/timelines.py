@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,11 +69,16 @@ class Timelines:
         self._pool = pool
         self._queries = queries
 
-    async def what_is(self, thing: str) -> What | None:
+    async def what_is(self, thing: str) -> tuple[What, str] | None:
+        """What the id names, and the id to look it up by."""
         for row in await self._rows("what_is", id=thing):
-            what: What = row["what"]
-            return what
+            return row["what"], row["id"]
         return None
+
+    async def step_times(self, saga_id: str, run: int) -> dict[str, timedelta]:
+        """How long each step took that has ended."""
+        rows = await self._rows("step_times", saga_id=saga_id, run=run)
+        return {row["step"]: row["took"] for row in rows}
 
     async def load(self, what: What, thing: str, cursor: Cursor) -> Loaded:
         """What there is to tell, as one moment has it: everything where that is not much, else what comes after the
@@ -103,7 +109,10 @@ class _Reading:
             run_of(row)
             for row in await self._rows("runs_of", what=what, id=thing, event_ids=events, limit=MOST_RUNS)
         ]
-        keys: dict[str, list[Any]] = {"saga_ids": [run.saga_id for run in runs], "runs": [run.run for run in runs]}
+        keys: dict[str, list[Any]] = {
+            "saga_ids": [run.saga_id for run in runs],
+            "runs": [run.run for run in runs],
+        }
         links = await self._rows("link_rows", **keys)
         routes = await self._rows("route_rows", event_ids=events)
         webhooks = await self._rows("webhook_rows", event_ids=events)
