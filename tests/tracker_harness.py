@@ -30,6 +30,29 @@ from tests.tracker_log import LogWriter, open_writer
 
 PARTITIONS = 2
 
+KEEP_ALL = dict.fromkeys(
+    ("keep_history", "keep_finished", "keep_rollups", "keep_deliveries", "keep_audit", "keep_history_rows"), 0
+)
+"""The tests' events are from long ago."""
+
+TABLES = (
+    "offsets",
+    "webhooks",
+    "routes",
+    "asked",
+    "standings",
+    "runs",
+    "links",
+    "history",
+    "attempts",
+    "rollups",
+    "deliveries",
+    "delivery_attempts",
+    "audit",
+    "definitions",
+    "controls",
+)
+
 
 @dataclass
 class Tracker:
@@ -67,9 +90,12 @@ class Tracker:
         try:
             return {
                 table: [
-                    dict(row) for row in await connection.fetch(f"TABLE tracker.{table} ORDER BY 1, 2, 3")
+                    dict(row)
+                    for row in await connection.fetch(
+                        f"SELECT * FROM tracker.{table} AS row ORDER BY 1, 2, 3, row::text"
+                    )
                 ]
-                for table in ("offsets", "webhooks", "routes", "runs", "links", "definitions", "controls")
+                for table in TABLES
             }
         finally:
             await connection.close()
@@ -149,7 +175,7 @@ def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: 
         topic_prefix=prefix,
         database_url=SecretStr(database_url),
         session_timeout=2.0,
-        **{"api_rate_limit": "none", "open_rate_limit": "none", **further},
+        **{"api_rate_limit": "none", "open_rate_limit": "none", **KEEP_ALL, **further},
     )
 
 

@@ -8,13 +8,18 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.batches import Batch, Batches
 from sagahook.runtime.dead_letters import DeadLetters
+from sagahook_schemas.audit import AuditRecorded
 from sagahook_schemas.codec import Undecodable, decode_data
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
 from sagahook_schemas.identity import record_number
-from sagahook_schemas.webhooks import RECEIVED
+from sagahook_schemas.webhooks import RECEIVED, request_headers
 from sagahook_tracker import metrics
 from sagahook_tracker.adapters.projection import Projection, Refused
 from sagahook_tracker.domain.changes import Event
+from sagahook_tracker.domain.deliveries import Outcome
+
+_YEARS = range(1970, 9999)
+"""What is kept by days has a partition for each of these at most."""
 
 
 async def project(batches: Batches, projection: Projection, dead_letters: DeadLetters) -> None:
@@ -51,13 +56,19 @@ def read(record: ConsumerRecord) -> Event:
     """Raises InvalidEnvelope or Undecodable."""
     number = record_number(record.partition, record.offset)
     envelope = Envelope.from_headers(record.headers)
+    if envelope.time.year not in _YEARS:
+        raise Undecodable(f"its time {envelope.time} is none")
     if envelope.type == RECEIVED:
         if not envelope.extension("webhooksource"):
             raise Undecodable("a received webhook names no source")
-        return Event(number, envelope, None)
-    if envelope.saga_id and not (envelope.run and envelope.sequence):
+        size = 0 if record.value is None else len(record.value)
+        return Event(number, envelope, None, size, request_headers(record.headers))
+    data = decode_data(envelope.type, record.value)
+    if isinstance(data, AuditRecorded) and data.at.year not in _YEARS:
+        raise Undecodable(f"its time {data.at} is none")
+    if envelope.saga_id and not (envelope.run and envelope.sequence) and not isinstance(data, Outcome):
         raise Undecodable("an event of a saga has no run or no sequence")
-    return Event(number, envelope, decode_data(envelope.type, record.value))
+    return Event(number, envelope, data)
 
 
 def halves(batches: Batches) -> tuple[Batches, Batches]:

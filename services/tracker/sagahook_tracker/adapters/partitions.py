@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 
+from sagahook_tracker.adapters.queries import SCHEMA
+
 PARTITIONED = ("history", "audit")
 """By the UTC day of their column `at`. A partition is called `<table>_YYYYMMDD`."""
+
+
+class Partitions:
+    """Those that a projector needs for what it is about to write."""
+
+    def __init__(self, schema: str = SCHEMA) -> None:
+        self._schema = schema
+        self._known: set[date] = set()
+
+    async def ensure(self, connection: asyncpg.Connection, days: Collection[date]) -> None:
+        """Each of the days has its partitions, made in a transaction of their own. One that was there may have been
+        dropped since: then its day is before the cut-off, and nothing of it is written."""
+        missing = set(days) - self._known
+        if missing:
+            await make_partitions(connection, self._schema, sorted(missing))
+            self._known |= missing
+
+
+def day_of(time: datetime) -> date:
+    return time.astimezone(UTC).date()
 
 
 def partition_name(table: str, day: date) -> str:

@@ -5,6 +5,14 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
+# The projector reads the log anew: most of these columns and tables are about what it passed over so far.
+_AFRESH = (
+    """
+    TRUNCATE tracker.offsets, tracker.webhooks, tracker.routes, tracker.runs, tracker.links, tracker.definitions,
+        tracker.controls
+    """,
+)
+
 _WEBHOOKS = (
     # number is the id that people see. task_id: identity.webhook_task_id. headers: of the request, without secrets.
     # Rows are written once, so that many indexes cost each webhook once: every page of every filter is one of them.
@@ -29,10 +37,9 @@ _ROUTES = (
     # A webhook that is reprocessed is routed again: the route with the highest number is the one that holds.
     """
     ALTER TABLE tracker.routes
-        ADD COLUMN number    bigint NOT NULL DEFAULT 0,
+        ADD COLUMN number    bigint NOT NULL,
         ADD COLUMN reprocess text
     """,
-    "ALTER TABLE tracker.routes ALTER COLUMN number DROP DEFAULT",
     "ALTER TABLE tracker.routes DROP CONSTRAINT routes_pkey, ADD PRIMARY KEY (event_id, number)",
     # Which saga an event asked for, from webhooks.routed: its id is known before it starts.
     """
@@ -256,6 +263,7 @@ _AUDIT = (
 )
 
 STATEMENTS = (
+    *_AFRESH,
     *_WEBHOOKS,
     *_ROUTES,
     *_STANDINGS,
