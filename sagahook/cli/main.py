@@ -11,6 +11,7 @@ from sagahook.cli import (
     dev,
     diagram,
     doctor,
+    erasing,
     history,
     keys,
     pausing,
@@ -36,6 +37,8 @@ app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
 app.command("doctor")(doctor.doctor)
 app.add_typer(pausing.definitions, name="definitions")
+app.command("erase")(erasing.erase)
+app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)

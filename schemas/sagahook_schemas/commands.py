@@ -26,7 +26,8 @@ class StartSaga(Contract):
     """Start the saga, or join it where it exists. Only the owner knows which.
 
     limit_key: the saga waits until the owner of that key grants it a slot. again: a finished saga is run once more
-    (a reprocessed webhook), instead of joined. reprocess: the command that asked for it.
+    (a reprocessed webhook), instead of joined. reprocess: the command that asked for it. erasure_key: the data key
+    under which the saga's payload is to be kept.
     """
 
     ce_type: ClassVar[str] = "sagahook.command.start.v1"
@@ -44,6 +45,7 @@ class StartSaga(Contract):
     parent: ParentStep | None = None
     again: bool = False
     reprocess: str | None = None
+    erasure_key: str | None = None
     traceparent: str | None = None
 
     @property

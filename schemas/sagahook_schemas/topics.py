@@ -146,6 +146,14 @@ NOTIFICATIONS = Topic(
     retention=timedelta(days=30),
 )
 
+ERASURE_KEYS = Topic(
+    "erasure.keys",
+    key="data key id",
+    writers=("ingest", "tracker"),
+    readers=("ingest", "saga-runner", "tracker"),
+    holds="the data keys of what can be erased, each sealed under a key of the deployment's; a tombstone erases",
+    compacted=True,
+)
 AUDIT = Topic(
     "audit",
     key="record id",
@@ -166,6 +174,7 @@ TOPICS: tuple[Topic, ...] = (
     SAGA_REPLIES,
     NOTIFICATIONS,
     AUDIT,
+    ERASURE_KEYS,
 )
 DEAD_LETTER_TOPICS: tuple[Topic, ...] = tuple(
     # Only its own writer reads saga.state, and skips nothing.

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from sagahook_schemas.base import Contract
 from sagahook_schemas.envelope import Envelope, Header, rfc3339
+from sagahook_schemas.erasable import MARK, TOKEN, is_sealed
 
 RECEIVED = "sagahook.webhook.received.v1"
 
@@ -106,13 +107,16 @@ def received_headers(
 
 
 def request_headers(headers: Iterable[Header]) -> dict[str, str] | None:
-    """The headers that a webhook was sent with, of those of its record; None where they were not recorded.
+    """The headers that a webhook was sent with, of those of its record; None where they were not recorded. Where they
+    are sealed, what stands for them in `erasable`.
 
     A name that was sent several times has its values joined, as RFC 9110 §5.3 has it.
     """
     recorded = next((value for name, value in headers if name == HTTP_HEADERS), None)
     if recorded is None:
         return None
+    if is_sealed(recorded) and TOKEN.fullmatch(recorded.decode(errors="replace")):
+        return {MARK: recorded.decode()}
     lines = [_text(line) for line in recorded.replace(b"\0", b"").split(b"\n")]
     found: dict[str, str] = {}
     for name, value in zip(lines[::2], lines[1::2], strict=False):

@@ -146,4 +146,5 @@ def _webhook(request: Request, event: Event, body: bytes, correlation_id: str, p
         notify_url=request.notify_url,
         traceparent=requested.traceparent(request.headers),
         http_headers=request.recorded_headers,
+        subject=None if source.subject_path is None else source.subject(event.value),
     )

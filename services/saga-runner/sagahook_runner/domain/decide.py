@@ -155,6 +155,7 @@ def _start(d: Decision, command: Start) -> None:
             # A child belongs to what runs already.
             held=command.held if request.parent is None else None,
             reprocess=request.reprocess,
+            erasure_key=request.erasure_key,
         )
     )
     if definition is None:
@@ -221,7 +222,10 @@ def _deadline_due(d: Decision, command: DeadlineDue) -> None:
 
 
 def _park(d: Decision, command: Park) -> None:
-    if d.state.status not in FINAL and d.state.status not in ("NEW", "SUSPENDED"):
+    state = d.state
+    if state.status == "SUSPENDED" and (command.cause != "erased" or state.cause == "erased"):
+        return
+    if state.status not in FINAL and state.status != "NEW":
         d.emit(SagaSuspended(reason=command.reason, cause=command.cause))
 
 

@@ -90,6 +90,7 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         source=event.source,
         event_id=event.event_id,
         reprocess=event.reprocess,
+        erasure_key=event.erasure_key,
         correlation_id=event.correlation_id,
         context=event.context,
         user_id=event.user_id,
@@ -196,8 +197,11 @@ def _saga_failed(state: SagaState, event: SagaFailed) -> SagaState | None:
 
 
 def _suspended(state: SagaState, event: SagaSuspended) -> SagaState | None:
-    if state.status in FINAL or state.status in ("NEW", "SUSPENDED"):
+    if state.status in FINAL or state.status == "NEW":
         return None
+    if state.status == "SUSPENDED":
+        # What it waits for no longer matters once its payload is gone.
+        return state.then(reason=event.reason, cause="erased") if event.cause == "erased" else None
     return state.then(status="SUSPENDED", resumes=state.status, reason=event.reason, cause=event.cause)
 
 

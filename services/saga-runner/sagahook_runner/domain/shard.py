@@ -237,6 +237,11 @@ class Shard:
             del self.limits[key]
         return idle
 
+    def erase(self, erased: SagaState) -> None:
+        """In place of what it holds of the saga: the same without the payload, as the log now tells it."""
+        if erased.saga_id in self._states:
+            self._states[erased.saga_id] = erased
+
     # -- timers ---------------------------------------------------------------------------------------------
 
     def expect_outcome_until(self, due_at: datetime, saga_id: str, lost: AttemptLost) -> None:

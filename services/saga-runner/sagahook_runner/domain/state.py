@@ -86,8 +86,9 @@ class SagaState:
     known success, but may have been applied. failing: nothing more begins. to_undo: what is left to compensate, next
     first. left_behind: what an operator told not to undo. resumes: the status before a suspension. children: steps
     that asked for one. held: it waits for the end of a pause, at that place. reprocess: the command that asked for
-    the run. declared: steps that a function asked for, as the contract's JSON. told: their names, in the order in
-    which they were asked for and then answered. signal_ids: those seen last.
+    the run. erasure_key: the data key of its payload in the log. declared: steps that a function asked for, as the
+    contract's JSON. told: their names, in the order in which they were asked for and then answered. signal_ids: those
+    seen last.
     """
 
     saga_id: str
@@ -122,6 +123,7 @@ class SagaState:
     limit_key: str | None = None
     held: int | None = None
     reprocess: str | None = None
+    erasure_key: str | None = None
     parent: Parent | None = None
     children: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -16,6 +17,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
+from sagahook_runner.adapters.opening import opened
 from sagahook_runner.adapters.received import ReceivedLog
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.triggers import Triggers, Webhook
@@ -26,6 +28,9 @@ from sagahook_schemas.commands import ReprocessWebhook
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
 from sagahook_schemas.topics import WEBHOOKS_COMMANDS, WEBHOOKS_RECEIVED
 from sagahook_schemas.webhooks import WebhookRouted
+
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure import DataKeys
 
 log = get_logger(__name__)
 
@@ -47,11 +52,13 @@ class Reprocessor(PartitionForwarder):
         start_offset: StartOffset,
         clock: Clock,
         partitions: int,
+        keys: DataKeys | None = None,
     ) -> None:
         source = TopicPartition(settings.topic(WEBHOOKS_COMMANDS), partition)
         super().__init__(source, settings.reprocess_group, writer=writer, start_offset=start_offset)
         self._partition = partition
         self._partitions = partitions
+        self._keys = keys
         self._settings = settings
         self._triggers = triggers
         self._received = received
@@ -81,15 +88,16 @@ class Reprocessor(PartitionForwarder):
         (route,) = await self._triggers.evaluate([webhook])
         metrics.WEBHOOKS_ROUTED.labels(route.routed.outcome).inc()
         again = {"again": True, "reprocess": asked.id}
-        return [
-            *(
-                encoder.start(webhook.envelope, saga_id, start.model_copy(update=again), asked.id)
-                for saga_id, start in route.starts
-            ),
-            encoder.routed(
-                webhook.envelope, route.routed.model_copy(update={"reprocess": asked.id}), asked.id
-            ),
+        starts = [
+            encoder.start(webhook.envelope, saga_id, start.model_copy(update=again), asked.id)
+            for saga_id, start in route.starts
         ]
+        told = encoder.routed(
+            webhook.envelope, route.routed.model_copy(update={"reprocess": asked.id}), asked.id
+        )
+        if self._keys is not None and webhook.data_key:
+            told = self._keys.seal_record(told, webhook.data_key)
+        return [*starts, told]
 
     def _is_repeated(self, command_id: str, offset: int) -> bool:
         first = self._known.setdefault(command_id, offset)
@@ -106,7 +114,10 @@ class Reprocessor(PartitionForwarder):
             envelope = Envelope.from_headers(record.headers)
         except InvalidEnvelope:
             return None
-        return Webhook(envelope, record.value or b"") if envelope.id == command.event_id else None
+        if envelope.id != command.event_id:
+            return None
+        webhook = Webhook(envelope, record.value or b"")
+        return await opened(webhook, self._keys) if webhook.data_key else webhook
 
 
 def _read(record: ConsumerRecord) -> tuple[Envelope, ReprocessWebhook]:
@@ -130,7 +141,15 @@ def _lost(asked: Envelope, command: ReprocessWebhook) -> WebhookRouted:
 class ReprocessorsHost:
     """Makes those of this process."""
 
-    def __init__(self, settings: RunnerSettings, triggers: Triggers, clock: Clock, partitions: int) -> None:
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        triggers: Triggers,
+        clock: Clock,
+        partitions: int,
+        keys: DataKeys | None = None,
+    ) -> None:
+        self._keys = keys
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
@@ -149,6 +168,7 @@ class ReprocessorsHost:
             start_offset=start_offset,
             clock=self._clock,
             partitions=self._partitions,
+            keys=self._keys,
         )
 
     def moved(self, partition: int) -> None:

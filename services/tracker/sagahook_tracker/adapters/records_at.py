@@ -6,7 +6,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiokafka import TopicPartition
@@ -23,7 +22,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
 from sagahook.runtime.batches import Unavailable
-from sagahook_schemas.envelope import Header
+from sagahook.runtime.erasable import KeysInTime
+from sagahook_schemas.topics import WEBHOOKS_RECEIVED
+from sagahook_tracker.adapters.opening import Record, opened
 from sagahook_tracker.domain.timeline import Place
 
 _PARTITION_BYTES = 256 * 1024
@@ -33,21 +34,19 @@ _READ_UNCOMMITTED = 0
 """Kafka's isolation level. What the views tell of is committed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    at: datetime
-    headers: tuple[Header, ...]
-    key: bytes | None
-    value: bytes | None
+__all__ = ["Record", "RecordsAt"]
 
 
 class RecordsAt:
     """It connects at the first question.
 
-    timeout: seconds that one question may take.
+    keys: for bodies that are sealed. timeout: seconds that one question may take.
     """
 
-    def __init__(self, bootstrap: str, topic_prefix: str, timeout: float = 5.0) -> None:
+    def __init__(
+        self, bootstrap: str, topic_prefix: str, keys: KeysInTime | None = None, timeout: float = 5.0
+    ) -> None:
+        self._keys = keys
         self._bootstrap = bootstrap
         self._prefix = topic_prefix
         self._timeout = timeout
@@ -56,6 +55,16 @@ class RecordsAt:
 
     async def read(self, places: Iterable[Place]) -> dict[Place, Record]:
         """Those that the log still has. Raises Unavailable."""
+        found = await self._read(places)
+        keys = self._keys.keys if self._keys is not None else None
+        if keys is None:
+            return found
+        return {
+            place: await opened(record, keys) if place.topic == WEBHOOKS_RECEIVED.base else record
+            for place, record in found.items()
+        }
+
+    async def _read(self, places: Iterable[Place]) -> dict[Place, Record]:
         wanted: defaultdict[TopicPartition, set[int]] = defaultdict(set)
         for topic, partition, offset in places:
             wanted[TopicPartition(topic, partition)].add(offset)
