@@ -16,12 +16,14 @@ from sagahook.runtime.batches import BatchConsumer, Batches, Unavailable
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters
+from sagahook.runtime.erasable import KeysInTime
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
 from sagahook.runtime.topics import await_partition_count
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
+from sagahook_tracker.adapters.audit_reading import AuditReading
 from sagahook_tracker.adapters.command_log import CommandLog
 from sagahook_tracker.adapters.dead_letters import DeadLetterTopics
 from sagahook_tracker.adapters.drawing import Renderer
@@ -36,15 +38,17 @@ from sagahook_tracker.adapters.timelines import Timelines, load_timeline_queries
 from sagahook_tracker.adapters.views import Views
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import status_routes
+from sagahook_tracker.audit_api import audit_routes
 from sagahook_tracker.diagram_api import diagram_routes
+from sagahook_tracker.erasure_api import add_erasure, following
 from sagahook_tracker.handlers import project
 from sagahook_tracker.listing_api import listing_routes
 from sagahook_tracker.operating import Operating
 from sagahook_tracker.operator_api import operator_routes
 from sagahook_tracker.pausing import Pausing
 from sagahook_tracker.pausing_api import deployment_routes, pausing_routes
-from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.reads import Reads, add_read_routes, open_reads
+from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.stuck_api import stuck_routes
 from sagahook_tracker.telling import Telling
 from sagahook_tracker.timeline_api import timeline_routes
@@ -106,7 +110,8 @@ class Projector:
 
 def build_app(settings: TrackerSettings) -> FastAPI:
     """The status API, with `/health` and `/metrics`. Its lifespan opens and closes everything; it starts, and
-    answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health."""
+    answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health; `app.state.dismiss()` answers now whoever
+    waits or watches."""
     health = Health()
     clock = SystemClock()
     audit = Audit(settings.kafka, settings.topic_prefix, "tracker", clock)
@@ -114,18 +119,25 @@ def build_app(settings: TrackerSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _open(settings, health, audit) as parts:
+        async with following(keys), _open(settings, health, audit, keys) as parts:
             opened.append(parts)
             health.ready = True
             yield
             health.ready = False
             opened.clear()
 
+    def dismiss() -> None:
+        for parts in opened:
+            parts.reads.dismiss()
+
     app = FastAPI(title="sagahook status", lifespan=lifespan)
     app.state.health = health
+    app.state.dismiss = dismiss
     install_error_handlers(app)
     app.include_router(health_routes(health))
-    _add_routes(app, settings, Access(settings, audit, clock), lambda: opened[0])
+    access = Access(settings, audit, clock)
+    keys = add_erasure(app, settings, access, audit)
+    _add_routes(app, settings, access, lambda: opened[0])
     return app
 
 
@@ -134,7 +146,9 @@ def _add_routes(
 ) -> None:
     guard = access.needs("reader") if settings.status_auth else access.everyone()
     app.include_router(status_routes(lambda: opened().answers, guard))
-    app.include_router(diagram_routes(lambda: opened().answers, lambda: opened().timelines, guard, Renderer()))
+    app.include_router(
+        diagram_routes(lambda: opened().answers, lambda: opened().timelines, guard, Renderer())
+    )
     app.include_router(listing_routes(lambda: opened().finder, access.needs("reader")))
     app.include_router(deployment_routes(lambda: opened().answers, access.needs("reader")))
     app.include_router(pausing_routes(lambda: opened().pausing, access.needs("operator")))
@@ -142,6 +156,7 @@ def _add_routes(
     add_read_routes(app, access, lambda: opened().reads, lambda: opened().retention.trigger())
     app.include_router(stuck_routes(lambda: opened().watching, access.needs("reader")))
     app.include_router(operator_routes(lambda: opened().operating, access.needs("operator")))
+    app.include_router(audit_routes(lambda: opened().audit, access.needs("admin")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +169,13 @@ class _Opened:
     telling: Telling
     watching: Watching
     reads: Reads
+    audit: AuditReading
 
 
 @asynccontextmanager
-async def _open(settings: TrackerSettings, health: Health, audit: Audit) -> AsyncIterator[_Opened]:
+async def _open(
+    settings: TrackerSettings, health: Health, audit: Audit, keys: KeysInTime
+) -> AsyncIterator[_Opened]:
     pool = await open_pool(settings)
     _watch_connections(pool)
     queries = load_queries()
@@ -177,7 +195,7 @@ async def _open(settings: TrackerSettings, health: Health, audit: Audit) -> Asyn
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
     auditing = asyncio.create_task(audit.run(), name="audit")
-    records = RecordsAt(settings.kafka, settings.topic_prefix)
+    records = RecordsAt(settings.kafka, settings.topic_prefix, keys)
     timelines = Timelines(pool, load_timeline_queries())
     telling = Telling(timelines, records, news, log_end)
     watching = _watching(settings, pool, news, log_end)
@@ -188,7 +206,15 @@ async def _open(settings: TrackerSettings, health: Health, audit: Audit) -> Asyn
             settings, pool, views, news, answers, operating, records, audit, SystemClock()
         ) as reads:
             yield _Opened(
-                answers, finder, operating, Pausing(answers, pauses, audit), timelines, telling, watching, reads
+                answers,
+                finder,
+                operating,
+                Pausing(answers, pauses, audit),
+                timelines,
+                telling,
+                watching,
+                reads,
+                AuditReading(pool),
             )
     finally:
         for task in (listening, warming, auditing, looking):
