@@ -95,6 +95,9 @@ class SagaDetails(BaseModel):
     attributes: dict[str, JsonValue]
     source: str | None
     definition_hash: str | None
+    held: str | None = Field(
+        description="the pause that holds it while it is PENDING: `definition NAME` or `source NAME`"
+    )
     limit_key: str | None = Field(description="what it waits for, or waited for, with others")
     parent: ParentBody | None = Field(description="the step of another saga that it is run by")
     acts: list[ActBody] = Field(description="what operators did to this run, the last 20")
@@ -222,6 +225,7 @@ def _saga_details(found: RunView) -> SagaDetails:
         attributes=run.attributes or {},
         source=run.source,
         definition_hash=run.definition_hash,
+        held=found.held_by,
         limit_key=run.limit_key,
         parent=None if run.parent is None else ParentBody.model_validate(run.parent, from_attributes=True),
         acts=[ActBody.model_validate(act, from_attributes=True) for act in run.acts],

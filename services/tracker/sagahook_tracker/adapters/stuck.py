@@ -15,7 +15,7 @@ from sagahook.runtime.database import reaching_database
 from sagahook_schemas.definitions import SagaDefinition
 from sagahook_tracker.adapters.rows import run_of
 from sagahook_tracker.domain.runs import Run
-from sagahook_tracker.domain.stuck import GRACE, KINDS, Kind, Stuck, judged
+from sagahook_tracker.domain.stuck import GRACE, KINDS, Kind, Stuck, held_by, judged
 
 MOST = 1_000
 """Of one kind, that are looked at: those without change the longest."""
@@ -90,15 +90,6 @@ class StuckWork:
             async with self._pool.acquire() as connection:
                 return [Waiting(**row) for row in await self._rows(connection, "oldest_webhooks", limit=most)]
 
-    async def pause_of(self, run: Run) -> str | None:
-        """`definition order` or `source shop`, where a pause holds the run."""
-        if not (run.held and run.state == "PENDING"):
-            return None
-        with reaching_database():
-            async with self._pool.acquire() as connection:
-                rows = await self._rows(connection, "pauses")
-        return held_by(run, {(row["kind"], row["name"]) for row in rows})
-
     async def _runs(
         self, connection: asyncpg.Connection, kind: Kind, name: str | None, now: datetime, most: int
     ) -> list[Run]:
@@ -119,14 +110,3 @@ class StuckWork:
         self, connection: asyncpg.Connection, query: str, **parameters: Any
     ) -> list[Mapping[str, Any]]:
         return [row async for row in getattr(self._queries, query)(connection, **parameters)]
-
-
-def held_by(run: Run, paused: set[tuple[str, str]]) -> str | None:
-    """`definition order` or `source shop`; None where nothing holds it, or its pause has ended: then it is let go in a
-    moment."""
-    if not (run.held and run.state == "PENDING"):
-        return None
-    for kind, name in (("definition", run.name), ("source", run.source)):
-        if (kind, name) in paused:
-            return f"{kind} {name}"
-    return None

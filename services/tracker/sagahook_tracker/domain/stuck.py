@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from shlex import quote
@@ -60,6 +60,17 @@ def judged(
     if held is not None:
         return Stuck("held", run, updated, f"a pause of {held} holds it", _resume(held))
     return _overdue(run, definition, now)
+
+
+def held_by(run: Run, paused: Collection[tuple[str, str]]) -> str | None:
+    """`definition order` or `source shop`; None where nothing holds it, or its pause has ended: then it is let go in a
+    moment. paused: kinds and names."""
+    if not (run.held and run.state == "PENDING"):
+        return None
+    for kind, name in (("definition", run.name), ("source", run.source)):
+        if (kind, name) in paused:
+            return f"{kind} {name}"
+    return None
 
 
 def _failed(run: Run, updated: datetime) -> Stuck:
