@@ -17,7 +17,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.database import NotMigrated, reaching_database
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
-from sagahook_tracker.adapters.partitions import PARTITIONED, make_partitions
+from sagahook_tracker.adapters.partitions import PARTITIONED, Partitions
 from sagahook_tracker.domain.retention import Cutoff, Kept, cutoffs, days_ahead, is_over
 
 log = get_logger(__name__)
@@ -102,7 +102,7 @@ class Retention:
     async def _clean(self, gone: Counter[str]) -> None:
         now = self._clock.now()
         async with self._pool.acquire() as connection:
-            await make_partitions(connection, self._schema, days_ahead(now))
+            await Partitions(self._schema).ensure(connection, days_ahead(now))
         await self._patiently(lambda connection: self._raise_cutoffs(connection, now))
         for cutoff in await self._cutoffs():
             if cutoff.kind in PARTITIONED:

@@ -1,0 +1,54 @@
+"""Reads partitions of the log from where they begin: for whoever compares it with the views."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+_AT_ONCE = 1_000
+_WAIT_MS = 1_000
+
+
+class LogReader:
+    """One consumer without a group, of committed records."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def beginnings(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        found: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets(list(places))
+        return found
+
+    async def ends(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        found: Mapping[TopicPartition, int] = await self._consumer.end_offsets(list(places))
+        return found
+
+    async def read(self, place: TopicPartition, begin: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
+        """Its records of [begin, end), in lists; the log must reach that far."""
+        if begin >= end:
+            return
+        self._consumer.assign([place])
+        self._consumer.seek(place, begin)
+        while await self._consumer.position(place) < end:
+            polled = await self._consumer.getmany(place, timeout_ms=_WAIT_MS, max_records=_AT_ONCE)
+            records = [record for record in polled.get(place, ()) if record.offset < end]
+            if records:
+                yield records
+
+
+@asynccontextmanager
+async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:
+    """Raises KafkaError."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=8 * 1024 * 1024,
+    )
+    try:
+        await consumer.start()
+        yield LogReader(consumer)
+    finally:
+        await consumer.stop()
