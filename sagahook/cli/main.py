@@ -22,6 +22,7 @@ from sagahook.cli import (
     sources,
     tail,
     topics,
+    tracker,
 )
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(sources.app, name="sources")
 app.add_typer(topics.app, name="topics")
+app.add_typer(tracker.app, name="tracker")
 
 
 def main() -> None:
