@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -72,14 +72,14 @@ class Retention:
             with suppress(asyncio.CancelledError):
                 await self._cleaning
 
-    async def clean(self) -> Mapping[str, int]:
+    async def clean(self) -> Counter[str]:
         """What was let go: partitions and rows, by table; nothing where another process is at it. Raises Unavailable,
         NotMigrated or Busy, and then something is left for the next time."""
         gone: Counter[str] = Counter()
         with reaching_database():
-            async with self._alone() as alone:
-                if alone:
-                    await self._clean(gone)
+            async with self._pool.acquire() as connection:  # its locks end with its use
+                if await self._is_alone(connection):
+                    await self._clean(connection, gone)
         return gone
 
     async def _try_to_clean(self) -> None:
@@ -87,35 +87,30 @@ class Retention:
             gone = await self.clean()
         except (Unavailable, NotMigrated, Busy) as reason:
             log.warning("retention.waiting", reason=str(reason))
+        except Exception:  # a fault of ours must not keep the projector from projecting
+            log.exception("retention.failed")
         else:
-            if gone:
-                log.info("retention.cleaned", **gone)
+            if +gone:
+                log.info("retention.cleaned", gone=dict(+gone))
 
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[bool]:
-        """Whether nobody else cleans; then nobody does until the end of the block."""
-        async with self._pool.acquire() as connection:  # whose locks end with its use
-            yield await connection.fetchval(
-                "SELECT pg_try_advisory_lock(hashtext('sagahook.retention'), hashtext($1))", self._schema
-            )
+    async def _is_alone(self, connection: asyncpg.Connection) -> bool:
+        """Whether nobody else cleans; then nobody does as long as the connection is in use."""
+        lock = "SELECT pg_try_advisory_lock(hashtext('sagahook.retention'), hashtext($1))"
+        return bool(await connection.fetchval(lock, self._schema))
 
-    async def _clean(self, gone: Counter[str]) -> None:
+    async def _clean(self, connection: asyncpg.Connection, gone: Counter[str]) -> None:
         now = self._clock.now()
-        async with self._pool.acquire() as connection:
-            await Partitions(self._schema).ensure(connection, days_ahead(now))
-        await self._patiently(lambda connection: self._raise_cutoffs(connection, now))
-        for cutoff in await self._cutoffs():
+        await Partitions(self._schema).ensure(connection, days_ahead(now))
+        await self._patiently(connection, partial(self._raise_cutoffs, connection, now))
+        found = [Cutoff(**row) async for row in self._queries.load_cutoffs(connection)]
+        for cutoff in found:
             if cutoff.kind in PARTITIONED:
-                await self._drop_partitions(cutoff, gone)
+                await self._drop_partitions(connection, cutoff, gone)
             elif cutoff.kind == "finished":
-                for query, table in (("expire_events", "webhooks"), ("expire_runs", "runs")):
-                    await self._expire_in_order(getattr(self._queries, query), table, cutoff.before, gone)
+                await self._expire_in_order(connection, "webhooks", cutoff.before, gone)
+                await self._expire_in_order(connection, "runs", cutoff.before, gone)
             else:
-                await self._expire(getattr(self._queries, f"expire_{cutoff.kind}"), cutoff, gone)
-
-    async def _cutoffs(self) -> list[Cutoff]:
-        async with self._pool.acquire() as connection:
-            return [Cutoff(**row) async for row in self._queries.load_cutoffs(connection)]
+                await self._expire(connection, cutoff, gone)
 
     async def _raise_cutoffs(self, connection: asyncpg.Connection, now: datetime) -> None:
         """Once this is committed, no projector writes what is older."""
@@ -125,54 +120,56 @@ class Retention:
                 connection, kind=cutoff.kind, before=cutoff.before, rows=cutoff.rows
             )
 
-    async def _drop_partitions(self, cutoff: Cutoff, gone: Counter[str]) -> None:
-        async with self._pool.acquire() as connection:
-            found = [row["name"] async for row in self._queries.partitions(connection, parent=cutoff.kind)]
+    async def _drop_partitions(
+        self, connection: asyncpg.Connection, cutoff: Cutoff, gone: Counter[str]
+    ) -> None:
+        found = [row["name"] async for row in self._queries.partitions(connection, parent=cutoff.kind)]
         for name in found:
             if is_over(name, cutoff.before):
-                await self._patiently(partial(_drop, f"{self._schema}.{name}"))
-                gone[f"{cutoff.kind}_days"] += 1
+                await self._patiently(
+                    connection, partial(connection.execute, f"DROP TABLE {self._schema}.{name}")
+                )
+                gone[f"days of {cutoff.kind}"] += 1
 
-    async def _patiently(self, change: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
+    async def _patiently(
+        self, connection: asyncpg.Connection, change: Callable[[], Awaitable[object]]
+    ) -> None:
         """In a transaction of its own. Raises Busy."""
         for _ in range(_TRIES):
-            try:
-                async with self._pool.acquire() as connection, connection.transaction():
+            with suppress(asyncpg.LockNotAvailableError):
+                async with connection.transaction():
                     await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-                    await change(connection)
+                    await change()
                     return
-            except asyncpg.LockNotAvailableError:
-                await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_PAUSE)
         raise Busy("a long transaction holds the tables, such as a backup or `sagahook tracker verify`")
 
-    async def _expire_in_order(self, query: Any, table: str, before: datetime, gone: Counter[str]) -> None:
+    async def _expire_in_order(
+        self, connection: asyncpg.Connection, table: str, before: datetime, gone: Counter[str]
+    ) -> None:
         """Once through all that is old enough; what must stay is passed. Again as long as that sets others free."""
+        query = {"webhooks": self._queries.expire_events, "runs": self._queries.expire_runs}[table]
         freed = True
         while freed:
-            freed = False
+            freed, more = False, True
             position: tuple[datetime, int] = (_BEGINNING, 0)
-            while True:
-                async with self._pool.acquire() as connection:
-                    passed = await query(
-                        connection,
-                        before=before,
-                        after_time=position[0],
-                        after_number=position[1],
-                        how_many=AT_ONCE,
-                    )
+            while more:
+                after_time, after_number = position
+                passed = await query(
+                    connection,
+                    before=before,
+                    after_time=after_time,
+                    after_number=after_number,
+                    how_many=AT_ONCE,
+                )
                 gone[table] += passed["gone"]
                 freed = freed or passed["gone"] > 0
-                if passed["looked"] < AT_ONCE:
-                    break
-                position = (passed["last_time"], passed["last_number"])
+                more = passed["looked"] == AT_ONCE
+                position = passed["last_time"], passed["last_number"]
 
-    async def _expire(self, query: Any, cutoff: Cutoff, gone: Counter[str]) -> None:
+    async def _expire(self, connection: asyncpg.Connection, cutoff: Cutoff, gone: Counter[str]) -> None:
+        query = {"rollups": self._queries.expire_rollups, "deliveries": self._queries.expire_deliveries}
         last = AT_ONCE
         while last == AT_ONCE:
-            async with self._pool.acquire() as connection:
-                last = await query(connection, before=cutoff.before, how_many=AT_ONCE)
+            last = await query[cutoff.kind](connection, before=cutoff.before, how_many=AT_ONCE)
             gone[cutoff.kind] += last
-
-
-async def _drop(table: str, connection: asyncpg.Connection) -> None:
-    await connection.execute(f"DROP TABLE {table}")

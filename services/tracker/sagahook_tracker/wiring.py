@@ -43,11 +43,13 @@ from sagahook_tracker.diagram_api import diagram_routes
 from sagahook_tracker.erasure_api import add_erasure, following
 from sagahook_tracker.handlers import project
 from sagahook_tracker.listing_api import listing_routes
+from sagahook_tracker.openapi import StatusApi
 from sagahook_tracker.operating import Operating
 from sagahook_tracker.operator_api import operator_routes
 from sagahook_tracker.pausing import Pausing
 from sagahook_tracker.pausing_api import deployment_routes, pausing_routes
 from sagahook_tracker.reads import Reads, add_read_routes, open_reads
+from sagahook_tracker.retention import Retention
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.stuck_api import stuck_routes
 from sagahook_tracker.telling import Telling
@@ -100,10 +102,13 @@ class Projector:
         self.health.add("projection", consumer.check)
         for topic in settings.topics:
             watch_queue(topic, partial(consumer.lag, topic))
+        retention = _retention(settings, pool)
+        cleaning = asyncio.create_task(retention.run(stopping, settings.cleanup_every), name="retention")
         try:
             await consumer.run(stopping)
         finally:
             self.health.ready = False
+            await _ended(cleaning)
             await dead_letters.close()
             await pool.close()
 
@@ -130,7 +135,7 @@ def build_app(settings: TrackerSettings) -> FastAPI:
         for parts in opened:
             parts.reads.dismiss()
 
-    app = FastAPI(title="sagahook status", lifespan=lifespan)
+    app = StatusApi(lifespan=lifespan)
     app.state.health = health
     app.state.dismiss = dismiss
     install_error_handlers(app)
@@ -170,6 +175,7 @@ class _Opened:
     watching: Watching
     reads: Reads
     audit: AuditReading
+    retention: Retention
 
 
 @asynccontextmanager
@@ -200,6 +206,7 @@ async def _open(
     telling = Telling(timelines, records, news, log_end)
     watching = _watching(settings, pool, news, log_end)
     looking = asyncio.create_task(watching.run(), name="stuck-work")
+    retention = _retention(settings, pool)
     try:
         operating = Operating(answers, views, finder, commands, audit)
         async with open_reads(
@@ -215,12 +222,12 @@ async def _open(
                 watching,
                 reads,
                 AuditReading(pool),
+                retention,
             )
     finally:
+        await retention.close()
         for task in (listening, warming, auditing, looking):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await _ended(task)
         await commands.close()
         await pauses.close()
         await log_end.close()
@@ -234,6 +241,16 @@ def _watching(settings: TrackerSettings, pool: asyncpg.Pool, news: News, log_end
 
     dead_letters = DeadLetterTopics(settings.kafka, settings.topic_prefix)
     return Watching(StuckWork(pool, load_stuck_queries()), dead_letters, lag, SystemClock())
+
+
+def _retention(settings: TrackerSettings, pool: asyncpg.Pool) -> Retention:
+    return Retention(pool, load_queries("retention.sql"), settings.kept, SystemClock())
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _warm(log_end: LogEnd) -> None:
