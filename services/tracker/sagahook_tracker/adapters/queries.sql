@@ -10,6 +10,8 @@ WHERE topic = ANY (:topics);
 -- How many of the given partitions stood at the expected offset and stand at the next one now. A partition
 -- without a row was never read. The rest of the transaction belongs to these offsets: what a crash of
 -- PostgreSQL takes back it takes back together, and the log still has it, so that no batch waits for the disk.
+-- And every further statement finds rows by their keys: a plan for a table as small, or as unknown, as it was when the
+-- plan was made must not be one that reads all of it.
 WITH given AS (
     SELECT * FROM unnest(:topics::text[], :partitions::int[], :expected::bigint[], :next::bigint[])
         AS given (topic, partition, expected_offset, next_offset)
@@ -36,7 +38,8 @@ WITH given AS (
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM begun)
-FROM set_config('synchronous_commit', 'off', TRUE);
+FROM set_config('synchronous_commit', 'off', TRUE) AS commits, set_config('enable_seqscan', 'off', TRUE) AS scans,
+     set_config('enable_hashjoin', 'off', TRUE) AS hashes, set_config('enable_mergejoin', 'off', TRUE) AS merges;
 
 -- name: load_cutoffs()
 -- What was let go for its age is not written again. Read once the offsets are moved: whoever raises a cut-off holds
