@@ -159,13 +159,13 @@ class Api:
 
 @asynccontextmanager
 async def open_tracker(
-    bootstrap: str, prefix: str, database_url: str, **settings: Any
+    bootstrap: str, prefix: str, database_url: str, partitions: int = PARTITIONS, **settings: Any
 ) -> AsyncIterator[Tracker]:
-    await ensure_topics(bootstrap, prefix, PARTITIONS)
+    await ensure_topics(bootstrap, prefix, partitions)
     await migrate(database_url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
     given = tracker_settings(bootstrap, prefix, database_url, **settings)
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-    async with open_writer(bootstrap, prefix, PARTITIONS) as log, reader:
+    async with open_writer(bootstrap, prefix, partitions) as log, reader:
         yield Tracker(given, log, reader)
 
 

@@ -5,6 +5,7 @@ import os
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.commands import CancelSaga, RetrySaga
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.topics import (
+    AUDIT,
     ERASURE_KEYS,
     SAGA_EVENTS,
     SAGA_STATE,
@@ -29,6 +31,7 @@ from sagahook_schemas.webhooks import request_headers
 from tests.ingest_harness import ServedIngest, serving, settings_for
 from tests.runner_harness import PARTITIONS, RunnerHarness
 from tests.runner_log import assert_fold_is_snapshots, following, put_command, whole_topic
+from tests.tracker_harness import Api, open_tracker
 
 FIRST, SECOND = (b64encode(os.urandom(32)).decode() for _ in range(2))
 KEPT = (WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, SAGA_EVENTS, SAGA_STATE, ERASURE_KEYS)
@@ -217,6 +220,66 @@ async def test_the_deployments_key_is_replaced_without_a_pause(runners: RunnerHa
     async with data_keys(runners, "env:FIRST_KEY") as old:
         with pytest.raises(WrongKey, match="SAGAHOOK_ERASURE_KEY"):
             await bodies(runners, old)
+
+
+async def test_views_hold_it_sealed_and_the_api_tells_it_until_it_is_erased(
+    runners: RunnerHarness, database_url: str
+) -> None:
+    key = "an admin's key"
+    settings = {"api_keys": {"admin": sha256(key.encode()).hexdigest()}, "erasure_key": "env:FIRST_KEY"}
+    await runners.start_runner()
+    async with (
+        open_tracker(runners.bootstrap, runners.prefix, database_url, PARTITIONS, **settings) as tracker,
+        tracker.projecting(),
+        tracker.api() as api,
+        ingest(runners) as served,
+    ):
+        api.http.headers["Authorization"] = f"Bearer {key}"
+        await send(served, 1, "ada", fail=True)
+        event, saga, history, timeline = await told(api)
+        assert event["payload"]["note"] == "secret-of-ada"
+        assert event["headers"]["x-who"] == "header-of-ada"
+        assert saga["context"]["note"] == "secret-of-ada"
+        assert "told to fail" in saga["error"]
+        assert "told to fail" in str(timeline)
+        views = str(await tracker.rows())
+        assert "told to fail" not in views
+        assert "of-ada" not in views
+
+        code, answer, _ = await api.post(
+            "/api/v1/erasure",
+            {"source": "effects", "subject": "ada", "actor": "dpo", "reason": "asked for it"},
+        )
+        assert (code, answer) == (202, {"erased": 1})
+        event, saga, history, timeline = await told(api)
+        assert event["payload"] == {"erased": True}
+        assert event["headers"] == {"erased": True}
+        assert saga["context"] == {"erased": True}
+        assert saga["error"] == "[erased]"
+        assert saga["state"] == "ROLLED_BACK"
+        assert "told to fail" not in str(timeline) + str(history)
+        assert event["event_type"] is not None
+    async with whole_topic(runners, AUDIT.name(runners.prefix)) as records:
+        (act,) = [loads(record.value) for record in records]
+    assert (act["target"], act["outcome"]) == ("effects, one subject", "done")
+
+
+async def told(api: Api) -> tuple[Any, Any, Any, Any]:
+    """The only event, its only saga, the saga's history, and the timeline, as the API has them."""
+    async with asyncio.timeout(20):
+        while True:
+            _, events, _ = await api.get("/api/v1/webhooks/events")
+            if events and events[0]["processed"]:
+                break
+            await asyncio.sleep(0.1)
+    _, event, _ = await api.get(f"/api/v1/webhooks/events/{events[0]['id']}")
+    correlation_id = event["correlation_id"]
+    status = await api.status(correlation_id, "effects", wait=20)
+    (saga_id,) = status["saga_ids"]
+    _, saga, _ = await api.get(f"/webhooks/status/{saga_id}")
+    _, history, _ = await api.get(f"/api/v1/status/{saga_id}/history")
+    _, timeline, _ = await api.get(f"/api/v1/correlations/{correlation_id}/timeline")
+    return event, saga, history, timeline
 
 
 async def test_without_the_key_a_webhook_that_is_to_be_sealed_is_not_taken(runners: RunnerHarness) -> None:
