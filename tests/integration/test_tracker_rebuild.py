@@ -16,7 +16,7 @@ from sagahook_schemas.sagas import SagaProgressed, SagaResumed, SagaSuspended
 from sagahook_tracker.domain.differences import Report
 from sagahook_tracker.rebuilding import Options, Refused, rebuild
 from sagahook_tracker.verifying import verify
-from tests.tracker_harness import Tracker, open_tracker
+from tests.tracker_harness import Api, Tracker, open_tracker
 from tests.tracker_log import SagaLog, Written, controlled, deployed, received, routed
 
 
@@ -39,17 +39,24 @@ def webhook(number: int, kind: int) -> list[Written]:
             log.scheduled("reserve").failed_attempt("reserve", "Timeout: slow").retry("reserve", 2)
             log.scheduled("reserve", attempt=2).awaiting("reserve", "approval")
         case 3:
-            log.done("reserve").scheduled("charge").failed_attempt("charge", "no").compensating("charge", "no")
+            log.done("reserve").scheduled("charge").failed_attempt("charge", "no").compensating(
+                "charge", "no"
+            )
             log.failed("charge", "no", "reserve")
         case 4:
             log.done("reserve").completed().joined(f"{event}-again", f"{cid}-again", state="COMPLETED")
-            again = [received(f"{event}-again", f"{cid}-again"), routed(f"{event}-again", f"{cid}-again", saga)]
+            again = [
+                received(f"{event}-again", f"{cid}-again"),
+                routed(f"{event}-again", f"{cid}-again", saga),
+            ]
             return [received(event, cid), routed(event, cid, saga), *again, *log.written]
         case 5:
             child = SagaLog(f"{saga}-child").started_with(
                 parent=ParentStep(saga_id=saga, run=1, step="ship"), event_id=event, correlation_id=cid
             )
-            log.add(SagaSuspended(reason="lost", cause="losses")).add(SagaResumed(actor="ada", reason="fixed"))
+            log.add(SagaSuspended(reason="lost", cause="losses")).add(
+                SagaResumed(actor="ada", reason="fixed")
+            )
             log.add(SagaProgressed(progress=0.5, message="half"))
             return [received(event, cid), routed(event, cid, saga), *log.written, *child.done("pack").written]
         case 6:
@@ -97,6 +104,124 @@ async def test_a_rebuild_gives_the_same_rows(tracker: Tracker) -> None:
     assert await tracker.rows() == before
     assert said[-1] == "swapped: the new views serve"
     assert await schemas(tracker) == {"tracker"}
+
+
+async def test_a_rebuild_goes_on_while_others_read_and_write(tracker: Tracker) -> None:
+    """No answer is a 5xx, nothing that was seen is gone again, and no event is lost."""
+    await tracker.log.write(interesting())
+    async with tracker.projecting(), tracker.projecting(), tracker.api() as api:
+        await tracker.until_caught_up()
+        done = asyncio.Event()
+        reading = [asyncio.create_task(read_until(done, api)) for _ in range(4)]
+        writing = asyncio.create_task(write_until(done, tracker))
+        await rebuild(tracker.settings, Options(), print)
+        done.set()
+        written = await writing
+        assert sum(await asyncio.gather(*reading)) > 0
+        await tracker.until_caught_up()
+        for number in written:
+            assert (await api.get(f"/webhooks/shop/status/c{number}"))[0] == 200
+    report = await verified(tracker)
+    assert [str(difference) for difference in report.differences] == []
+
+
+async def read_until(done: asyncio.Event, api: Api) -> int:
+    """How many answers it had; each was good."""
+    count = 0
+    while not done.is_set():
+        for path, fits in (
+            ("/webhooks/shop/status/c0", lambda body: body["status"] == "completed"),
+            ("/webhooks/status/s1", lambda body: body["state"] == "ROLLED_BACK"),
+            ("/webhooks/shop/status/c2?wait=0.05", lambda body: body["status"] == "triggered"),
+        ):
+            code, body, _ = await api.get(path)
+            assert code == 200, body
+            assert fits(body)
+            count += 1
+    return count
+
+
+async def write_until(done: asyncio.Event, tracker: Tracker) -> list[int]:
+    """Their numbers."""
+    written: list[int] = []
+    while not done.is_set():
+        number = 1_000 + len(written)
+        await tracker.log.write(webhook(number, number % 8))
+        written.append(number)
+    return written
+
+
+async def test_a_rebuild_that_was_interrupted_is_gone_on_with_or_begun_anew(tracker: Tracker) -> None:
+    before = await projected(tracker)
+    for resume, word in ((True, "going on where the last rebuild"), (False, "beginning anew")):
+        running = asyncio.create_task(rebuild(tracker.settings, Options(), lambda _: None))
+        while "tracker_next" not in await schemas(tracker):
+            await asyncio.sleep(0.005)
+        with pytest.raises(Refused, match="another rebuild of these views is running"):
+            await rebuild(tracker.settings, Options(), lambda _: None)
+        await asyncio.sleep(0.2)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        said: list[str] = []
+        await rebuild(tracker.settings, Options(resume=resume), said.append)
+        assert word in said[0]
+        assert await tracker.rows() == before
+
+
+async def test_what_served_is_kept_where_that_is_asked_for(tracker: Tracker) -> None:
+    before = await projected(tracker)
+    await rebuild(tracker.settings, Options(keep_old=True), lambda _: None)
+    assert await schemas(tracker) == {"tracker", "tracker_old"}
+    with pytest.raises(Refused, match="DROP SCHEMA tracker_old"):
+        await rebuild(tracker.settings, Options(), lambda _: None)
+    assert await tracker.rows() == before
+
+
+SEEDED = {
+    "UPDATE tracker.runs SET state = 'PENDING' WHERE saga_id = 's0'": (
+        "runs (s0, 1): state is 'PENDING', but the log says 'COMPLETED'"
+    ),
+    "DELETE FROM tracker.webhooks WHERE event_id = 'e1'": (
+        "webhooks (e1): the row is missing; the log tells of it"
+    ),
+    "INSERT INTO tracker.links SELECT 'e1', 's-unheard-of', 1, 'c', now()": (
+        "links (e1, s-unheard-of, 1): the row is there, but the log tells nothing of it"
+    ),
+    "UPDATE tracker.standings SET open = 1 WHERE event_id = 'e0'": (
+        "standings (e0): open is 1, but the log says 0"
+    ),
+    "UPDATE tracker.history SET progress = 0.9 WHERE saga_id = 's2' AND sequence = 2": (
+        "progress is 0.9, but the log says 0.0"
+    ),
+    "DELETE FROM tracker.attempts WHERE saga_id = 's2' AND attempt = 2": (
+        "attempts (s2, 1, reserve, action, 2): the row is missing"
+    ),
+    "UPDATE tracker.rollups SET count = 4 WHERE (kind, outcome) = ('saga', 'failed') AND minute > '-infinity'": (
+        "saga, shop, order, failed): count is 4, but the log says 3"
+    ),
+    "UPDATE tracker.routes SET reason = 'a secret' WHERE event_id = 'e6'": "routes (e6, ",
+    "UPDATE tracker.controls SET paused = FALSE": "controls (source, shop): paused is False, but the log says True",
+    "UPDATE tracker.offsets SET next_offset = 1000 WHERE topic LIKE '%.received' AND partition = 0": (
+        "webhooks.received-0): next_offset is 1000, but the log says "
+    ),
+    "DELETE FROM tracker.definitions": "definitions (order, 3): the row is missing",
+    "DELETE FROM tracker.asked WHERE event_id = 'e3'": "asked (s3, e3): the row is missing",
+    "CREATE TABLE tracker.new ()": "new (the table): the row is there",
+}
+
+
+async def test_each_difference_is_named_and_no_text_that_may_be_secret(tracker: Tracker) -> None:
+    await projected(tracker)
+    connection = await asyncpg.connect(tracker.settings.database_url.get_secret_value())
+    for statement in SEEDED:
+        assert await connection.execute(statement) != "UPDATE 0", statement
+    await connection.close()
+    told = "\n".join(str(difference) for difference in (await verified(tracker)).differences)
+    for statement, difference in SEEDED.items():
+        assert difference in told, statement
+    assert "runs (all that are COMPLETED): count is" in told
+    assert "a secret" not in told
 
 
 async def schemas(tracker: Tracker) -> set[str]:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 _AT_ONCE = 1_000
-_WAIT_MS = 1_000
+_WAIT_MS = 20
+"""Of one poll: it returns no sooner where only the markers of transactions are left, and then they are passed."""
 
 
 class LogReader:
