@@ -164,12 +164,12 @@ WHERE event_id = :event_id;
 -- name: task_history(saga_ids, since, how_many)
 -- The newest first. Numbers of one saga grow with its events.
 SELECT told.*, runs.name, coalesce(told.own_correlation_id, runs.correlation_id) AS correlation_id
-FROM unnest(:saga_ids::text[]) AS wanted (saga_id)
+FROM unnest(:saga_ids::text[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT number, saga_id, run, at, type, status, state, step, progress, message, metadata,
            correlation_id AS own_correlation_id
     FROM tracker.history
-    WHERE history.saga_id = wanted.saga_id AND at >= :since::timestamptz
+    WHERE saga_id = wanted.id AND at >= :since::timestamptz
     ORDER BY number DESC
     LIMIT :how_many::bigint
 ) AS told
