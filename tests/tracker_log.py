@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from sagahook_schemas.base import Contract, JsonValue
 from sagahook_schemas.definitions import ControlKind, ControlSet, SagaDefinition
-from sagahook_schemas.envelope import Envelope
+from sagahook_schemas.envelope import Envelope, Header
 from sagahook_schemas.identity import Phase, partition_of, saga_event_id
 from sagahook_schemas.sagas import (
     SagaCompensating,
@@ -32,7 +32,7 @@ from sagahook_schemas.steps import (
     StepSleeping,
 )
 from sagahook_schemas.topics import SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
-from sagahook_schemas.webhooks import RoutedSaga, RouteError, WebhookRouted, received_envelope
+from sagahook_schemas.webhooks import HTTP_HEADERS, RoutedSaga, RouteError, WebhookRouted, received_envelope
 from sagahook_tracker.domain.changes import Event
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,29 +40,42 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A record as a service writes it."""
+    """A record as a service writes it. body, further: the value of a webhook's, and what its headers have besides the
+    envelope."""
 
     topic: Topic
     key: str
     envelope: Envelope
     data: Contract | None
+    body: bytes = b"{}"
+    further: tuple[Header, ...] = ()
 
     def event(self, number: int) -> Event:
         return Event(number, self.envelope, self.data)
 
 
 def received(
-    event_id: str, correlation_id: str, *, source: str = "shop", event_type: str = "order_created"
+    event_id: str,
+    correlation_id: str,
+    *,
+    source: str = "shop",
+    event_type: str = "order_created",
+    delivery_id: str = "",
+    body: bytes = b"{}",
+    http_headers: bytes = b"",
+    time: datetime = T0,
 ) -> Written:
     envelope = received_envelope(
         event_id=event_id,
         source=source,
         event_type=event_type,
-        time=T0,
+        time=time,
         correlation_id=correlation_id,
         content_type="application/json",
+        delivery_id=delivery_id,
     )
-    return Written(WEBHOOKS_RECEIVED, event_id, envelope, None)
+    further = ((HTTP_HEADERS, http_headers),) if http_headers else ()
+    return Written(WEBHOOKS_RECEIVED, event_id, envelope, None, body, further)
 
 
 def routed(
@@ -258,8 +271,8 @@ class LogWriter:
         return await producer.send(
             record.topic.name(self.prefix),
             key=record.key.encode(),
-            value=b"{}" if record.data is None else record.data.to_json(),
-            headers=record.envelope.to_headers(),
+            value=record.body if record.data is None else record.data.to_json(),
+            headers=[*record.envelope.to_headers(), *record.further],
             partition=partition_of(record.key, self.partitions),
         )
 
