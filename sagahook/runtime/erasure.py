@@ -107,6 +107,7 @@ class DataKeys:
         else:
             found = list(self._of.get((source, hashed(source, subject)), ()))
         await self._writer.send([self._record(key_id, None) for key_id in found])
+        await self._tail.pass_end()  # so that this replica no longer tells it when it says so
         return len(found)
 
     async def rewrap(self) -> int:

@@ -73,8 +73,8 @@ TRANSACTION_BYTES = 900 * 1024
 _FRAMING_BYTES = 300
 """What a record's headers and framing take, about."""
 
-_MANY_RESULTS = 24
-"""Fewer results, of 256 KiB at most, fit into a snapshot whatever they are."""
+_MANY_RESULTS = 16
+"""Fewer results, of 256 KiB at most, fit into a snapshot whatever they are, sealed or not."""
 
 
 @dataclass(frozen=True, slots=True)
