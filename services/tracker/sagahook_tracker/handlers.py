@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -18,45 +20,91 @@ from sagahook_tracker.adapters.projection import Projection, Refused
 from sagahook_tracker.domain.changes import Event
 from sagahook_tracker.domain.deliveries import Outcome
 
-_YEARS = range(1970, 9999)
-"""What is kept by days has a partition for each of these at most."""
+_FIRST_YEAR, _YEAR_AFTER = 1970, 9999
+"""What is kept by days has a partition for each of these years' at most."""
+
+
+_SLICE = 25
+"""Records that are read at a time while an earlier batch is being stored: about half a millisecond's."""
+
+_ENOUGH = 500
+"""Records that are worth beginning with before the batch before them is stored. Fewer are stored at once: somebody may
+wait for them."""
+
+
+class Pipeline:
+    """`handle` and `finish` of a `BatchConsumer`: a large batch is read while the one before it is being stored."""
+
+    def __init__(self, projection: Projection, dead_letters: DeadLetters) -> None:
+        self._projection = projection
+        self._dead_letters = dead_letters
+        self._storing: asyncio.Task[None] | None = None
+
+    async def handle(self, batches: Batches) -> None:
+        """Raises Unavailable or OffsetsMoved, also for the batches before these."""
+        events, readable = await self._read(batches)
+        await self.finish()
+        storing = _store(readable, events, self._projection, self._dead_letters)
+        if len(events) < _ENOUGH:
+            await storing
+        else:
+            self._storing = asyncio.create_task(storing, name="storing")
+
+    async def finish(self) -> None:
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
+
+    async def _read(self, batches: Batches) -> tuple[list[Event], Batches]:
+        """What cannot be read goes to the dead letters before its offset moves."""
+        events: list[Event] = []
+        readable: dict[TopicPartition, Batch] = {}
+        for partition, batch in batches.items():
+            kept = []
+            for at, record in enumerate(batch.records, start=1):
+                try:
+                    events.append(read(record))
+                    kept.append(record)
+                except (InvalidEnvelope, Undecodable) as reason:
+                    await _dead_letter(record, reason, self._dead_letters)
+                if at % _SLICE == 0 and self._storing is not None:
+                    await asyncio.sleep(0)
+            readable[partition] = replace(batch, records=tuple(kept))
+        return events, readable
 
 
 async def project(batches: Batches, projection: Projection, dead_letters: DeadLetters) -> None:
     """Decode → store → acknowledge, which is part of storing: the offsets are in the same transaction.
 
-    What cannot be read goes to the dead letters before its offset moves. A value that PostgreSQL refuses
-    fails its whole transaction: the batch is halved until the record that holds it stands alone. Raises
-    Unavailable or OffsetsMoved.
+    Raises Unavailable or OffsetsMoved.
     """
-    events: list[Event] = []
-    readable: dict[TopicPartition, Batch] = {}
-    for partition, batch in batches.items():
-        kept = []
-        for record in batch.records:
-            try:
-                events.append(read(record))
-                kept.append(record)
-            except (InvalidEnvelope, Undecodable) as reason:
-                await _dead_letter(record, reason, dead_letters)
-        readable[partition] = replace(batch, records=tuple(kept))
+    pipeline = Pipeline(projection, dead_letters)
+    await pipeline.handle(batches)
+    await pipeline.finish()
+
+
+async def _store(
+    batches: Batches, events: Sequence[Event], projection: Projection, dead_letters: DeadLetters
+) -> None:
+    """A value that PostgreSQL refuses fails its whole transaction: the batch is halved until the record that holds it
+    stands alone. Raises Unavailable or OffsetsMoved."""
     try:
-        metrics.count(await projection.store(readable, events))
+        metrics.count(await projection.store(batches, events))
     except Refused as reason:
         if len(events) > 1:
-            for half in halves(readable):
+            for half in halves(batches):
                 await project(half, projection, dead_letters)
         else:
-            [record] = [record for batch in readable.values() for record in batch.records]
+            [record] = [record for batch in batches.values() for record in batch.records]
             await _dead_letter(record, reason, dead_letters)
-            await projection.store(readable, [])
+            await projection.store(batches, [])
 
 
 def read(record: ConsumerRecord) -> Event:
     """Raises InvalidEnvelope or Undecodable."""
     number = record_number(record.partition, record.offset)
     envelope = Envelope.from_headers(record.headers)
-    if envelope.time.year not in _YEARS:
+    if not _FIRST_YEAR <= envelope.time.year < _YEAR_AFTER:
         raise Undecodable(f"its time {envelope.time} is none")
     if envelope.type == RECEIVED:
         if not envelope.extension("webhooksource"):
@@ -64,10 +112,12 @@ def read(record: ConsumerRecord) -> Event:
         size = 0 if record.value is None else len(record.value)
         return Event(number, envelope, None, size, request_headers(record.headers))
     data = decode_data(envelope.type, record.value)
-    if isinstance(data, AuditRecorded) and data.at.year not in _YEARS:
-        raise Undecodable(f"its time {data.at} is none")
-    if envelope.saga_id and not (envelope.run and envelope.sequence) and not isinstance(data, Outcome):
+    if envelope.saga_id and envelope.run and envelope.sequence:
+        return Event(number, envelope, data)
+    if envelope.saga_id and not isinstance(data, Outcome):
         raise Undecodable("an event of a saga has no run or no sequence")
+    if isinstance(data, AuditRecorded) and not _FIRST_YEAR <= data.at.year < _YEAR_AFTER:
+        raise Undecodable(f"its time {data.at} is none")
     return Event(number, envelope, data)
 
 

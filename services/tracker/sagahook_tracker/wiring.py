@@ -12,7 +12,7 @@ import asyncpg
 from fastapi import FastAPI
 
 from sagahook.runtime.audit import Audit
-from sagahook.runtime.batches import BatchConsumer, Batches, Unavailable
+from sagahook.runtime.batches import BatchConsumer, Unavailable
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters
@@ -41,7 +41,7 @@ from sagahook_tracker.api import status_routes
 from sagahook_tracker.audit_api import audit_routes
 from sagahook_tracker.diagram_api import diagram_routes
 from sagahook_tracker.erasure_api import add_erasure, following
-from sagahook_tracker.handlers import project
+from sagahook_tracker.handlers import Pipeline
 from sagahook_tracker.listing_api import listing_routes
 from sagahook_tracker.openapi import StatusApi
 from sagahook_tracker.operating import Operating
@@ -81,8 +81,7 @@ class Projector:
         projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
 
-        async def handle(batches: Batches) -> None:
-            await project(batches, projection, dead_letters)
+        pipeline = Pipeline(projection, dead_letters)
 
         def tick() -> None:
             self.health.tick()
@@ -93,7 +92,8 @@ class Projector:
             group=settings.group,
             topics=settings.topics,
             load_offsets=projection.load_offsets,
-            handle=handle,
+            handle=pipeline.handle,
+            finish=pipeline.finish,
             on_tick=tick,
             max_records=MAX_RECORDS,
             gap=PROJECTION_GAP,
