@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from orjson import dumps, loads
@@ -120,7 +119,7 @@ def attempt_columns(attempts: Iterable[Attempt]) -> Columns:
     }
 
 
-HISTORY_COLUMNS = tuple(field.name for field in fields(Entry))
+HISTORY_COLUMNS = Entry._fields
 
 
 def history_rows(entries: Iterable[Entry]) -> list[tuple[Any, ...]]:

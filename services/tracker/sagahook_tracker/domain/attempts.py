@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sagahook_schemas.base import Contract
 from sagahook_schemas.envelope import Envelope
@@ -34,52 +35,53 @@ class Attempt:
     participant: str | None = None
 
 
-def attempted(known: Attempt | None, envelope: Envelope, event: Contract, number: int) -> Attempt | None:
-    """The attempt after the event; None: the event is of no attempt. known: the same attempt, after the events of this
-    batch before it. What came in earlier batches is kept by the row: its number, its start and its participant."""
-    match event:
-        case StepScheduled():
-            told = Attempt(
-                _key(envelope, event), number, "running", envelope.time, participant=event.participant
-            )
-        case StepCompleted():
-            told = _ended(envelope, event, number, "completed", None, event.duration_ms)
-        case StepFailed():
-            status: AttemptStatus = "unknown" if event.outcome == "unknown" else "failed"
-            told = _ended(envelope, event, number, status, event.error, event.duration_ms)
-        case StepAttemptLost():
-            told = _ended(envelope, event, number, "lost", f"it has no outcome: {event.reason}", None)
-        case StepContinued():
-            told = _ended(envelope, event, number, "continued", None, None)
-        case _:
-            return None
-    if known is not None:
-        told.number = known.number
-        told.started_at = known.started_at or told.started_at
-        told.participant = known.participant or told.participant
-    return told
-
-
 def attempt_key(envelope: Envelope, event: Contract) -> AttemptKey | None:
     """Of which attempt the event is, if any."""
-    return _key(envelope, event) if isinstance(event, _OF_ATTEMPTS) else None
+    if type(event) not in _CHANGES:
+        return None
+    told: Any = event  # each of them says so
+    return envelope.saga_id, envelope.run, told.step, told.phase, told.attempt
 
 
-_OfAttempt = StepScheduled | StepCompleted | StepFailed | StepAttemptLost | StepContinued
-_OF_ATTEMPTS = (StepScheduled, StepCompleted, StepFailed, StepAttemptLost, StepContinued)
-
-
-def _key(envelope: Envelope, event: _OfAttempt) -> AttemptKey:
-    return envelope.saga_id, envelope.run, event.step, event.phase, event.attempt
-
-
-def _ended(
-    envelope: Envelope,
-    event: _OfAttempt,
-    number: int,
-    status: AttemptStatus,
-    error: str | None,
-    duration_ms: int | None,
+def attempted(
+    known: Attempt | None, key: AttemptKey, envelope: Envelope, event: Contract, number: int
 ) -> Attempt:
-    key = _key(envelope, event)
-    return Attempt(key, number, status, None, envelope.time, error, duration_ms)
+    """The attempt after an event of its. known: as it was after the events of this batch before it, which is changed.
+    What came in earlier batches is kept by the row: its number, its start and its participant."""
+    attempt = Attempt(key, number, "running") if known is None else known
+    attempt.completed_at, attempt.error, attempt.duration_ms = envelope.time, None, None
+    _CHANGES[type(event)](attempt, event)
+    return attempt
+
+
+def _scheduled(attempt: Attempt, event: StepScheduled) -> None:
+    attempt.started_at = attempt.started_at or attempt.completed_at
+    attempt.status, attempt.completed_at = "running", None
+    attempt.participant = attempt.participant or event.participant
+
+
+def _completed(attempt: Attempt, event: StepCompleted) -> None:
+    attempt.status, attempt.duration_ms = "completed", event.duration_ms
+
+
+def _failed(attempt: Attempt, event: StepFailed) -> None:
+    attempt.status = "unknown" if event.outcome == "unknown" else "failed"
+    attempt.error, attempt.duration_ms = event.error, event.duration_ms
+
+
+def _lost(attempt: Attempt, event: StepAttemptLost) -> None:
+    attempt.status, attempt.error = "lost", f"it has no outcome: {event.reason}"
+
+
+def _continued(attempt: Attempt, event: StepContinued) -> None:
+    attempt.status = "continued"
+
+
+# The mapping pairs each event class with the function of exactly that class, which no type can express.
+_CHANGES: Mapping[type[Contract], Callable[[Attempt, Any], None]] = {
+    StepScheduled: _scheduled,
+    StepCompleted: _completed,
+    StepFailed: _failed,
+    StepAttemptLost: _lost,
+    StepContinued: _continued,
+}

@@ -196,13 +196,13 @@ def _fold_saga_event(
         changes.ended.add(key)
         if run.parent is not None and run.correlation_id is not None:
             changes.waited_for.add(run.correlation_id)
-    if isinstance(data, SagaStarted | SagaJoined):
-        _link(changes, run, envelope, data)
-    elif (attempt := attempt_key(envelope, data)) is not None:
-        told = attempted(changes.attempts.get(attempt), envelope, data, number)
-        if told is not None:
-            changes.attempts[attempt] = told
+    if (attempt := attempt_key(envelope, data)) is not None:
+        told = attempted(changes.attempts.get(attempt), attempt, envelope, data, number)
+        changes.attempts[attempt] = told
+        if told.completed_at is not None:
             changes.rollups.move(None, attempt_weight(run, told))
+    elif isinstance(data, SagaStarted | SagaJoined):
+        _link(changes, run, envelope, data)
     elif isinstance(data, StepRetryScheduled):
         changes.retries[run.name] += 1
 

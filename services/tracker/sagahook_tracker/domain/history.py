@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sagahook_schemas.base import Contract
 from sagahook_schemas.envelope import Envelope, rfc3339
@@ -41,10 +40,10 @@ from sagahook_schemas.steps import (
     StepSleeping,
 )
 from sagahook_tracker.domain.runs import TASK_STATUSES, Run, State, TaskStatus
+from sagahook_tracker.domain.step_changes import STEP_CHANGES
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event of a run and how the run stood after it. type: `step.completed`. message: what an action said, or
     why something went wrong. metadata: the event's small fields; what may be large or private stays in the log.
     correlation_id: only where it is not the run's own."""
@@ -67,36 +66,31 @@ class Entry:
 
 def entry(run: Run, envelope: Envelope, event: Contract, number: int) -> Entry:
     """run: after the event."""
+    kind = type(event)
     told: Any = event
     metadata = {}
-    for name in _METADATA.get(type(event), ()):
+    for name in _METADATA.get(kind, ()):
         value = getattr(told, name)
         if value is not None and value != "":
             metadata[name] = rfc3339(value) if type(value) is datetime else value
     correlation_id = envelope.correlation_id
+    why = _MESSAGES.get(kind)
     return Entry(
         number,
         envelope.saga_id,
         envelope.run,
         envelope.sequence,
         envelope.time,
-        envelope.type.removeprefix("sagahook.").rpartition(".")[0],
+        kind.ce_type[9:-3],  # without sagahook. and .v1
         TASK_STATUSES[run.state],
         run.state,
-        getattr(told, "step", None),
+        told.step if kind in _OF_STEPS else None,
         run.progress,
-        _message(told),
+        None if why is None else getattr(told, why) or None,
         metadata,
         None if correlation_id == run.correlation_id else correlation_id or None,
         envelope.traceparent or None,
     )
-
-
-def _message(told: Any) -> str | None:
-    for name in _MESSAGES.get(type(told), ()):
-        if text := getattr(told, name):
-            return str(text)
-    return None
 
 
 _BY = ("actor", "reason", "command_id")
@@ -142,21 +136,23 @@ _METADATA: Mapping[type[Contract], tuple[str, ...]] = {
 }
 """An event that is not named has none."""
 
-_MESSAGES: Mapping[type[Contract], tuple[str, ...]] = {
-    SagaStarted: ("reason",),
-    SagaLetGo: ("reason",),
-    SagaFailing: ("error",),
-    SagaCompensating: ("error",),
-    SagaRolledBack: ("error",),
-    SagaFailed: ("error",),
-    SagaSuspended: ("reason",),
-    SagaResumed: ("reason",),
-    SagaCancelled: ("reason",),
-    SagaSignalled: ("reason",),
-    SagaMigrated: ("reason",),
-    SagaProgressed: ("message",),
-    CommandRefused: ("why",),
-    StepFailed: ("error",),
-    StepSkipped: ("reason",),
-    CompensationResolved: ("reason",),
+_MESSAGES: Mapping[type[Contract], str] = {
+    SagaStarted: "reason",
+    SagaLetGo: "reason",
+    SagaFailing: "error",
+    SagaCompensating: "error",
+    SagaRolledBack: "error",
+    SagaFailed: "error",
+    SagaSuspended: "reason",
+    SagaResumed: "reason",
+    SagaCancelled: "reason",
+    SagaSignalled: "reason",
+    SagaMigrated: "reason",
+    SagaProgressed: "message",
+    CommandRefused: "why",
+    StepFailed: "error",
+    StepSkipped: "reason",
+    CompensationResolved: "reason",
 }
+
+_OF_STEPS = frozenset(STEP_CHANGES) - {StepDeclared}
