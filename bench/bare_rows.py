@@ -1,0 +1,169 @@
+"""What the projector is measured against: the rows of a log, batch by batch, written by nothing but batched upserts.
+
+First the projector's own code projects the log, and every statement with which it writes rows is kept, its columns ready. Of
+what the database computes (how events stand, the rollups) the rows are kept as each batch left them. Then all of it is
+written to an empty database: the same rows, columns, batches, indexes and durability, and nobody who reads, decodes or decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from sagahook.runtime.batches import Batch, Batches
+from sagahook.runtime.database import open_pool
+from sagahook_tracker.adapters.projection import Projection
+from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.handlers import project
+from sagahook_tracker.settings import TrackerSettings
+from sagahook_tracker.wiring import MAX_RECORDS
+
+_ROWS = ("add_", "store_")
+_COMPUTED = {"standings": ("event_id",), "rollups": ("minute", "kind", "source", "type", "outcome")}
+_GENERATED = {"processed", "outcome"}
+
+
+@dataclass
+class Writes:
+    """Of one batch. upserts: SQL and its columns. history: records for COPY."""
+
+    upserts: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Recorded:
+    """A connection that remembers what is written through it."""
+
+    def __init__(self, connection: Any, writes: list[Writes], sql: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._writes = writes
+        self._names = {text: name for name, text in sql.items()}
+        self._held: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def fetchval(self, sql: str, *parameters: Any) -> Any:
+        if self._names.get(sql) == "advance_offsets":
+            self._writes.append(Writes([(sql, parameters)]))
+        return await self._connection.fetchval(sql, *parameters)
+
+    async def fetch(self, sql: str, *parameters: Any) -> Any:
+        rows = await self._connection.fetch(sql, *parameters)
+        if self._names.get(sql) == "hold_standings":
+            self._held = [row["event_id"] for row in rows]
+        return rows
+
+    async def execute(self, sql: str, *parameters: Any) -> Any:
+        done = await self._connection.execute(sql, *parameters)
+        name = self._names.get(sql, "")
+        if name.startswith(_ROWS):
+            self._writes[-1].upserts.append((sql, parameters))
+        elif name == "settle":
+            await self._keep("standings", "event_id = ANY ($1)", self._held)
+            await self._keep("rollups", "minute = ANY ($1) OR minute = '-infinity'", list(set(parameters[1])))
+            self._held = []
+        return done
+
+    async def copy_records_to_table(self, table: str, **options: Any) -> Any:
+        records = list(options.pop("records"))
+        self._writes[-1].history.append({**options, "records": records})
+        return await self._connection.copy_records_to_table(table, **options, records=records)
+
+    async def _keep(self, table: str, condition: str, value: Any) -> None:
+        """The rows as they are now, for an upsert that replaces them."""
+        rows = await self._connection.fetch(f"SELECT * FROM tracker.{table} WHERE {condition}", value)
+        if not rows:
+            return
+        types = {
+            row["name"]: row["type"]
+            for row in await self._connection.fetch(
+                "SELECT attname AS name, format_type(atttypid, NULL) AS type FROM pg_attribute "
+                "WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
+                f"tracker.{table}",
+            )
+        }
+        generated = _GENERATED if table == "standings" else set()
+        names = [name for name in rows[0].keys() if name not in generated]  # noqa: SIM118  # an asyncpg.Record
+        given = ", ".join(f"${at}::{types[name]}[]" for at, name in enumerate(names, start=1))
+        key = _COMPUTED[table]
+        replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+        sql = (
+            f"INSERT INTO tracker.{table} ({', '.join(names)}) SELECT * FROM unnest({given}) "
+            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {replaced}"
+        )
+        self._writes[-1].upserts.append((sql, tuple([row[name] for row in rows] for name in names)))
+
+
+class _RecordingPool:
+    def __init__(self, pool: asyncpg.Pool, writes: list[Writes], sql: Mapping[str, str]) -> None:
+        self._pool = pool
+        self._writes = writes
+        self._sql = sql
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        async with self._pool.acquire() as connection:
+            yield _Recorded(connection, self._writes, self._sql)
+
+
+class _Nothing:
+    async def put(self, record: ConsumerRecord, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+async def record(settings: TrackerSettings, ends: Mapping[TopicPartition, int]) -> list[Writes]:
+    """Everything that projecting the log up to its ends writes, into the database of the settings."""
+    queries = load_queries()
+    sql = {name: getattr(queries, name).sql for name in queries.available_queries}
+    writes: list[Writes] = []
+    pool = await open_pool(settings)
+    try:
+        projection = Projection(_RecordingPool(pool, writes, sql), queries)
+        async for batches in _batches(settings, ends):
+            await project(batches, projection, _Nothing())
+    finally:
+        await pool.close()
+    return writes
+
+
+async def _batches(settings: TrackerSettings, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Batches]:
+    """As the projector gets them."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, isolation_level="read_committed")
+    async with consumer:
+        consumer.assign(list(ends))
+        positions = dict.fromkeys(ends, 0)
+        for partition in ends:
+            consumer.seek(partition, 0)
+        while any(positions[partition] < end for partition, end in ends.items()):
+            polled = await consumer.getmany(timeout_ms=250, max_records=MAX_RECORDS)
+            batches = {}
+            for partition, first in positions.items():
+                position = await consumer.position(partition)
+                if position != first:
+                    batches[partition] = Batch(first, position, tuple(polled.get(partition, ())))
+                    positions[partition] = position
+            if batches:
+                yield batches
+
+
+async def write(settings: TrackerSettings, writes: list[Writes]) -> float:
+    """Seconds that the database of the settings, which has its partitions, takes for it."""
+    pool = await open_pool(settings)
+    async with pool.acquire() as connection:
+        began = time.perf_counter()
+        for batch in writes:
+            async with connection.transaction():
+                for sql, columns in batch.upserts:
+                    await connection.execute(sql, *columns)
+                for copied in batch.history:
+                    await connection.copy_records_to_table("history", **copied)
+        taken = time.perf_counter() - began
+    await pool.close()
+    return taken
