@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sagahook.cli import client_code
 from sagahook.cli.openapi import documents
 from sagahook.cli.schema_gate import breaking_changes
 from sagahook.cli.schema_history import Published
@@ -28,8 +29,11 @@ NEW_VERSION = "a breaking change is a new version of the type: leave this one as
 def generated() -> dict[str, str]:
     """The text of every generated file by its path from the repository's root."""
     files = {f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in json_schemas().items()}
-    files |= {f"{OPENAPI}/{name}.json": _json(document) for name, document in documents().items()}
+    apis = documents()
+    files |= {f"{OPENAPI}/{name}.json": _json(document) for name, document in apis.items()}
     return files | {
+        "sagahook/client/models.py": client_code.models(apis["tracker"]),
+        "sagahook/client/operations.py": client_code.operations(apis["tracker"]),
         "docs/reference/settings.md": settings_reference(),
         "docs/reference/topics.md": reference(),
     }
