@@ -60,10 +60,10 @@ class OfPartition:
             self.attempts[attempt] = told
 
     def tables(self) -> Iterator[tuple[str, Rows]]:
-        yield "webhooks", {(row.event_id,): _plain(asdict(row)) for row in self.webhooks.values()}
+        yield "webhooks", {(row.event_id,): _plain(fields_of(row)) for row in self.webhooks.values()}
         yield "routes", {(row.event_id, row.number): _route_row(row) for row in self.routes.values()}
         yield "runs", {run.key: _run_row(run) for run in self.runs.values()}
-        yield "history", {(entry.saga_id, entry.number): _plain(asdict(entry)) for entry in self.history}
+        yield "history", {(entry.saga_id, entry.number): _plain(fields_of(entry)) for entry in self.history}
         yield "attempts", {key: _attempt_row(attempt) for key, attempt in self.attempts.items()}
         yield "delivery_attempts", {key: _outcome_row(told) for key, told in self.deliveries.items()}
         yield "deliveries", _delivery_rows(self.deliveries.values())
@@ -110,7 +110,7 @@ class OfAll:
                 self._count(attempt.completed_at, "attempt", of.source or "", of.name, attempt.status, taken)
 
     def tables(self) -> Iterator[tuple[str, Rows]]:
-        yield "links", {key: _plain(asdict(link)) for key, link in self.links.items()}
+        yield "links", {key: _plain(fields_of(link)) for key, link in self.links.items()}
         yield "asked", self._asked()
         standings = self._standings()
         for (event_id,), row in standings.items():
@@ -196,6 +196,12 @@ def _keep_first(known: dict[_K, _V], new: Mapping[_K, _V]) -> None:
         known.setdefault(key, row)
 
 
+def fields_of(row: Any) -> dict[str, Any]:
+    """Of a dataclass or a named tuple."""
+    fields: dict[str, Any] = row._asdict() if isinstance(row, tuple) else asdict(row)
+    return fields
+
+
 def text(value: str) -> str:
     """As PostgreSQL can hold it."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -244,7 +250,7 @@ def _route_row(route: Route) -> dict[str, Any]:
 
 
 def _run_row(run: Run) -> dict[str, Any]:
-    row = asdict(run)
+    row = fields_of(run)
     row["progress"] = row.pop("said_progress")
     row["parent"] = None if run.parent is None else run.parent.model_dump()
     row["status"] = TASK_STATUSES[run.state]
@@ -252,7 +258,7 @@ def _run_row(run: Run) -> dict[str, Any]:
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:
-    row = asdict(attempt)
+    row = fields_of(attempt)
     names = ("saga_id", "run", "step", "phase", "attempt")
     return _plain({**dict(zip(names, row.pop("key"), strict=True)), **row})
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from sagahook_tracker.domain.differences import Key, Report, compare, missing
-from sagahook_tracker.domain.expected import OfPartition, Rows, plain
+from sagahook_tracker.domain.expected import OfPartition, Rows, fields_of, plain
 from sagahook_tracker.domain.retention import Cutoff, Kind
 from sagahook_tracker.domain.runs import Act, RunKey, Step
 
@@ -146,8 +145,8 @@ class Matching:
 def _comparable(table: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     row = {column: plain(value) for column, value in stored.items()}
     if table == "runs":
-        row["steps"] = [asdict(Step(**step)) for step in row["steps"]]
-        row["acts"] = [asdict(Act(**act)) for act in row["acts"]]
+        row["steps"] = [fields_of(Step(**step)) for step in row["steps"]]
+        row["acts"] = [fields_of(Act(**act)) for act in row["acts"]]
     if table == "rollups" and row["minute"].year == 1:  # -infinity
         row["minute"] = None
     return row
