@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.clock import Clock
@@ -20,6 +21,8 @@ log = get_logger(__name__)
 
 EVERY = 30.0
 """Seconds between two looks."""
+
+Known = TypeVar("Known")
 
 Lag = Callable[[], Awaitable[int]]
 """Offsets that the views are behind the log. Raises Unavailable."""
@@ -52,23 +55,30 @@ class Watching:
         """Until cancelled. What is away is waited for, and leaves the metrics as they were."""
         while True:
             try:
-                tell(await self.survey())
+                await self.survey()
             except (Unavailable, NotMigrated) as away:
                 log.warning("stuck.not_known", reason=str(away))
             await asyncio.sleep(EVERY)
 
     async def survey(self) -> Survey:
-        """As it is now. Raises Unavailable or NotMigrated where PostgreSQL does not tell."""
+        """As it is now; the metrics are told too. Raises Unavailable or NotMigrated where PostgreSQL does not tell."""
         now = self._clock.now()
         counts = await self.stuck.counts(now)
-        try:
-            dead_letters, lag = await asyncio.gather(self.dead_letters.topics(), self._lag())
-        except Unavailable:
-            return Survey(now, counts, None, None)
-        return Survey(now, counts, dead_letters, lag)
+        dead_letters, lag = await asyncio.gather(_known(self.dead_letters.topics()), _known(self._lag()))
+        survey = Survey(now, counts, dead_letters, lag)
+        _tell(survey)
+        return survey
 
 
-def tell(survey: Survey) -> None:
+async def _known(asked: Awaitable[Known]) -> Known | None:
+    """None while Kafka does not tell."""
+    try:
+        return await asked
+    except Unavailable:
+        return None
+
+
+def _tell(survey: Survey) -> None:
     for kind in KINDS:
         metrics.STUCK_SAGAS.labels(kind).set(survey.counts.of(kind))
     metrics.OLDEST_UNPROCESSED.set(survey.oldest_seconds or 0)

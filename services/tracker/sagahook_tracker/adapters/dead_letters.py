@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import Unavailable
@@ -60,19 +61,18 @@ class DeadLetterTopics:
     async def topics(self) -> list[DeadTopic]:
         """Every one there is, those of participants too; the fullest first."""
         async with self._reading() as consumer:
-            names = sorted(await consumer.topics())
-            ours = [name for name in names if name.startswith(f"{self._prefix}.") and name.endswith(SUFFIX)]
-            found = [await self._topic(consumer, name) for name in ours]
+            ours = await self._partitions()
+            found = [await self._topic(consumer, name, places) for name, places in ours.items()]
         return sorted(found, key=lambda topic: (-topic.count, topic.topic))
 
     async def letters(self, topic: str, after: Mapping[int, int], most: int) -> list[DeadLetter] | None:
         """The oldest `most` of each partition, after the given offsets; None where there is no such topic."""
         async with self._reading() as consumer:
-            name = f"{self._prefix}.{topic}"
-            if not topic.endswith(SUFFIX) or name not in await consumer.topics():
+            places = (await self._partitions()).get(f"{self._prefix}.{topic}")
+            if places is None:
                 return None
             records: list[ConsumerRecord] = []
-            for place, begin, end in await self._spans(consumer, name):
+            for place, begin, end in await _spans(consumer, places):
                 further = max(begin, after.get(place.partition, -1) + 1)
                 records += await _read(consumer, place, further, end, most)
         return [
@@ -87,7 +87,7 @@ class DeadLetterTopics:
             records = await _read(consumer, place, offset, offset + 1, 1) if topic.endswith(SUFFIX) else []
         if not records or records[0].offset != offset:
             return None
-        record, back = records[0], place.topic.removesuffix(SUFFIX)
+        record, back = records[0], f"{self._prefix}.{topic.removesuffix(SUFFIX)}"
         producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True)
         try:
             async with asyncio.timeout(self._timeout), producer:
@@ -99,8 +99,25 @@ class DeadLetterTopics:
             raise Unavailable(f"{back} took no record ({away or type(away).__name__})") from away
         return back
 
-    async def _topic(self, consumer: AIOKafkaConsumer, name: str) -> DeadTopic:
-        spans = await self._spans(consumer, name)
+    async def _partitions(self) -> dict[str, list[TopicPartition]]:
+        """Of each dead-letter topic of the deployment. All topics are asked for: to ask for one by name makes it, on a
+        broker with auto-creation."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        try:
+            await admin.start()
+            described = await admin.describe_topics()
+        finally:
+            await admin.close()
+        return {
+            each["topic"]: [TopicPartition(each["topic"], part["partition"]) for part in each["partitions"]]
+            for each in described
+            if each["topic"].startswith(f"{self._prefix}.") and each["topic"].endswith(SUFFIX)
+        }
+
+    async def _topic(
+        self, consumer: AIOKafkaConsumer, name: str, places: Sequence[TopicPartition]
+    ) -> DeadTopic:
+        spans = await _spans(consumer, places)
         at_most = sum(end - begin for _, begin, end in spans)
         exact = at_most <= EXACT
         records = [
@@ -117,11 +134,6 @@ class DeadLetterTopics:
             oldest_at=min(map(_at, records), default=None),
         )
 
-    async def _spans(self, consumer: AIOKafkaConsumer, name: str) -> list[tuple[TopicPartition, int, int]]:
-        places = [TopicPartition(name, each) for each in sorted(consumer.partitions_for_topic(name) or ())]
-        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        return [(place, begins[place], ends[place]) for place in places]
-
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
@@ -137,6 +149,13 @@ class DeadLetterTopics:
             ) from away
         finally:
             await consumer.stop()
+
+
+async def _spans(
+    consumer: AIOKafkaConsumer, places: Sequence[TopicPartition]
+) -> list[tuple[TopicPartition, int, int]]:
+    begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    return [(place, begins[place], ends[place]) for place in sorted(places)]
 
 
 async def _read(

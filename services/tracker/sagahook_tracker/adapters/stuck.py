@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,14 +62,14 @@ class StuckWork:
         self._queries = queries
 
     async def find(
-        self, now: datetime, kinds: Iterable[Kind] = KINDS, name: str | None = None, most: int = MOST
+        self, now: datetime, kinds: Collection[Kind] = KINDS, name: str | None = None, most: int = MOST
     ) -> list[Stuck]:
         """Of each kind the `most` without change the longest, in the order of the kinds. name: of the saga."""
         with reaching_database():
             async with self._pool.acquire() as connection:
                 paused = {(row["kind"], row["name"]) for row in await self._rows(connection, "pauses")}
                 found: list[Stuck] = []
-                for kind in kinds:
+                for kind in (each for each in KINDS if each in kinds):
                     runs = await self._runs(connection, kind, name, now, most)
                     definitions = await self._definitions(connection, runs) if kind == "overdue" else {}
                     judgements = (

@@ -43,7 +43,7 @@ FROM (
     JOIN tracker.webhooks USING (event_id)
     WHERE :what = 'saga' AND asked.saga_id = :id
     UNION
-    SELECT webhooks.event_id, received_at, number
+    SELECT webhooks.event_id, webhooks.received_at, webhooks.number
     FROM tracker.deliveries
     JOIN tracker.links USING (saga_id, run)
     JOIN tracker.webhooks ON webhooks.event_id = links.event_id
