@@ -29,7 +29,7 @@ from sagahook_schemas.topics import (
 )
 from sagahook_schemas.webhooks import request_headers
 from tests.ingest_harness import ServedIngest, serving, settings_for
-from tests.runner_harness import PARTITIONS, RunnerHarness
+from tests.runner_harness import PARTITIONS, RunnerHarness, poll
 from tests.runner_log import assert_fold_is_snapshots, following, put_command, whole_topic
 from tests.tracker_harness import Api, open_tracker
 
@@ -192,6 +192,18 @@ async def test_a_runner_that_starts_after_the_erasure_suspends_what_it_finds(run
         await log.until_count("saga.completed")
         (done,) = [each for each in log.events if each.kind == "saga.completed"]
         assert (await contexts(runners, keys))[done.envelope.saga_id]["note"] == "secret-of-bob"
+
+
+async def test_a_webhook_that_was_not_routed_yet_ends_failed_and_says_why(runners: RunnerHarness) -> None:
+    async with ingest(runners) as served, data_keys(runners) as keys:
+        await send(served, 1, "ada")
+        await keys.erase("effects", "ada")
+    await runners.start_runner()
+    async with runners.reader(WEBHOOKS_ROUTED) as consumer, asyncio.timeout(20):
+        while not (routed := await poll(consumer)):
+            pass
+    assert routed[0].data["outcome"] == "failed"
+    assert "its data was erased" in routed[0].data["reason"]
 
 
 async def test_snapshots_of_what_is_sealed_are_the_fold_of_its_log(runners: RunnerHarness) -> None:

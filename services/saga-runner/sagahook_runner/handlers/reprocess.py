@@ -17,7 +17,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
-from sagahook_runner.adapters.opening import opened
+from sagahook_runner.adapters.opening import opened, seal_routed
 from sagahook_runner.adapters.received import ReceivedLog
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.triggers import Triggers, Webhook
@@ -95,9 +95,7 @@ class Reprocessor(PartitionForwarder):
         told = encoder.routed(
             webhook.envelope, route.routed.model_copy(update={"reprocess": asked.id}), asked.id
         )
-        if self._keys is not None and webhook.data_key:
-            told = self._keys.seal_record(told, webhook.data_key)
-        return [*starts, told]
+        return [*starts, seal_routed(told, webhook, self._keys)]
 
     def _is_repeated(self, command_id: str, offset: int) -> bool:
         first = self._known.setdefault(command_id, offset)

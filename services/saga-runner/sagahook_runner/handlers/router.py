@@ -13,7 +13,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
-from sagahook_runner.adapters.opening import opened
+from sagahook_runner.adapters.opening import opened, seal_routed
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.triggers import Triggers, Webhook
 from sagahook_runner.domain.firsts import FirstRecords
@@ -77,10 +77,8 @@ class PartitionRouter(PartitionForwarder):
         for offset, route in zip(webhooks, routes, strict=True):
             received = route.webhook.envelope
             starts = [encoder.start(received, saga_id, request) for saga_id, request in route.starts]
-            routed = encoder.routed(received, route.routed)
-            if self._keys is not None and route.webhook.data_key:
-                routed = self._keys.seal_record(routed, route.webhook.data_key)
-            decided[offset] = [*starts, routed]
+            told = encoder.routed(received, route.routed)
+            decided[offset] = [*starts, seal_routed(told, route.webhook, self._keys)]
             outcomes[route.routed.outcome] += 1
         for outcome, count in outcomes.items():
             metrics.WEBHOOKS_ROUTED.labels(outcome).inc(count)
