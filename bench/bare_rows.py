@@ -1,16 +1,15 @@
 """What the projector is measured against: the rows of a log, batch by batch, written by nothing but batched upserts.
 
-First the projector's own code projects the log, and every statement with which it writes rows is kept, its columns ready. Of
-what the database computes (how events stand, the rollups) the rows are kept as each batch left them. Then all of it is
-written to an empty database: the same rows, columns, batches, indexes and durability, and nobody who reads, decodes or decides.
+First the projector's own code projects the log, and what it writes is kept, its columns ready. Of what the database
+computes (how events stand, the rollups) the rows are kept as each batch left them. Then all of it is written to an
+empty database: the same rows, columns, batches, indexes and durability, and nobody who reads, decodes or decides.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -18,67 +17,67 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.batches import Batch, Batches
 from sagahook.runtime.database import open_pool
+from sagahook_tracker.adapters.combined import Combined, Parameters
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.handlers import project
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import MAX_RECORDS
 
-_ROWS = ("add_", "store_")
 _COMPUTED = {"standings": ("event_id",), "rollups": ("minute", "kind", "source", "type", "outcome")}
 _GENERATED = {"processed", "outcome"}
 
+Upsert = tuple[str, Sequence[Any]]
+"""SQL and its columns"""
 
-@dataclass
-class Writes:
-    """Of one batch. upserts: SQL and its columns. history: records for COPY."""
 
-    upserts: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
+class _Recording(Combined):
+    """Keeps the upserts of each batch."""
+
+    def __init__(self, queries: Any) -> None:
+        super().__init__(queries)
+        self.writes: list[list[Upsert]] = []
+
+    def statement(self, writes: Sequence[tuple[str, Parameters]], last: tuple[str, Parameters]) -> list[Any]:
+        for name, values in writes:
+            columns = [values[each] for each in self._queries.driver_adapter.var_sorted[name]]
+            self.writes[-1].append((getattr(self._queries, name).sql, columns))
+        return super().statement(writes, last)
 
 
 class _Recorded:
-    """A connection that remembers what is written through it."""
+    """A connection that remembers what is computed through it."""
 
-    def __init__(self, connection: Any, writes: list[Writes], sql: Mapping[str, str]) -> None:
+    def __init__(self, connection: Any, recording: _Recording, queries: Any) -> None:
         self._connection = connection
-        self._writes = writes
-        self._names = {text: name for name, text in sql.items()}
+        self._recording = recording
+        self._queries = queries
         self._held: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    async def fetchval(self, sql: str, *parameters: Any) -> Any:
-        if self._names.get(sql) == "advance_offsets":
-            self._writes.append(Writes([(sql, parameters)]))
-        return await self._connection.fetchval(sql, *parameters)
+    async def fetchrow(self, sql: str, *parameters: Any) -> Any:
+        if sql == self._queries.advance_offsets.sql:
+            self._recording.writes.append([(sql, parameters)])
+        return await self._connection.fetchrow(sql, *parameters)
 
     async def fetch(self, sql: str, *parameters: Any) -> Any:
         rows = await self._connection.fetch(sql, *parameters)
-        if self._names.get(sql) == "hold_standings":
+        if "tracker.standings" in sql:
             self._held = [row["event_id"] for row in rows]
         return rows
 
     async def execute(self, sql: str, *parameters: Any) -> Any:
         done = await self._connection.execute(sql, *parameters)
-        name = self._names.get(sql, "")
-        if name.startswith(_ROWS):
-            self._writes[-1].upserts.append((sql, parameters))
-        elif name == "settle":
+        if sql == self._queries.settle.sql:
             await self._keep("standings", "event_id = ANY ($1)", self._held)
             await self._keep("rollups", "minute = ANY ($1) OR minute = '-infinity'", list(set(parameters[1])))
-            self._held = []
         return done
-
-    async def copy_records_to_table(self, table: str, **options: Any) -> Any:
-        records = list(options.pop("records"))
-        self._writes[-1].history.append({**options, "records": records})
-        return await self._connection.copy_records_to_table(table, **options, records=records)
 
     async def _keep(self, table: str, condition: str, value: Any) -> None:
         """The rows as they are now, for an upsert that replaces them."""
-        rows = await self._connection.fetch(f"SELECT * FROM tracker.{table} WHERE {condition}", value)
+        rows = await self._connection.fetch(f"SELECT * FROM tracker.{table} WHERE {condition}", value)  # noqa: S608  # our own names
         if not rows:
             return
         types = {
@@ -95,22 +94,22 @@ class _Recorded:
         key = _COMPUTED[table]
         replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
         sql = (
-            f"INSERT INTO tracker.{table} ({', '.join(names)}) SELECT * FROM unnest({given}) "
+            f"INSERT INTO tracker.{table} ({', '.join(names)}) SELECT * FROM unnest({given}) "  # noqa: S608  # our own names
             f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {replaced}"
         )
-        self._writes[-1].upserts.append((sql, tuple([row[name] for row in rows] for name in names)))
+        self._recording.writes[-1].append((sql, [[row[name] for row in rows] for name in names]))
 
 
 class _RecordingPool:
-    def __init__(self, pool: asyncpg.Pool, writes: list[Writes], sql: Mapping[str, str]) -> None:
+    def __init__(self, pool: asyncpg.Pool, recording: _Recording, queries: Any) -> None:
         self._pool = pool
-        self._writes = writes
-        self._sql = sql
+        self._recording = recording
+        self._queries = queries
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Any]:
         async with self._pool.acquire() as connection:
-            yield _Recorded(connection, self._writes, self._sql)
+            yield _Recorded(connection, self._recording, self._queries)
 
 
 class _Nothing:
@@ -118,19 +117,19 @@ class _Nothing:
         raise AssertionError(reason)
 
 
-async def record(settings: TrackerSettings, ends: Mapping[TopicPartition, int]) -> list[Writes]:
-    """Everything that projecting the log up to its ends writes, into the database of the settings."""
+async def record(settings: TrackerSettings, ends: Mapping[TopicPartition, int]) -> list[list[Upsert]]:
+    """Of each batch what projecting the log up to its ends writes, into the database of the settings."""
     queries = load_queries()
-    sql = {name: getattr(queries, name).sql for name in queries.available_queries}
-    writes: list[Writes] = []
+    recording = _Recording(queries)
     pool = await open_pool(settings)
     try:
-        projection = Projection(_RecordingPool(pool, writes, sql), queries)
+        projection = Projection(_RecordingPool(pool, recording, queries), queries)
+        projection._combined = recording
         async for batches in _batches(settings, ends):
             await project(batches, projection, _Nothing())
     finally:
         await pool.close()
-    return writes
+    return recording.writes
 
 
 async def _batches(settings: TrackerSettings, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Batches]:
@@ -153,17 +152,15 @@ async def _batches(settings: TrackerSettings, ends: Mapping[TopicPartition, int]
                 yield batches
 
 
-async def write(settings: TrackerSettings, writes: list[Writes]) -> float:
+async def write(settings: TrackerSettings, writes: list[list[Upsert]]) -> float:
     """Seconds that the database of the settings, which has its partitions, takes for it."""
     pool = await open_pool(settings)
     async with pool.acquire() as connection:
         began = time.perf_counter()
-        for batch in writes:
+        for upserts in writes:
             async with connection.transaction():
-                for sql, columns in batch.upserts:
+                for sql, columns in upserts:
                     await connection.execute(sql, *columns)
-                for copied in batch.history:
-                    await connection.copy_records_to_table("history", **copied)
         taken = time.perf_counter() - began
     await pool.close()
     return taken

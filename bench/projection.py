@@ -1,4 +1,4 @@
-"""The projector from a backlog: how many events of the log become rows in a second, against bare upserts of the same rows.
+"""The projector from a backlog: events of the log that become rows in a second, against bare upserts of the same rows.
 
 One projector process with its defaults, four partitions, three-step sagas that completed: each is a webhook, its
 route and eight events of its log, written in transactions as the runner writes them. bench/bare_rows.py says what the

@@ -28,6 +28,10 @@ class Partitions:
             await make_partitions(connection, self._schema, sorted(missing))
             self._known |= missing
 
+    def forget(self) -> None:
+        """Somebody dropped one: after a swap of the views a cut-off may have gone back."""
+        self._known.clear()
+
 
 def day_of(time: datetime) -> date:
     return time.astimezone(UTC).date()

@@ -10,10 +10,11 @@ from typing import Any
 import asyncpg
 from aiokafka import TopicPartition
 
-from sagahook.runtime.batches import Batches, OffsetsMoved
+from sagahook.runtime.batches import Batches, OffsetsMoved, Unavailable
 from sagahook.runtime.database import reaching_database
 from sagahook_schemas.audit import AuditRecorded
 from sagahook_tracker.adapters import rows, told_rows
+from sagahook_tracker.adapters.combined import Combined, Parameters
 from sagahook_tracker.adapters.news import PAYLOAD_LIMIT, offsets_payload
 from sagahook_tracker.adapters.partitions import Partitions, day_of
 from sagahook_tracker.adapters.queries import SCHEMA
@@ -55,7 +56,7 @@ class Projection:
     ) -> None:
         self._pool = pool
         self._queries = queries
-        self._schema = schema
+        self._combined = Combined(queries)
         self._channel = channel
         self._partitions = Partitions(schema)
         self._kept = _Kept()
@@ -77,47 +78,43 @@ class Projection:
                     await self._partitions.ensure(connection, self._days(events))
                     async with connection.transaction():
                         return await self._store(connection, batches, events)
+        except asyncpg.CheckViolationError as missing:
+            self._partitions.forget()
+            raise Unavailable(f"a partition was dropped a moment ago: {missing}") from missing
         except _REFUSALS as refusal:
             raise Refused(f"PostgreSQL refused it: {refusal}") from refusal
 
     async def _store(
         self, connection: asyncpg.Connection, batches: Batches, events: Sequence[Event]
     ) -> Changes:
-        await self._advance(connection, batches)
-        kept = self._kept = await self._load_kept(connection)
+        """As few statements as there can be: the small batch, for which somebody waits, waits for each of them."""
+        kept = self._kept = await self._advance(connection, batches)
         changes = fold(events, await self._load_runs(connection, events))
-        await self._write(connection, changes, kept)
-        await self._settle(connection, changes, kept)
-        await self._announce(connection, batches, changes)
+        held = await self._write(connection, changes, kept)
+        await self._settle(connection, batches, changes, held, kept)
         return changes
 
-    async def _advance(self, connection: asyncpg.Connection, batches: Batches) -> None:
+    async def _advance(self, connection: asyncpg.Connection, batches: Batches) -> _Kept:
         ordered = sorted(batches.items())
-        moved = await self._queries.advance_offsets(
+        found = await self._queries.advance_offsets(
             connection,
             topics=[partition.topic for partition, _ in ordered],
             partitions=[partition.partition for partition, _ in ordered],
             expected=[batch.first_offset for _, batch in ordered],
             next=[batch.next_offset for _, batch in ordered],
         )
-        if moved != len(batches):
-            raise OffsetsMoved(f"{len(batches) - moved} of {len(batches)} partitions are not where it began")
+        if found["moved"] != len(batches):
+            left = len(batches) - found["moved"]
+            raise OffsetsMoved(f"{left} of {len(batches)} partitions are not where it began")
+        return _Kept(
+            found["history"] or _EVER, found["audit"] or _EVER, found["rollups"], found["history_rows"]
+        )
 
     def _days(self, events: Sequence[Event]) -> set[date]:
         """Those of rows that may be kept."""
         times = {event.envelope.time for event in events}
         times |= {event.data.at for event in events if isinstance(event.data, AuditRecorded)}
         return {day_of(time) for time in times if time >= min(self._kept.history, self._kept.audit)}
-
-    async def _load_kept(self, connection: asyncpg.Connection) -> _Kept:
-        found = {row["kind"]: row async for row in self._queries.load_cutoffs(connection)}
-        before = {kind: row["before"] for kind, row in found.items()}
-        return _Kept(
-            before.get("history", _EVER),
-            before.get("audit", _EVER),
-            before.get("rollups"),
-            found["history"]["rows"] if "history" in found else None,
-        )
 
     async def _load_runs(
         self, connection: asyncpg.Connection, events: Sequence[Event]
@@ -129,77 +126,80 @@ class Projection:
         runs = [rows.run_of(row) async for row in self._queries.load_runs(connection, **columns)]
         return {run.key: run for run in runs}
 
-    async def _write(self, connection: asyncpg.Connection, changes: Changes, kept: _Kept) -> None:
-        """Only what standings and rollups are about lies in rows that another projector may change too."""
-        queries = self._queries
-        routes, deliveries = changes.routes.values(), changes.deliveries.values()
-        audit = [each for each in changes.audit.values() if each.told.at >= kept.audit]
-        stores: tuple[tuple[Any, Callable[[Any], rows.Columns], Collection[Any]], ...] = (
-            (queries.add_webhooks, rows.webhook_columns, changes.webhooks.values()),
-            (queries.add_routes, rows.route_columns, routes),
-            (queries.add_asked, rows.asked_columns, routes),
-            (queries.add_links, rows.link_columns, changes.links.values()),
-            (queries.store_definitions, rows.definition_columns, changes.definitions.values()),
-            (queries.store_controls, rows.control_columns, changes.controls.values()),
-            (queries.store_runs, rows.run_columns, changes.runs.values()),
-            (queries.store_attempts, rows.attempt_columns, changes.attempts.values()),
-            (queries.store_deliveries, told_rows.delivery_columns, deliveries),
-            (queries.add_delivery_attempts, told_rows.delivery_attempt_columns, deliveries),
-            (queries.add_audit, told_rows.audit_columns, audit),
-        )
-        for store, columns_of, changed in stores:
-            if changed:
-                await store(connection, **columns_of(changed))
-        if changes.history:
-            await self._write_history(connection, changes, kept)
+    async def _write(self, connection: asyncpg.Connection, changes: Changes, kept: _Kept) -> list[str]:
+        """The events that stand otherwise now. All other rows are written by this projector alone, as long as it has
+        the partitions that they are from."""
+        moved = sorted(changes.moved)
+        holding = {
+            "event_ids": [text(event_id) for event_id in changes.touched | _linked(changes)],
+            "saga_ids": [text(saga_id) for saga_id, _ in moved],
+            "runs": [run for _, run in moved],
+        }
+        statement = self._combined.statement(_writes(changes, kept), ("hold_standings", holding))
+        return [row["event_id"] for row in await connection.fetch(*statement)]
 
-    async def _write_history(self, connection: asyncpg.Connection, changes: Changes, kept: _Kept) -> None:
-        def is_kept(entry: Entry) -> bool:
-            run = changes.runs[entry.saga_id, entry.run]
-            return entry.at >= kept.history and (
-                kept.rows is None or entry.sequence > run.sequence - kept.rows
-            )
-
-        await connection.copy_records_to_table(
-            "history",
-            schema_name=self._schema,
-            columns=rows.HISTORY_COLUMNS,
-            records=rows.history_rows(filter(is_kept, changes.history)),
-        )
-        long = [run for run in changes.runs.values() if kept.rows is not None and run.sequence > kept.rows]
-        if long:
-            await self._queries.trim_history(
-                connection,
-                saga_ids=[text(run.saga_id) for run in long],
-                runs=[run.run for run in long],
-                sequences=[run.sequence - (kept.rows or 0) for run in long],
-            )
-
-    async def _settle(self, connection: asyncpg.Connection, changes: Changes, kept: _Kept) -> None:
-        """What depends on the rows of several partitions."""
-        held: list[str] = []
-        if changes.touched or changes.moved:
-            moved = sorted(changes.moved)
-            columns = {
-                "event_ids": [text(event_id) for event_id in changes.touched],
-                "saga_ids": [text(saga_id) for saga_id, _ in moved],
-                "runs": [run for _, run in moved],
-            }
-            held = [row["event_id"] async for row in self._queries.hold_standings(connection, **columns)]
-        rollups = rows.rollup_columns(changes.rollups)
-        if held or rollups["kinds"]:
-            await self._queries.settle(connection, event_ids=held, since=kept.rollups, **rollups)
-
-    async def _announce(self, connection: asyncpg.Connection, batches: Batches, changes: Changes) -> None:
-        if self._channel is None:
-            return
+    async def _settle(
+        self, connection: asyncpg.Connection, batches: Batches, changes: Changes, held: list[str], kept: _Kept
+    ) -> None:
+        """What depends on the rows of several partitions; and those who wait are told."""
         ended = sorted(changes.ended)
-        await self._queries.announce(
+        await self._queries.settle(
             connection,
-            channel=self._channel,
-            limit=PAYLOAD_LIMIT,
+            event_ids=held,
+            **rows.rollup_columns(changes.rollups),
+            since=kept.rollups,
             correlation_ids=[text(correlation_id) for correlation_id in changes.waited_for],
             saga_ids=[text(saga_id) for saga_id, _ in ended],
             runs=[run for _, run in ended],
             offsets=offsets_payload(batches),
+            channel=self._channel,
+            limit=PAYLOAD_LIMIT,
         )
+
+
+def _linked(changes: Changes) -> set[str]:
+    """The events that are linked to a run which moved by a row that is not there yet."""
+    return {link.event_id for link in changes.links.values() if (link.saga_id, link.run) in changes.moved}
+
+
+def _writes(changes: Changes, kept: _Kept) -> list[tuple[str, Parameters]]:
+    """The queries that write the rows, each with its columns."""
+    routes, deliveries = changes.routes.values(), changes.deliveries.values()
+    tables: tuple[tuple[str, Callable[[Any], Parameters], Collection[Any]], ...] = (
+        ("add_webhooks", rows.webhook_columns, changes.webhooks.values()),
+        ("add_routes", rows.route_columns, routes),
+        ("add_asked", rows.asked_columns, routes),
+        ("add_links", rows.link_columns, changes.links.values()),
+        ("store_definitions", rows.definition_columns, changes.definitions.values()),
+        ("store_controls", rows.control_columns, changes.controls.values()),
+        ("store_runs", rows.run_columns, changes.runs.values()),
+        ("store_attempts", rows.attempt_columns, changes.attempts.values()),
+        ("add_history", rows.history_columns, _kept_history(changes, kept)),
+        ("trim_history", rows.trimmed_columns, _long_runs(changes, kept)),
+        ("store_deliveries", told_rows.delivery_columns, deliveries),
+        ("add_delivery_attempts", told_rows.delivery_attempt_columns, deliveries),
+        (
+            "add_audit",
+            told_rows.audit_columns,
+            [each for each in changes.audit.values() if each.told.at >= kept.audit],
+        ),
+    )
+    return [(query, columns_of(changed)) for query, columns_of, changed in tables if changed]
+
+
+def _kept_history(changes: Changes, kept: _Kept) -> list[Entry]:
+    return [
+        entry
+        for entry in changes.history
+        if entry.at >= kept.history
+        and (
+            kept.rows is None or entry.sequence > changes.runs[entry.saga_id, entry.run].sequence - kept.rows
+        )
+    ]
+
+
+def _long_runs(changes: Changes, kept: _Kept) -> list[tuple[Run, int]]:
+    """Those with more events than history keeps, and how many of them are too many."""
+    if kept.rows is None:
+        return []
+    return [(run, run.sequence - kept.rows) for run in changes.runs.values() if run.sequence > kept.rows]

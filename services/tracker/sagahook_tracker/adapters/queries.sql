@@ -6,9 +6,10 @@ SELECT topic, partition, next_offset
 FROM tracker.offsets
 WHERE topic = ANY (:topics);
 
--- name: advance_offsets(topics, partitions, expected, next)$
--- How many of the given partitions stood at the expected offset and stand at the next one now. A partition
--- without a row was never read. The rest of the transaction belongs to these offsets: what a crash of
+-- name: advance_offsets(topics, partitions, expected, next)^
+-- How many of the given partitions stood at the expected offset and stand at the next one now (`moved`), and what
+-- was let go for its age and is not to be written again: whoever raises a cut-off holds all offsets, so that this
+-- statement, which waits for them before it takes its snapshot, sees it. A partition without a row was never read. The rest of the transaction belongs to these offsets: what a crash of
 -- PostgreSQL takes back it takes back together, and the log still has it, so that no batch waits for the disk.
 -- And every further statement finds rows by their keys: a plan for a table as small, or as unknown, as it was when the
 -- plan was made must not be one that reads all of it.
@@ -37,15 +38,13 @@ WITH given AS (
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM begun)
+SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM begun) AS moved,
+       (SELECT before FROM tracker.cutoffs WHERE kind = 'history') AS history,
+       (SELECT rows FROM tracker.cutoffs WHERE kind = 'history') AS history_rows,
+       (SELECT before FROM tracker.cutoffs WHERE kind = 'audit') AS audit,
+       (SELECT before FROM tracker.cutoffs WHERE kind = 'rollups') AS rollups
 FROM set_config('synchronous_commit', 'off', TRUE) AS commits, set_config('enable_seqscan', 'off', TRUE) AS scans,
      set_config('enable_hashjoin', 'off', TRUE) AS hashes, set_config('enable_mergejoin', 'off', TRUE) AS merges;
-
--- name: load_cutoffs()
--- What was let go for its age is not written again. Read once the offsets are moved: whoever raises a cut-off holds
--- them all.
-SELECT kind, before, rows
-FROM tracker.cutoffs;
 
 -- name: load_runs(saga_ids, runs)
 -- The runs that a batch goes on with; without their contexts and results, which do not change.
@@ -129,6 +128,18 @@ SET started_at = coalesce(attempts.started_at, excluded.started_at), completed_a
     status = excluded.status, error = excluded.error, duration_ms = excluded.duration_ms,
     participant = coalesce(attempts.participant, excluded.participant);
 
+-- name: add_history(numbers, saga_ids, runs, sequences, at, types, statuses, states, steps, progress, messages, metadata, correlation_ids, traceparents)!
+INSERT INTO tracker.history (
+    number, saga_id, run, sequence, at, type, status, state, step, progress, message, metadata, correlation_id,
+    traceparent
+)
+SELECT *
+FROM unnest(
+    :numbers::bigint[], :saga_ids::text[], :runs::bigint[], :sequences::bigint[], :at::timestamptz[], :types::text[],
+    :statuses::text[], :states::text[], :steps::text[], :progress::float8[], :messages::text[], :metadata::json[],
+    :correlation_ids::text[], :traceparents::text[]
+);
+
 -- name: trim_history(saga_ids, runs, sequences)!
 -- Of each of the runs, what is as old as its sequence.
 DELETE FROM tracker.history
@@ -136,7 +147,7 @@ USING unnest(:saga_ids::text[], :runs::bigint[], :sequences::bigint[]) AS long (
 WHERE (history.saga_id, history.run) = (long.saga_id, long.run) AND history.sequence <= long.sequence;
 
 -- name: hold_standings(event_ids, saga_ids, runs)
--- The events that stand otherwise now: the given ones, and those that started or joined one of the given runs. Their
+-- The events that stand otherwise now: the given ones, and those that have started or joined one of the given runs. Their
 -- rows are there from now on and locked, in the order of their ids, so that no two projectors wait for each other.
 -- What others changed is visible to the statements after this one.
 WITH affected AS MATERIALIZED (
@@ -156,10 +167,12 @@ WITH affected AS MATERIALIZED (
 SELECT event_id
 FROM affected;
 
--- name: settle(event_ids, minutes, kinds, sources, types, outcomes, counts, milliseconds, since)!
+-- name: settle(event_ids, minutes, kinds, sources, types, outcomes, counts, milliseconds, since, correlation_ids, saga_ids, runs, offsets, channel, limit)!
 -- Computes anew how the given events stand, all of which are held, and moves them from one count of the rollups to
 -- another; adds the given counts too. What began before `since` counts only in the sums since ever, the minute
 -- -infinity. Rollups are shared by all projectors: they come last, in one order.
+-- Once the transaction is committed, it wakes whoever waits on the channel: those of the given correlation ids, and
+-- those of every webhook that started or joined one of the given runs. Beyond `limit` bytes, everybody (ids: null).
 WITH now AS (
     SELECT held.event_id, webhooks.number, webhooks.received_at, webhooks.source, webhooks.event_type,
            routed.routed_at, routed.reprocessed, coalesce(routed.lost, 0) AS lost,
@@ -227,17 +240,31 @@ WITH now AS (
         :minutes::timestamptz[], :kinds::text[], :sources::text[], :types::text[], :outcomes::text[],
         :counts::bigint[], :milliseconds::bigint[]
     )
+), summed AS (
+    INSERT INTO tracker.rollups AS known (minute, kind, source, type, outcome, count, total_ms)
+    SELECT minutes.minute, kind, source, type, outcome, sum(count), sum(milliseconds)
+    FROM counted
+    CROSS JOIN LATERAL (VALUES (counted.minute), ('-infinity')) AS minutes (minute)
+    WHERE minutes.minute = '-infinity' OR minutes.minute >= coalesce(:since::timestamptz, '-infinity')
+    GROUP BY minutes.minute, kind, source, type, outcome
+    HAVING sum(count) <> 0 OR sum(milliseconds) <> 0
+    ORDER BY minutes.minute, kind, source, type, outcome
+    ON CONFLICT (minute, kind, source, type, outcome) DO UPDATE
+    SET count = known.count + excluded.count, total_ms = known.total_ms + excluded.total_ms
+), ids AS (
+    SELECT unnest(:correlation_ids::text[]) AS id
+    UNION
+    SELECT links.correlation_id
+    FROM tracker.links
+    JOIN unnest(:saga_ids::text[], :runs::bigint[]) AS ended (saga_id, run) USING (saga_id, run)
+), news AS (
+    SELECT json_build_object('ids', coalesce(json_agg(id), '[]'), 'offsets', :offsets::json)::text AS all_named,
+           json_build_object('ids', null, 'offsets', :offsets::json)::text AS none_named
+    FROM ids
 )
-INSERT INTO tracker.rollups AS known (minute, kind, source, type, outcome, count, total_ms)
-SELECT minutes.minute, kind, source, type, outcome, sum(count), sum(milliseconds)
-FROM counted
-CROSS JOIN LATERAL (VALUES (counted.minute), ('-infinity')) AS minutes (minute)
-WHERE minutes.minute = '-infinity' OR minutes.minute >= coalesce(:since::timestamptz, '-infinity')
-GROUP BY minutes.minute, kind, source, type, outcome
-HAVING sum(count) <> 0 OR sum(milliseconds) <> 0
-ORDER BY minutes.minute, kind, source, type, outcome
-ON CONFLICT (minute, kind, source, type, outcome) DO UPDATE
-SET count = known.count + excluded.count, total_ms = known.total_ms + excluded.total_ms;
+SELECT pg_notify(:channel::text, CASE WHEN octet_length(all_named) <= :limit::int THEN all_named ELSE none_named END)
+FROM news
+WHERE :channel::text IS NOT NULL;
 
 -- name: store_deliveries(delivery_ids, numbers, endpoint_ids, event_ids, event_types, saga_ids, runs, correlation_ids, statuses, attempts, errors, status_codes, next_attempts, first_at, updated_at)!
 -- The notifier may tell of an attempt twice: what is said of the newest attempt holds, and that it was the last one.
@@ -255,7 +282,7 @@ FROM unnest(
 ON CONFLICT (delivery_id) DO UPDATE
 SET status = excluded.status, attempts = excluded.attempts, error = excluded.error,
     status_code = excluded.status_code, next_attempt_at = excluded.next_attempt_at, updated_at = excluded.updated_at
-WHERE (excluded.attempts, excluded.status = 'exhausted') >= (known.attempts, known.status = 'exhausted');
+WHERE (excluded.attempts, excluded.status = 'exhausted') > (known.attempts, known.status = 'exhausted');
 
 -- name: add_delivery_attempts(delivery_ids, attempts, whats, numbers, at, status_codes, errors, next_attempts)!
 INSERT INTO tracker.delivery_attempts (
@@ -309,23 +336,6 @@ FROM unnest(
     :event_ids::text[], :saga_ids::text[], :runs::bigint[], :correlation_ids::text[], :linked_at::timestamptz[]
 )
 ON CONFLICT DO NOTHING;
-
--- name: announce(channel, limit, correlation_ids, saga_ids, runs, offsets)^
--- Wakes whoever waits, once this transaction is committed: those of the given correlation ids, and those of
--- every webhook that started or joined one of the given runs. Beyond `limit` bytes, everybody (ids: null).
-WITH ids AS (
-    SELECT unnest(:correlation_ids::text[]) AS id
-    UNION
-    SELECT links.correlation_id
-    FROM tracker.links
-    JOIN unnest(:saga_ids::text[], :runs::bigint[]) AS ended (saga_id, run) USING (saga_id, run)
-), news AS (
-    SELECT json_build_object('ids', coalesce(json_agg(id), '[]'), 'offsets', :offsets::json)::text AS all_named,
-           json_build_object('ids', null, 'offsets', :offsets::json)::text AS none_named
-    FROM ids
-)
-SELECT pg_notify(:channel, CASE WHEN octet_length(all_named) <= :limit THEN all_named ELSE none_named END)
-FROM news;
 
 -- name: webhook_status(source, correlation_id)
 -- Every webhook of the correlation id, with each run that it started or joined: one row for each such run,

@@ -119,30 +119,34 @@ def attempt_columns(attempts: Iterable[Attempt]) -> Columns:
     }
 
 
-HISTORY_COLUMNS = Entry._fields
+def history_columns(entries: Iterable[Entry]) -> Columns:
+    rows = list(entries)
+    return {
+        "numbers": [row.number for row in rows],
+        "saga_ids": [text(row.saga_id) for row in rows],
+        "runs": [row.run for row in rows],
+        "sequences": [row.sequence for row in rows],
+        "at": [row.at for row in rows],
+        "types": [row.type for row in rows],
+        "statuses": [row.status for row in rows],
+        "states": [row.state for row in rows],
+        "steps": [maybe_text(row.step) for row in rows],
+        "progress": [row.progress for row in rows],
+        "messages": [maybe_text(row.message) for row in rows],
+        "metadata": [as_json(row.metadata) for row in rows],
+        "correlation_ids": [maybe_text(row.correlation_id) for row in rows],
+        "traceparents": [maybe_text(row.traceparent) for row in rows],
+    }
 
 
-def history_rows(entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
-    """For HISTORY_COLUMNS."""
-    return [
-        (
-            row.number,
-            text(row.saga_id),
-            row.run,
-            row.sequence,
-            row.at,
-            row.type,
-            row.status,
-            row.state,
-            maybe_text(row.step),
-            row.progress,
-            maybe_text(row.message),
-            dumps(row.metadata).decode() if row.metadata else "{}",
-            maybe_text(row.correlation_id),
-            maybe_text(row.traceparent),
-        )
-        for row in entries
-    ]
+def trimmed_columns(long: Iterable[tuple[Run, int]]) -> Columns:
+    """Each run, and up to which sequence nothing of it is kept."""
+    rows = list(long)
+    return {
+        "saga_ids": [text(run.saga_id) for run, _ in rows],
+        "runs": [run.run for run, _ in rows],
+        "sequences": [sequence for _, sequence in rows],
+    }
 
 
 def rollup_columns(rollups: Rollups) -> Columns:

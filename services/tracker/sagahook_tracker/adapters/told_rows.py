@@ -16,7 +16,7 @@ def delivery_columns(deliveries: Iterable[Delivered]) -> Columns:
     for told in deliveries:
         delivery_id = told.told.delivery_id
         first.setdefault(delivery_id, told)
-        if told.rank >= newest.setdefault(delivery_id, told).rank:
+        if told.rank > newest.setdefault(delivery_id, told).rank:
             newest[delivery_id] = told
     rows = list(newest.values())
     return {
