@@ -223,7 +223,7 @@ CROSS JOIN LATERAL (
     LIMIT :how_many::bigint
 ) AS told
 LEFT JOIN tracker.runs USING (saga_id, run)
-ORDER BY at, (number & 65535), number;
+ORDER BY at, (told.number & 65535), told.number;
 
 -- name: totals(since)
 -- Sums of the rollups: since ever (null), or of the minutes from `since` on.
