@@ -19,11 +19,12 @@ class EventReader:
         """Seconds until the next connection after one that ended."""
         self._wanted = wanted
         self._rest = b""
+        self._id = after
         self._data: list[bytes] = []
 
     def call(self) -> Call[str]:
         """For the next connection: from where the last one ended."""
-        self._rest, self._data = b"", []
+        self._rest, self._id, self._data = b"", self.last_id, []
         headers = {"Accept": "text/event-stream"}
         if self.last_id is not None:
             headers["Last-Event-ID"] = self.last_id
@@ -32,18 +33,17 @@ class EventReader:
     def feed(self, chunk: bytes) -> Iterator[RecentEntry]:
         """The events that are complete with it. `last_id` moves with each that is taken."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        new_id = self.last_id
-        for line in lines:
-            name, _, value = line.rstrip(b"\r").partition(b":")
+        for line in (each.rstrip(b"\r") for each in lines):
+            name, _, value = line.partition(b":")
             value = value.removeprefix(b" ")
             if name == b"data":
                 self._data.append(value)
             elif name == b"id":
-                new_id = value.decode()
+                self._id = value.decode()
             elif name == b"retry" and value.isdigit():
                 self.retry = int(value) / 1000
-            elif not name and not value:
+            elif not line:
                 data, self._data = b"\n".join(self._data), []
                 if data:
                     yield RecentEntry.model_validate_json(data)
-                self.last_id = new_id
+                self.last_id = self._id
