@@ -6,6 +6,7 @@ Whatever ends it, what serves is whole: until the one transaction that renames t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -140,23 +141,27 @@ class Rebuild:
         await self._drop(OLD)
 
     async def _catch_up(self, pool: asyncpg.Pool, stopped: asyncio.Task[None]) -> None:
-        """With helpers until it is close behind the log's end."""
+        """With helpers, where there is much to do, until it is close behind the log's end."""
         log_end = LogEnd(self._settings.kafka, self._settings.topic_prefix, self._settings.topics)
         projection = Projection(pool, load_queries(schema=FRESH), schema=FRESH)
-        said = -_SAY
-        loop = asyncio.get_running_loop()
+
+        async def left() -> tuple[int, int]:
+            """How many records, and of how many."""
+            ends = await log_end.now()
+            offsets = await projection.load_offsets(ends)
+            behind = sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
+            return behind, sum(ends.values())
+
         try:
-            async with helpers(FRESH, self._options.jobs - 1):
-                while True:
-                    ends = await log_end.now()
-                    offsets = await projection.load_offsets(ends)
-                    behind = sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
-                    if behind <= CLOSE:
-                        break
-                    if loop.time() - said >= _SAY:
-                        self._say(f"{behind:,} of {sum(ends.values()):,} records left")
-                        said = loop.time()
+            behind, _ = await left()
+            async with helpers(FRESH, self._options.jobs - 1 if behind > CLOSE else 0):
+                said = 0.0
+                while behind > CLOSE:
                     await self._wait(stopped)
+                    behind, of = await left()
+                    if time.monotonic() - said >= _SAY:
+                        self._say(f"{behind:,} of {of:,} records left")
+                        said = time.monotonic()
         finally:
             await log_end.close()
 

@@ -198,7 +198,7 @@ def _keep_first(known: dict[_K, _V], new: Mapping[_K, _V]) -> None:
 
 def fields_of(row: Any) -> dict[str, Any]:
     """Of a dataclass or a named tuple."""
-    fields: dict[str, Any] = row._asdict() if isinstance(row, tuple) else asdict(row)
+    fields: dict[str, Any] = row._asdict() if hasattr(row, "_asdict") else asdict(row)
     return fields
 
 
