@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from sagahook_schemas.audit import AuditRecorded
 from sagahook_schemas.base import Contract, JsonValue
 from sagahook_schemas.definitions import ControlKind, ControlSet, SagaDefinition
 from sagahook_schemas.envelope import Envelope, Header
@@ -31,7 +32,15 @@ from sagahook_schemas.steps import (
     StepScheduled,
     StepSleeping,
 )
-from sagahook_schemas.topics import SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
+from sagahook_schemas.topics import (
+    AUDIT,
+    NOTIFICATIONS,
+    SAGA_DEFINITIONS,
+    SAGA_EVENTS,
+    WEBHOOKS_RECEIVED,
+    WEBHOOKS_ROUTED,
+    Topic,
+)
 from sagahook_schemas.webhooks import HTTP_HEADERS, RoutedSaga, RouteError, WebhookRouted, received_envelope
 from sagahook_tracker.domain.changes import Event
 
@@ -85,6 +94,7 @@ def routed(
     outcome: str | None = None,
     reason: str | None = None,
     errors: Sequence[RouteError] = (),
+    reprocess: str | None = None,
 ) -> Written:
     data = WebhookRouted.model_validate(
         {
@@ -93,6 +103,7 @@ def routed(
             "sagas": [RoutedSaga(saga_id=saga_id, name="order") for saga_id in saga_ids],
             "errors": errors,
             "reason": reason,
+            "reprocess": reprocess,
         }
     )
     envelope = Envelope(
@@ -134,6 +145,29 @@ def of_a_limit(data: Contract) -> Written:
     """What the owner of a limit writes about it: no saga's log."""
     envelope = Envelope(id="limit/1", source="/sagahook/saga-runner", type=data.ce_type, time=T0)
     return Written(SAGA_EVENTS, "limit/order", envelope, data)
+
+
+def notified(event: Contract, seconds: int = 0) -> Written:
+    """What the notifier tells of an attempt."""
+    told: Any = event
+    envelope = Envelope(
+        id=f"{told.delivery_id}/{seconds}",
+        source="/sagahook/notifier",
+        type=event.ce_type,
+        time=T0 + timedelta(seconds=seconds),
+        correlation_id=told.correlation_id,
+        saga_id=told.saga_id,
+        run=1,
+    )
+    return Written(NOTIFICATIONS, told.delivery_id, envelope, event)
+
+
+def audited(audit_id: str, **said: Any) -> Written:
+    """What a service tells of a call that it refused, unless it says otherwise."""
+    fields = {"at": T0, "service": "tracker", "action": "saga.cancel", "target": "s1", "outcome": "refused"}
+    data = AuditRecorded.model_validate(fields | said)
+    envelope = Envelope(id=audit_id, source="/sagahook/tracker", type=data.ce_type, time=T0)
+    return Written(AUDIT, audit_id, envelope, data)
 
 
 @dataclass
