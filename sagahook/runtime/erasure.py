@@ -28,7 +28,6 @@ from sagahook_schemas.erasable import (
     SNAPSHOT,
     TOKEN,
     Shape,
-    is_sealed,
     opened,
     sealed,
 )
@@ -221,22 +220,22 @@ class DataKeys:
     def seal_snapshot(self, record: OutRecord, key_id: str) -> OutRecord:
         return record._replace(value=record.value and self._sealed(record.value, SNAPSHOT, key_id))
 
-    def open_json(self, value: bytes) -> bytes:
-        """With everything opened. Whose keys it needs must be settled."""
-        return dumps(opened(loads(value), self.open_token)) if is_sealed(value) else value
-
     async def open_body(self, key_id: str, body: bytes) -> bytes | None:
         """None where the key is gone. Raises ValueError where the body was changed; WrongKey."""
         await self.settle((key_id,))
         key = self._keys.get(key_id)
         return None if key is None else key.open(body)
 
-    async def open_anything(self, value: bytes) -> bytes:
-        """As `open_json`, with the keys settled first. Raises WrongKey."""
-        if not is_sealed(value):
-            return value
-        await self.settle({found[1] for found in TOKEN.finditer(value.decode(errors="replace"))})
-        return self.open_json(value)
+    async def open_record(self, key_id: str, value: bytes) -> bytes:
+        """With everything opened that is sealed under this key. Whatever else looks like something sealed is a sender's
+        text. Raises WrongKey."""
+        await self.settle((key_id,))
+
+        def open_own(token: str) -> Any:
+            found = TOKEN.fullmatch(token)
+            return self.open_token(token) if found and found[1] == key_id else GONE
+
+        return dumps(opened(loads(value), open_own))
 
     def _sealed(self, value: bytes, fields: Mapping[str, Shape], key_id: str) -> bytes:
         key = self._keys.get(key_id)

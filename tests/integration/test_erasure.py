@@ -5,6 +5,7 @@ import os
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest_asyncio
 from orjson import dumps, loads
 
 from sagahook.runtime.erasure import DataKeys
+from sagahook.runtime.erasure_answers import opened_text
 from sagahook.runtime.erasure_crypto import KeyEncryption, WrongKey
 from sagahook.runtime.sources import Source
 from sagahook.runtime.topics import ensure_topics
@@ -91,7 +93,7 @@ async def contexts(runners: RunnerHarness, keys: DataKeys) -> dict[str, Any]:
         for record in records:
             envelope = Envelope.from_headers(record.headers)
             if envelope.type == "sagahook.saga.started.v1":
-                found[envelope.saga_id] = loads(await keys.open_anything(record.value))["context"]
+                found[envelope.saga_id] = loads(await opened_text(keys, record.value))["context"]
     return found
 
 
@@ -102,7 +104,7 @@ async def bodies(runners: RunnerHarness, keys: DataKeys) -> list[tuple[Any, Any]
         for record in records:
             key = Envelope.from_headers(record.headers).extension("erasurekey")
             body = await keys.open_body(key, record.value)
-            headers = loads(await keys.open_anything(dumps(request_headers(record.headers))))
+            headers = loads(await opened_text(keys, dumps(request_headers(record.headers))))
             found.append((body and loads(body), headers))
     return found
 
@@ -214,10 +216,25 @@ async def test_snapshots_of_what_is_sealed_are_the_fold_of_its_log(runners: Runn
     runner.kill()
     await runner.wait()
     async with data_keys(runners) as keys:
-        assert await assert_fold_is_snapshots(runners, keys.open_anything) == 1
+        assert await assert_fold_is_snapshots(runners, partial(opened_text, keys)) == 1
         await keys.erase("effects", "ada")
     async with data_keys(runners) as keys:
-        assert await assert_fold_is_snapshots(runners, keys.open_anything) == 1
+        assert await assert_fold_is_snapshots(runners, partial(opened_text, keys)) == 1
+
+
+async def test_what_only_looks_sealed_stays_a_senders_text_over_a_restart(runners: RunnerHarness) -> None:
+    without = {"SAGAHOOK_ERASURE_KEY": ""}
+    forged = f"sealed:1:{'0' * 32}:AAAA"
+    first = await runners.start_runner(STEP_SECONDS="30", **without)
+    await runners.publish([{"id": 1, "note": forged, "more": {"$sealed": forged}}])
+    await runners.wait_for_effects(1)
+    first.kill()
+    await first.wait()
+    await runners.start_runner(**without)
+    async with following(runners) as log:
+        await log.until_count("saga.completed")
+    assert await assert_fold_is_snapshots(runners) == 0
+    assert forged.encode() in await written(runners)
 
 
 async def test_the_deployments_key_is_replaced_without_a_pause(runners: RunnerHarness) -> None:

@@ -21,7 +21,7 @@ from sagahook_runner.domain.limits import LimitState, evolve_limit, limits_from
 from sagahook_runner.domain.shard import Shard
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.codec import decode
-from sagahook_schemas.erasable import is_sealed
+from sagahook_schemas.erasable import KEY_EXTENSION
 from sagahook_schemas.sagas import (
     AttemptInFlight,
     OwnerAcquired,
@@ -39,6 +39,7 @@ LAYOUT = 2
 """Of a live saga's snapshot. Raised when `SagaState` changes so that an older snapshot cannot be read."""
 
 _LIMIT = LIMIT_PREFIX.encode()
+_KEY_HEADER = f"ce_{KEY_EXTENSION}"
 _AT_ONCE = 100
 """Snapshots decoded in one go."""
 
@@ -152,8 +153,10 @@ class _Snapshots:
             if key.startswith(_LIMIT):
                 limits[key.decode()] = value
             else:
-                snapshot = await _opened(value, self._keys) if is_sealed(value) else value
-                self._shard.restore(SagaState.from_json(snapshot), _moment(timestamp))
+                state = SagaState.from_json(value)
+                if state.erasure_key is not None:
+                    state = SagaState.from_json(await _opened(value, state.erasure_key, self._keys))
+                self._shard.restore(state, _moment(timestamp))
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # the other partitions' heartbeats are sent by this loop
         for limit in limits_from(limits):
@@ -174,8 +177,9 @@ async def _restore_from_log(
     async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition)):
         for record in records:
             value = record.value
-            if value is not None and is_sealed(value):
-                value = await _opened(value, keys)
+            key_id = next((found for name, found in record.headers if name == _KEY_HEADER), None)
+            if value is not None and key_id is not None:
+                value = await _opened(value, key_id.decode(), keys)
             _take_event(restored, states, limits, record, value)
     for state, ended in states.values():
         shard.restore(state, ended)
@@ -213,11 +217,11 @@ def _take_event(
             states[envelope.saga_id] = (evolve(state, event), moment)
 
 
-async def _opened(value: bytes, keys: DataKeys | None) -> bytes:
+async def _opened(value: bytes, key_id: str, keys: DataKeys | None) -> bytes:
     """Raises WithoutKeys, WrongKey."""
     if keys is None:
         raise WithoutKeys
-    return await keys.open_anything(value)
+    return await keys.open_record(key_id, value)
 
 
 def _keys(in_flight: tuple[AttemptInFlight, ...]) -> frozenset[AttemptKey]:
