@@ -27,7 +27,7 @@ from sagahook.client import (
 )
 from sagahook.client.operations import Operations
 from sagahook_tracker.wiring import build_app
-from tests.tracker_harness import Tracker, open_tracker, serving
+from tests.tracker_harness import Tracker, Wire, open_tracker, serving
 from tests.tracker_log import SagaLog, received, routed
 
 KEY, READER = "an admin's key", "a reader's key"
@@ -144,7 +144,9 @@ async def test_the_stream_goes_on_where_a_lost_connection_ended(tracker: Tracker
     log = SagaLog(ids.saga).started(ids.event, ids.cid)
     await tracker.log.write([*ids.records(), *log.written])
     await tracker.until_caught_up()
-    async with AsyncClient(url, READER) as client:
+    wire = Wire(url)
+    await wire.mend()
+    async with AsyncClient(wire.url, READER) as client:
         begin = (await client.list_recent_events()).stream_position
         stream = client.stream(after=begin, task_id=ids.saga)
         coming = asyncio.ensure_future(anext(stream))
@@ -152,16 +154,16 @@ async def test_the_stream_goes_on_where_a_lost_connection_ended(tracker: Tracker
         await tracker.log.write(log.done("reserve").written[begun:])
         async with asyncio.timeout(20):
             first = await coming
-            assert client._session is not None
-            await client._session.close()
-            client._session = None
+            await wire.cut()
             begun = len(log.written)
             await tracker.log.write(log.completed().written[begun:])
+            await wire.mend()
             seen = [first]
             async for entry in stream:
                 seen.append(entry)
                 if entry.status == "completed":
                     break
+    await wire.cut()
     numbers = [entry.id for entry in seen]
     assert numbers == sorted(set(numbers))
     assert {entry.task_id for entry in seen} == {ids.saga}
