@@ -13,6 +13,7 @@ from sagahook_tracker.acts import Who
 from sagahook_tracker.adapters.event_reading import EventReading, WholeEvent
 from sagahook_tracker.adapters.history_reading import Happened, HistoryReading, Sum
 from sagahook_tracker.adapters.news import News
+from sagahook_tracker.adapters.rows import text
 from sagahook_tracker.adapters.task_reading import AskedSaga, AttemptRow, TaskFilter, TaskReading, TaskRow
 from sagahook_tracker.adapters.views import RunView, Views
 from sagahook_tracker.answers import Answers
@@ -118,6 +119,7 @@ class Tasks:
     async def find(self, task_id: str, wait: float = 0) -> Task | None:
         """As soon as it is final, or after `wait` seconds; None where the id stands for nothing."""
         deadline = time.monotonic() + wait
+        task_id = text(task_id)
         found = await self._look(task_id)
         if found is None:
             await self._answers.catch_up_task(task_id)
