@@ -15,6 +15,9 @@ Kind = Literal["history", "audit", "rollups", "deliveries", "finished"]
 """history: what happened in sagas. audit: what people did. rollups: counts by the minute, but for those since ever.
 deliveries: outbound webhooks. finished: webhooks and sagas of which nothing more can come."""
 
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing in the log is older."""
+
 AHEAD = 3
 """Days for which partitions are made before they are needed."""
 
@@ -45,7 +48,7 @@ def cutoffs(kept: Kept, now: datetime) -> Iterator[Cutoff]:
             kind, _midnight(now - timedelta(seconds=seconds)), kept.rows if kind == "history" else None
         )
     if "history" not in kept.ages and kept.rows is not None:
-        yield Cutoff("history", datetime.min.replace(tzinfo=UTC), kept.rows)
+        yield Cutoff("history", BEGINNING, kept.rows)
 
 
 def days_ahead(now: datetime) -> list[date]:
