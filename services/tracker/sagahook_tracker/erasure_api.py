@@ -71,7 +71,7 @@ async def following(keys: KeysInTime) -> AsyncIterator[None]:
 def _routes(here: KeysInTime, acts: Acts, access: Access) -> APIRouter:
     router = APIRouter(
         prefix="/api/v1/erasure",
-        tags=["operating"],
+        tags=["administration"],
         dependencies=[Depends(access.needs("admin"))],
         responses={code: {"description": text, "model": ErrorBody} for code, text in _ERRORS.items()},
     )
