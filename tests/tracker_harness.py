@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -81,8 +81,9 @@ class Tracker:
 
     @asynccontextmanager
     async def api(self) -> AsyncIterator[Api]:
-        async with serving(build_app(self.settings)) as url, aiohttp.ClientSession(url) as http:
-            yield Api(http)
+        app = build_app(self.settings)
+        async with serving(app) as url, aiohttp.ClientSession(url) as http:
+            yield Api(http, app.state.dismiss)
 
     async def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Everything in the views."""
@@ -108,9 +109,15 @@ class Tracker:
             ):
                 await asyncio.sleep(0.02)
 
-    async def until_caught_up(self) -> None:
+    async def until_rows_of(self, table: str) -> None:
+        """Until the table has any."""
+        async with asyncio.timeout(20):
+            while not await self._fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # noqa: S608  # our own names
+                await asyncio.sleep(0.05)
+
+    async def until_caught_up(self, seconds: float = 20) -> None:
         """Until the views stand for everything that is written by now, committed transactions included."""
-        until = time.monotonic() + 20
+        until = time.monotonic() + seconds
         partitions = [TopicPartition(*pair) for pair in product(self.settings.topics, range(PARTITIONS))]
         ends = await self.reader.end_offsets(partitions)
         while behind := {key: end for key, end in ends.items() if end > (await self._offsets()).get(key, 0)}:
@@ -133,13 +140,24 @@ class Tracker:
         return found
 
     async def _offsets(self) -> dict[tuple[str, int], int]:
-        rows = (await self.rows())["offsets"]
+        rows = await self._fetch("TABLE tracker.offsets")
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    async def _fetch(self, query: str) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        try:
+            found: list[asyncpg.Record] = await connection.fetch(query)
+            return found
+        finally:
+            await connection.close()
 
 
 @dataclass
 class Api:
+    """dismiss: answers now whoever waits or watches, as a process does that is to end."""
+
     http: aiohttp.ClientSession
+    dismiss: Callable[[], None] = lambda: None
 
     async def get(self, path: str, **options: Any) -> tuple[int, Any, dict[str, str]]:
         """status code, body, headers"""

@@ -26,6 +26,9 @@ HEARTBEAT = 15.0
 """Seconds without an event after which a watcher is told where it stands: so a dead connection is noticed, proxies do
 not cut a silent one, and where to go on from never grows old."""
 
+_PATIENCE = 2.0
+"""Seconds that a first watcher waits for the connection that listens."""
+
 _RETRY = 1.0
 
 
@@ -98,6 +101,8 @@ class Feed:
         """Each event that is wanted after the given places, or from now on, with the places that then were seen; the
         first at once and every HEARTBEAT without an event, so that the caller can say where to go on. Raises
         Unavailable."""
+        if not await self._news.begins(_PATIENCE):
+            raise Unavailable("PostgreSQL is away: nothing is heard of what changes")
         with self._watching():
             seen = dict(self._places if after is None else after)
             yield seen, None
@@ -151,8 +156,6 @@ class Feed:
     def _watching(self) -> Iterator[None]:
         """The first one's places are what the views stand for by now: what it reads from them itself, before it looks
         at what is kept, it reads later than this."""
-        if not self._news.listening:
-            raise Unavailable("PostgreSQL is away: nothing is heard of what changes")
         if not self._watchers:
             self._places = self._news.places(self._topic)
             self._kept.clear()

@@ -103,6 +103,14 @@ class News:
             for follower in followers:
                 follower.dismiss()
 
+    async def begins(self, seconds: float) -> bool:
+        """Whether it listens, waiting for it if need be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.listening:
+                    await self._moved.wait()
+        return self.listening
+
     async def reaches(self, ends: Mapping[TopicPartition, int], seconds: float) -> bool:
         """Whether the views stand for the log up to `ends`, waiting for it if need be."""
         with suppress(TimeoutError):
