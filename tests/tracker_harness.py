@@ -112,7 +112,7 @@ class Tracker:
     async def until_rows_of(self, table: str) -> None:
         """Until the table has any."""
         async with asyncio.timeout(20):
-            while not await self._fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # noqa: S608  # our own names
+            while not await self._fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # our own names
                 await asyncio.sleep(0.05)
 
     async def until_caught_up(self, seconds: float = 20) -> None:
@@ -198,10 +198,11 @@ def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: 
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """The app behind a real socket."""
+async def serving(app: FastAPI, config: uvicorn.Config | None = None) -> AsyncIterator[str]:
+    """The app behind a real socket. config: of the server, where the usual one will not do."""
     listening = bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
+    usual = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config or usual)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not task.done():
         await asyncio.sleep(0.005)

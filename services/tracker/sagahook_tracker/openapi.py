@@ -17,8 +17,10 @@ from sagahook_tracker.openapi_examples import CORRELATION_ID, ERRORS, EVENT_ID, 
 OPEN = frozenset({"webhook_status", "saga_status", "saga_diagram", "definition_diagram"})
 """Routes that need no key, unless SAGAHOOK_STATUS_AUTH is on (api.md §8)."""
 
-EVERYWHERE = ("400", "401", "403", "429", "503")
-"""Errors that every route answers in the same way; 400 where there is something to get wrong."""
+EVERYWHERE = ("400", "401", "403", "414", "429", "503")
+"""Errors that every route answers in the same way."""
+_OF_THE_ASKED = ("400", "414")
+"""Of those, where there is something to get wrong."""
 
 _DESCRIPTION = """\
 What became of a webhook, of the sagas that it started and of the webhooks that told others; and what operators do.
@@ -137,7 +139,7 @@ def _complete(path: str, operation: dict[str, Any], models: dict[str, Any]) -> N
         answers[status] = _error(status, path, answers[status]["description"])
     if guarded:
         asks = operation.get("parameters") or "requestBody" in operation
-        common = [status for status in EVERYWHERE if status != "400" or asks]
+        common = [status for status in EVERYWHERE if asks or status not in _OF_THE_ASKED]
         answers |= {status: {"$ref": f"#/components/responses/{status}"} for status in common}
     for answer in answers.values():
         for media, content in answer.get("content", {}).items():

@@ -182,6 +182,7 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         f"The saga '{SAGA_ID}' is COMPLETED: there is nothing to cancel",
     ),
     "413": ("It is too large", "body.payload: too_large: 300000 bytes; 262144 are allowed"),
+    "414": ("The path and query are too long", "The request's target is longer than 8192 bytes"),
     "429": (
         "More calls than the key, or without one the client, may make",
         "More than 100 requests a minute (and 50 at once) came with this API key: wait 1 s, then send more slowly",

@@ -25,6 +25,7 @@ from sagahook_tracker.acts import Who
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.operating import NotFound, Operating, Refused, TooMany
 from sagahook_tracker.operator_bodies import (
+    PLAIN,
     BulkAnswer,
     BulkBody,
     CommandAccepted,
@@ -47,7 +48,7 @@ _ERRORS = {
 }
 
 SagaId = Annotated[str, Path(max_length=256)]
-Name = Annotated[str, Path(max_length=256, pattern=r"^\P{Cc}*$")]
+Name = Annotated[str, Path(max_length=256, pattern=PLAIN)]
 
 
 def operator_routes(operating: Callable[[], Operating], guard: Guard) -> APIRouter:

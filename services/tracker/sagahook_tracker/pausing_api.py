@@ -17,7 +17,7 @@ from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.domain.deployment import Pausable
 from sagahook_tracker.operating import NotFound
-from sagahook_tracker.operator_bodies import OperatorBody
+from sagahook_tracker.operator_bodies import PLAIN, OperatorBody
 from sagahook_tracker.pausing import Pausing
 
 _ERRORS = {
@@ -27,7 +27,7 @@ _ERRORS = {
 }
 _ACT_ERRORS = _ERRORS | {400: "A malformed body", 404: "Nothing of that name is deployed"}
 
-Name = Annotated[str, Path(max_length=256, pattern=r"^\P{Cc}*$")]
+Name = Annotated[str, Path(max_length=256, pattern=PLAIN)]
 Act = Literal["pause", "resume"]
 
 
