@@ -108,7 +108,7 @@ async def test_a_rebuild_gives_the_same_rows_and_they_are_what_the_log_tells(tra
     assert await schemas(tracker) == {"tracker"}
 
 
-async def test_processes_that_help_fill_a_schema_until_their_input_ends(
+async def test_a_process_that_helps_fills_a_schema_until_its_input_ends(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = await projected(tracker)
@@ -118,7 +118,7 @@ async def test_processes_that_help_fill_a_schema_until_their_input_ends(
     migrations = Path(sagahook_tracker.__file__).with_name("migrations")
     await migrate(url, "tracker_next", migrations, written_for="tracker")
     connection = await asyncpg.connect(url)
-    async with helpers("tracker_next", 2), asyncio.timeout(60):
+    async with helpers("tracker_next", 1), asyncio.timeout(60):
         while await connection.fetchval("SELECT count(*) FROM tracker_next.links") < len(before["links"]):
             await asyncio.sleep(0.05)
     await connection.close()

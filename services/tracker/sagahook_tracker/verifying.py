@@ -94,17 +94,18 @@ class Comparison:
         places = [
             TopicPartition(topic, number) for topic in self._settings.topics for number in self._partitions
         ]
-        beginnings, ends = await self._reader.beginnings(places), await self._reader.ends(places)
+        ranges = await self._reader.ranges(places)
         stored = {
             TopicPartition(row["topic"], row["partition"]): row["next_offset"]
             async for row in self._stored("offsets")
         }
         for place, offset in stored.items():
-            if place not in ends or offset > ends[place]:
+            _, end = ranges.get(place, (0, None))
+            if end is None or offset > end:
                 key = (f"{place.topic}-{place.partition}",)
-                self._report.add(Difference("offsets", key, "next_offset", offset, ends.get(place)))
-        for place in places:
-            self._ranges[place] = beginnings[place], min(stored.get(place, 0), ends[place])
+                self._report.add(Difference("offsets", key, "next_offset", offset, end))
+        for place, (begin, end) in ranges.items():
+            self._ranges[place] = begin, min(stored.get(place, 0), end)
 
     async def _dead_letters(self) -> frozenset[tuple[str, int, int]]:
         """Topic, partition and offset of the records that a projector could not make rows of."""
@@ -114,10 +115,9 @@ class Comparison:
             if self._settings.topic_prefix + "." + topic.base.removesuffix(".dlq") in self._settings.topics
         }
         places = [TopicPartition(topic, number) for topic in topics for number in self._partitions]
-        beginnings, ends = await self._reader.beginnings(places), await self._reader.ends(places)
         found = set()
-        for place in places:
-            async for records in self._reader.read(place, beginnings[place], ends[place]):
+        for place, (begin, end) in (await self._reader.ranges(places)).items():
+            async for records in self._reader.read(place, begin, end):
                 for record in records:
                     headers = dict(record.headers)
                     if headers.get("dlqconsumer") == self._settings.group.encode():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -18,13 +19,12 @@ class LogReader:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
-    async def beginnings(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        found: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets(list(places))
-        return found
-
-    async def ends(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        found: Mapping[TopicPartition, int] = await self._consumer.end_offsets(list(places))
-        return found
+    async def ranges(self, places: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Where each begins and ends now."""
+        beginnings, ends = await asyncio.gather(
+            self._consumer.beginning_offsets(list(places)), self._consumer.end_offsets(list(places))
+        )
+        return {place: (beginnings[place], ends[place]) for place in places}
 
     async def read(self, place: TopicPartition, begin: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """Its records of [begin, end), in lists; the log must reach that far."""
@@ -47,6 +47,9 @@ async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:
         isolation_level="read_committed",
         enable_auto_commit=False,
         max_partition_fetch_bytes=8 * 1024 * 1024,
+        # All that is asked for is there: a fetch at a partition's end must not keep the next one's waiting.
+        fetch_max_wait_ms=_WAIT_MS,
+        retry_backoff_ms=_WAIT_MS,
     )
     try:
         await consumer.start()
