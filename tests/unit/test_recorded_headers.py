@@ -78,7 +78,9 @@ def test_what_a_source_signs_with_or_has_as_its_key_is_not_kept_whatever_it_is_c
 
 
 def test_the_timestamp_and_the_id_beside_a_signature_are_kept() -> None:
-    source = Source.model_validate({"scheme": "standard", "secrets": ["whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"]})
+    source = Source.model_validate(
+        {"scheme": "standard", "secrets": ["whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"]}
+    )
 
     assert kept(("webhook-id", "msg_1"), ("webhook-signature", "v1,abc"), source=source) == {
         "webhook-id": "msg_1",
