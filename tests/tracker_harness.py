@@ -93,7 +93,7 @@ class Tracker:
                 table: [
                     dict(row)
                     for row in await connection.fetch(
-                        f"SELECT * FROM tracker.{table} AS row ORDER BY 1, 2, 3, row::text"
+                        f"SELECT * FROM tracker.{table} AS row ORDER BY 1, 2, 3, row::text"  # noqa: S608  # our names
                     )
                 ]
                 for table in TABLES
@@ -111,7 +111,7 @@ class Tracker:
 
     async def until_rows_of(self, table: str) -> None:
         """Until the table has any."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await self._fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # our own names
                 await asyncio.sleep(0.05)
 
@@ -123,6 +123,10 @@ class Tracker:
         while behind := {key: end for key, end in ends.items() if end > (await self._offsets()).get(key, 0)}:
             assert time.monotonic() < until, f"not projected: {behind}, but {await self._offsets()}"
             await asyncio.sleep(0.02)
+
+    async def projected(self) -> int:
+        """Offsets that the views stand for, of all partitions together."""
+        return sum((await self._offsets()).values())
 
     async def commands(self, topic: Topic = SAGA_COMMANDS) -> list[ConsumerRecord]:
         """Everything in `saga.commands`, or in another topic that operators write to."""
