@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +25,19 @@ HUNG_SECONDS = 60.0
 """A transaction may take 10 s (`transaction.timeout.ms`), and its abortion a moment."""
 
 CLOCK_SECONDS = 1.0
+
+_BEHIND = 100
+"""From here on it is told: the end of each transaction has an offset too, which nobody reads."""
+
+_READERS = {
+    "{prefix}-router": "sagahook-runner",
+    "{prefix}-runner": "sagahook-runner",
+    "{prefix}-reprocess": "sagahook-runner",
+    "{prefix}-replies": "sagahook-runner",
+    "{prefix}.tracker": "sagahook-tracker project",
+    "{prefix}-notifier": "sagahook-notifier",
+}
+"""The services' groups, and the command that starts each."""
 
 Ends = dict[TopicPartition, int]
 
@@ -202,27 +214,36 @@ def _hung(bootstrap: str, place: TopicPartition, age: float) -> Line:
 
 async def _groups(admin: AIOKafkaAdminClient, prefix: str, ends: Ends) -> list[Line]:
     """Who reads, and how far behind. What the views and the notifier have read stands in PostgreSQL, not here."""
-    groups = sorted(
-        {group for group, *_ in await admin.list_consumer_groups() if group.startswith(f"{prefix}.")}
-    )
-    if not groups:
-        return [warn("readers", "no service has ever read", "start the services, or: sagahook dev")]
-    lines: list[Line] = []
-    answers = await admin.describe_consumer_groups(groups)
+    there = {group for group, *_ in await admin.list_consumer_groups()}
+    participants = sorted(group for group in there if group.startswith(f"{prefix}-participant-"))
+    services = {group.format(prefix=prefix): service for group, service in _READERS.items()}
+    known = [group for group in (*services, *participants) if group in there]
+    # One by one: aiokafka 0.14 cannot read an answer about several.
+    answers = [answer for group in known for answer in await admin.describe_consumer_groups([group])]
     members = {each[1]: len(each[5]) for answer in answers for each in answer.groups}
-    for group in groups:
-        offsets = await admin.list_consumer_group_offsets(group)
-        lag: defaultdict[str, int] = defaultdict(int)
-        for place, committed in offsets.items():
-            if place in ends and committed.offset >= 0:
-                lag[place.topic] += max(0, ends[place] - committed.offset)
-        behind = sum(lag.values())
-        says = f"{group}: {members.get(group, 0)} reading" + (f", {behind} records behind" if lag else "")
-        if behind and not members.get(group):
-            lines.append(warn("readers", says, f"start the service that reads as {group}"))
+    lines: list[Line] = []
+    reading = []
+    for group in (*services, *participants):
+        behind = await _behind(admin, group, ends) if group in there else 0
+        if members.get(group):
+            reading.append(
+                f"{group.removeprefix(prefix)[1:]} {members[group]}"
+                + (f" ({behind} behind)" if behind > _BEHIND else "")
+            )
         else:
-            lines.append(ok("readers", says))
-    return lines
+            waits = f", {behind} records wait" if behind > _BEHIND else ""
+            service = services.get(group, "the participant")
+            lines.append(warn("readers", f"nobody reads as {group}{waits}", f"start {service}; see its log"))
+    return [*lines, ok("readers", ", ".join(reading))] if reading else lines
+
+
+async def _behind(admin: AIOKafkaAdminClient, group: str, ends: Ends) -> int:
+    offsets = await admin.list_consumer_group_offsets(group)
+    return sum(
+        max(0, ends[place] - committed.offset)
+        for place, committed in offsets.items()
+        if place in ends and committed.offset >= 0
+    )
 
 
 async def _clock(admin: AIOKafkaAdminClient, bootstrap: str, prefix: str) -> Line:
