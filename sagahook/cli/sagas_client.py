@@ -51,8 +51,8 @@ class SagasClient:
         """The parts of the path are escaped."""
         return json.loads(self._ask("GET", _joined(path), query=query))
 
-    def text(self, *path: str) -> str:
-        return self._ask("GET", _joined(path)).decode()
+    def text(self, *path: str, **query: Any) -> str:
+        return self._ask("GET", _joined(path), query=query).decode()
 
     def act(self, path: str, body: Mapping[str, Any]) -> Any:
         """On sagas. path: what follows, escaped already."""
