@@ -7,6 +7,7 @@ empty database: the same rows, columns, batches, indexes and durability, and nob
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -155,6 +156,7 @@ async def _batches(settings: TrackerSettings, ends: Mapping[TopicPartition, int]
 async def write(settings: TrackerSettings, writes: list[list[Upsert]]) -> float:
     """Seconds that the database of the settings, which has its partitions, takes for it."""
     pool = await open_pool(settings)
+    gc.freeze()  # as the services do: what is ready to be written is none of the collector's business
     async with pool.acquire() as connection:
         began = time.perf_counter()
         for upserts in writes:
