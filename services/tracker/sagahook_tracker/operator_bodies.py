@@ -105,7 +105,10 @@ class BulkBody(OperatorBody):
     action: BulkAction
     filter: FilterBody
     confirm: int | None = Field(
-        default=None, ge=0, description="the preview's count: it acts only where that still holds"
+        default=None,
+        strict=True,
+        ge=0,
+        description="the preview's count: it acts only where that still holds",
     )
     signal: Word | None = Field(default=None, description="its name, for `signal`")
     payload: JsonValue = Field(default=None, description="for `signal`")
