@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from sagahook.cli.main import app
 from sagahook.runtime.api_keys import ApiKey, Role, digest_of, find, make_key
 from sagahook.runtime.settings import ApiSettings
 from sagahook.runtime.sources import UNLIMITED, RateLimit
@@ -99,3 +101,19 @@ def test_a_new_key_is_what_is_configured_for_it() -> None:
 
 def test_no_two_new_keys_are_alike() -> None:
     assert len({make_key("reader", "")[0] for _ in range(100)}) == 100
+
+
+def test_the_command_line_makes_a_key_shows_it_once_and_says_what_to_configure() -> None:
+    said = CliRunner().invoke(
+        app, ["keys", "new", "--role", "operator", "--name", "ci", "--days", "9", "--json"]
+    )
+    made = json.loads(said.output)
+    [entry] = configured([made["entry"]])
+    assert (entry.role, entry.name, entry.hash) == ("operator", "ci", digest_of(made["key"]))
+    assert entry.expires_at is not None
+    shown = CliRunner().invoke(app, ["keys", "new", "--role", "reader"]).output
+    assert (shown.count("shk_"), "SAGAHOOK_API_KEYS" in shown) == (1, True)
+
+
+def test_a_role_that_is_none_makes_no_key() -> None:
+    assert CliRunner().invoke(app, ["keys", "new", "--role", "owner"]).exit_code == 2
