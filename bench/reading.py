@@ -1,7 +1,8 @@
 """The status API before a database with 1,000,000 finished webhooks: status by id, list pages, long polls, one process.
 
-`python -m bench.reading`; BENCH_ROWS: how many webhooks. Not part of `make bench`: making the rows takes minutes. They
-are written straight into the views, as the projector would have left them; no Kafka is there, and none is needed.
+`python -m bench.reading`; BENCH_ROWS: how many webhooks; BENCH_REQUESTS: of each kind. Not part of `make bench`: making
+the rows takes minutes. They are written straight into the views, as the projector would have left them; no Kafka is
+there, and none is needed.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 OPEN = 500
 """Webhooks more, of which the sagas still run: the long polls wait for them."""
 POLLS = 1_000
-REQUESTS = 300
-"""Of each kind."""
+REQUESTS = int(os.environ.get("BENCH_REQUESTS", "300"))
+
 
 _ROWS_SQL = """
 CREATE TEMPORARY TABLE made AS
@@ -86,7 +87,8 @@ INSERT INTO tracker.attempts (saga_id, run, step, phase, attempt, number, starte
 SELECT saga_id, 1, 'one', 'action', 1, number, at, at + '9 ms', 'completed', 9 FROM made;
 
 INSERT INTO tracker.history (number, saga_id, run, sequence, at, type, status, state, step, progress, metadata)
-SELECT number, saga_id, 1, 1, at, 'saga.started', 'running', 'EXECUTING', NULL::text, 0, '{{}}'::json FROM made WHERE n > {recent}
+SELECT number, saga_id, 1, 1, at, 'saga.started', 'running', 'EXECUTING', NULL::text, 0, '{{}}'::json
+FROM made WHERE n > {recent}
 UNION ALL
 SELECT number + 65536, saga_id, 1, 8, at, 'saga.completed', 'completed', 'COMPLETED', NULL, 1, '{{}}'::json
 FROM made WHERE n > {recent};
