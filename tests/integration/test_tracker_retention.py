@@ -14,9 +14,9 @@ from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.rebuilding import Options, rebuild
 from sagahook_tracker.retention import Busy, Retention
 from sagahook_tracker.verifying import verify
-from tests.integration.test_tracker_rebuild import interesting
 from tests.tracker_harness import KEEP_ALL, Tracker, open_tracker
 from tests.tracker_log import T0, SagaLog, received, routed
+from tests.tracker_stories import interesting
 
 _DAY = 86_400.0
 

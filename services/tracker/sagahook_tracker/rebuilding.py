@@ -15,6 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
+from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import NotMigrated, open_pool, reaching_database
 from sagahook.runtime.migrations import migrate
@@ -37,6 +38,9 @@ CLOSE = 2_000
 
 GATE_SECONDS = 2.0
 """How long the projectors may be held up; then they go on, and it is tried again."""
+
+_PATIENCE = 30.0
+"""Seconds that Kafka may take to say where its log ends."""
 
 _TRIES, _LOOK, _SAY = 30, 0.2, 5.0
 """Tries to swap; seconds between two looks at how far it is, and between two words about it."""
@@ -142,7 +146,8 @@ class Rebuild:
 
     async def _catch_up(self, pool: asyncpg.Pool, stopped: asyncio.Task[None]) -> None:
         """With helpers, where there is much to do, until it is close behind the log's end."""
-        log_end = LogEnd(self._settings.kafka, self._settings.topic_prefix, self._settings.topics)
+        settings = self._settings
+        log_end = LogEnd(settings.kafka, settings.topic_prefix, settings.topics, timeout=_PATIENCE)
         projection = Projection(pool, load_queries(schema=FRESH), schema=FRESH)
 
         async def left() -> tuple[int, int]:
@@ -158,7 +163,11 @@ class Rebuild:
                 said = 0.0
                 while behind > CLOSE:
                     await self._wait(stopped)
-                    behind, of = await left()
+                    try:
+                        behind, of = await left()
+                    except Unavailable as away:  # the filling waits too, and goes on
+                        self._say(f"waiting: {away}")
+                        continue
                     if time.monotonic() - said >= _SAY:
                         self._say(f"{behind:,} of {of:,} records left")
                         said = time.monotonic()

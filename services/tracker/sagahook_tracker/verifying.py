@@ -23,7 +23,8 @@ from sagahook_schemas.topics import DEAD_LETTER_TOPICS, SAGA_EVENTS
 from sagahook_tracker.adapters.log_reading import LogReader, open_log_reader
 from sagahook_tracker.domain.changes import Event
 from sagahook_tracker.domain.differences import Difference, Report
-from sagahook_tracker.domain.expected import OfAll, OfPartition, Rows
+from sagahook_tracker.domain.expected import OfAll, OfPartition
+from sagahook_tracker.domain.expected_rows import Rows
 from sagahook_tracker.domain.matching import KEYS, Matching
 from sagahook_tracker.domain.retention import Cutoff
 from sagahook_tracker.domain.states import States

@@ -5,20 +5,31 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
-
-from orjson import loads
 
 from sagahook_tracker.domain.attempts import Attempt, AttemptKey
 from sagahook_tracker.domain.changes import Audited, Controlled, Deployed, Event, Link, Route, Webhook, fold
 from sagahook_tracker.domain.deliveries import Delivered, OutcomeKey
 from sagahook_tracker.domain.differences import Key, Row
+from sagahook_tracker.domain.expected_rows import (
+    Rows,
+    attempt_row,
+    audit_row,
+    control_row,
+    definition_row,
+    delivery_rows,
+    fields_of,
+    outcome_row,
+    plain_row,
+    route_row,
+    run_row,
+    text,
+)
 from sagahook_tracker.domain.history import Entry
-from sagahook_tracker.domain.runs import FINAL, TASK_STATUSES, Run, RunKey
+from sagahook_tracker.domain.runs import FINAL, Run, RunKey
 
-Rows = dict[Key, dict[str, Any]]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -60,24 +71,27 @@ class OfPartition:
             self.attempts[attempt] = told
 
     def tables(self) -> Iterator[tuple[str, Rows]]:
-        yield "webhooks", {(row.event_id,): _plain(fields_of(row)) for row in self.webhooks.values()}
-        yield "routes", {(row.event_id, row.number): _route_row(row) for row in self.routes.values()}
-        yield "runs", {run.key: _run_row(run) for run in self.runs.values()}
-        yield "history", {(entry.saga_id, entry.number): _plain(fields_of(entry)) for entry in self.history}
-        yield "attempts", {key: _attempt_row(attempt) for key, attempt in self.attempts.items()}
-        yield "delivery_attempts", {key: _outcome_row(told) for key, told in self.deliveries.items()}
-        yield "deliveries", _delivery_rows(self.deliveries.values())
-        yield "audit", {(row.audit_id,): _audit_row(row) for row in self.audit.values()}
+        yield "webhooks", {(row.event_id,): plain_row(fields_of(row)) for row in self.webhooks.values()}
+        yield "routes", {(row.event_id, row.number): route_row(row) for row in self.routes.values()}
+        yield "runs", {run.key: run_row(run) for run in self.runs.values()}
+        yield (
+            "history",
+            {(entry.saga_id, entry.number): plain_row(fields_of(entry)) for entry in self.history},
+        )
+        yield "attempts", {key: attempt_row(attempt) for key, attempt in self.attempts.items()}
+        yield "delivery_attempts", {key: outcome_row(told) for key, told in self.deliveries.items()}
+        yield "deliveries", delivery_rows(self.deliveries.values())
+        yield "audit", {(row.audit_id,): audit_row(row) for row in self.audit.values()}
         yield (
             "definitions",
             {
-                (row.definition.name, row.definition.version): _definition_row(row)
+                (row.definition.name, row.definition.version): definition_row(row)
                 for row in self.definitions.values()
             },
         )
         yield (
             "controls",
-            {(row.control.kind, row.control.name): _control_row(row) for row in self.controls.values()},
+            {(row.control.kind, row.control.name): control_row(row) for row in self.controls.values()},
         )
 
 
@@ -110,7 +124,7 @@ class OfAll:
                 self._count(attempt.completed_at, "attempt", of.source or "", of.name, attempt.status, taken)
 
     def tables(self) -> Iterator[tuple[str, Rows]]:
-        yield "links", {key: _plain(fields_of(link)) for key, link in self.links.items()}
+        yield "links", {key: plain_row(fields_of(link)) for key, link in self.links.items()}
         yield "asked", self._asked()
         standings = self._standings()
         for (event_id,), row in standings.items():
@@ -147,7 +161,7 @@ class OfAll:
                         "correlation_id": route.correlation_id,
                         "asked_at": route.routed_at,
                     }
-                    rows.setdefault((saga.saga_id, event_id), _plain(row))
+                    rows.setdefault((saga.saga_id, event_id), plain_row(row))
         return rows
 
     def _standings(self) -> Rows:
@@ -196,33 +210,6 @@ def _keep_first(known: dict[_K, _V], new: Mapping[_K, _V]) -> None:
         known.setdefault(key, row)
 
 
-def fields_of(row: Any) -> dict[str, Any]:
-    """Of a dataclass or a named tuple."""
-    fields: dict[str, Any] = row._asdict() if hasattr(row, "_asdict") else asdict(row)
-    return fields
-
-
-def text(value: str) -> str:
-    """As PostgreSQL can hold it."""
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def plain(value: Any) -> Any:
-    """For comparison: what JSON makes of it, and no character that PostgreSQL does not hold."""
-    match value:
-        case str():
-            return text(value)
-        case Mapping():
-            return {plain(key): plain(each) for key, each in value.items()}
-        case list() | tuple():
-            return [plain(each) for each in value]
-    return value
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    return {column: plain(value) for column, value in row.items()}
-
-
 def _outcome(row: Row) -> str | None:
     if row["number"] is None:
         return None
@@ -233,90 +220,3 @@ def _outcome(row: Row) -> str | None:
     if row["failed"] + row["lost"]:
         return "completed_with_failures" if row["completed"] else "failed"
     return "completed" if row["completed"] else "ignored"
-
-
-def _route_row(route: Route) -> dict[str, Any]:
-    row = {
-        name: getattr(route, name)
-        for name in ("number", "event_id", "outcome", "reason", "routed_at", "reprocess")
-    }
-    return _plain(
-        {
-            **row,
-            "sagas": [saga.model_dump() for saga in route.sagas],
-            "errors": [error.model_dump() for error in route.errors],
-        }
-    )
-
-
-def _run_row(run: Run) -> dict[str, Any]:
-    row = fields_of(run)
-    row["progress"] = row.pop("said_progress")
-    row["parent"] = None if run.parent is None else run.parent.model_dump()
-    row["status"] = TASK_STATUSES[run.state]
-    return _plain(row)
-
-
-def _attempt_row(attempt: Attempt) -> dict[str, Any]:
-    row = fields_of(attempt)
-    names = ("saga_id", "run", "step", "phase", "attempt")
-    return _plain({**dict(zip(names, row.pop("key"), strict=True)), **row})
-
-
-def _outcome_row(told: Delivered) -> dict[str, Any]:
-    names = ("attempt", "what", "number", "at", "status_code", "error", "next_attempt_at")
-    return _plain({"delivery_id": told.told.delivery_id, **{name: getattr(told, name) for name in names}})
-
-
-def _delivery_rows(outcomes: Iterable[Delivered]) -> Rows:
-    of: defaultdict[str, list[Delivered]] = defaultdict(list)
-    for told in outcomes:
-        of[told.told.delivery_id].append(told)
-    return {(delivery_id,): _delivery_row(all_told) for delivery_id, all_told in of.items()}
-
-
-def _delivery_row(all_told: list[Delivered]) -> dict[str, Any]:
-    """As its newest attempt left it."""
-    last = max(all_told, key=lambda told: told.rank)
-    said = last.told
-    names = ("delivery_id", "endpoint_id", "event_id", "event_type", "saga_id", "correlation_id")
-    return _plain(
-        {
-            **{name: getattr(said, name) for name in names},
-            "run": last.run,
-            "number": min(told.number for told in all_told),
-            "status": last.status,
-            "attempts": last.attempt,
-            "error": last.error,
-            "status_code": last.status_code,
-            "next_attempt_at": last.next_attempt_at,
-            "first_at": min(told.at for told in all_told),
-            "updated_at": last.at,
-        }
-    )
-
-
-def _audit_row(row: Audited) -> dict[str, Any]:
-    return _plain({"audit_id": row.audit_id, "number": row.number, **row.told.model_dump()})
-
-
-def _definition_row(row: Deployed) -> dict[str, Any]:
-    definition = row.definition
-    return _plain(
-        {
-            "name": definition.name,
-            "version": definition.version,
-            "number": row.number,
-            "hash": definition.hash,
-            "definition": loads(definition.model_dump_json(exclude_defaults=True)),
-            "deployed_at": row.deployed_at,
-        }
-    )
-
-
-def _control_row(row: Controlled) -> dict[str, Any]:
-    control = row.control
-    names = ("kind", "name", "paused", "actor", "reason")
-    return _plain(
-        {**{name: getattr(control, name) for name in names}, "number": row.number, "set_at": control.at}
-    )

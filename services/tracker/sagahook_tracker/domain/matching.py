@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sagahook_tracker.domain.differences import Key, Report, compare, missing
-from sagahook_tracker.domain.expected import OfPartition, Rows, fields_of, plain
+from sagahook_tracker.domain.expected import OfPartition
+from sagahook_tracker.domain.expected_rows import Rows, fields_of, plain
 from sagahook_tracker.domain.retention import Cutoff, Kind
 from sagahook_tracker.domain.runs import Act, RunKey, Step
 
