@@ -1,7 +1,10 @@
-"""The projector from a backlog: how many events of the log become rows in a second.
+"""The projector from a backlog: events of the log that become rows in a second, against bare upserts of the same rows.
 
 One projector process with its defaults, four partitions, three-step sagas that completed: each is a webhook, its
-route and eight events of its log, written in transactions as the runner writes them.
+route and eight events of its log, written in transactions as the runner writes them. bench/bare_rows.py says what the
+bare upserts are. The two are measured in turn, each round on databases of its own.
+
+    python -m bench.projection [ROUNDS]
 """
 
 from __future__ import annotations
@@ -9,16 +12,26 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import SecretStr
 
+import sagahook_tracker
+from bench import bare_rows
+from bench.broker import long_lived_broker
+from sagahook.embedded.postgres import EmbeddedPostgres
+from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.base import Contract
 from sagahook_schemas.envelope import Envelope, Header
@@ -27,6 +40,8 @@ from sagahook_schemas.sagas import SagaCompleted, SagaStarted
 from sagahook_schemas.steps import StepCompleted, StepScheduled
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 from sagahook_schemas.webhooks import RoutedSaga, WebhookRouted, received_envelope
+from sagahook_tracker.adapters.partitions import make_partitions
+from sagahook_tracker.settings import TrackerSettings
 
 PARTITIONS = 4
 SAGAS = 5_000
@@ -38,24 +53,48 @@ _Message = tuple[str, str, bytes, list[Header]]
 """topic, key, value, headers"""
 
 
-async def measure(bootstrap: str, postgres_url: str) -> dict[str, float]:
-    """`projected_events_per_second`, and of them `sagas_per_second`: from the first rows to the last."""
+async def measure(bootstrap: str, postgres_url: str, rounds: int = 3) -> dict[str, float]:
+    """Medians of the rounds; `ratio` is that of each round's two rates."""
     prefix = f"bench-{uuid.uuid4().hex[:8]}"
-    database = prefix.replace("-", "_")
     await ensure_topics(bootstrap, prefix, PARTITIONS)
     ends = await _write_backlog(bootstrap, prefix)
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {database}")
-    try:
-        url = urlsplit(postgres_url)._replace(path=f"/{database}").geturl()
-        seconds, events = await _project(bootstrap, prefix, url, ends)
-    finally:
-        await admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
-        await admin.close()
+    async with _database(postgres_url) as url:
+        writes = await bare_rows.record(_settings(bootstrap, prefix, url), ends)
+    projected, bare = [], []
+    for _ in range(rounds):
+        async with _database(postgres_url) as url:
+            seconds, events = await _project(bootstrap, prefix, url, ends)
+        projected.append(events / seconds)
+        async with _database(postgres_url) as url:
+            bare.append(EVENTS / await bare_rows.write(_settings(bootstrap, prefix, url), writes))
     return {
-        "projected_events_per_second": events / seconds,
-        "projected_sagas_per_second": events / seconds / (EVENTS / SAGAS),
+        "projected_events_per_second": median(projected),
+        "projected_sagas_per_second": median(projected) / (EVENTS / SAGAS),
+        "bare_events_per_second": median(bare),
+        "ratio": median(ours / theirs for ours, theirs in zip(projected, bare, strict=True)),
     }
+
+
+@asynccontextmanager
+async def _database(postgres_url: str) -> AsyncIterator[str]:
+    """With the tracker's tables and today's partitions; dropped afterwards."""
+    name = f"bench_{uuid.uuid4().hex[:8]}"
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    try:
+        url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        await migrate(url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
+        connection = await asyncpg.connect(url)
+        await make_partitions(connection, "tracker", [datetime.now(UTC).date()])
+        await connection.close()
+        yield url
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+def _settings(bootstrap: str, prefix: str, url: str) -> TrackerSettings:
+    return TrackerSettings(kafka=bootstrap, topic_prefix=prefix, database_url=SecretStr(url))
 
 
 async def _project(
@@ -69,8 +108,9 @@ async def _project(
         "DATABASE_URL": url,
         "LOG_LEVEL": "WARNING",
     }
-    await (await _tracker("migrate", environment)).wait()
-    projector = await _tracker("project", environment)
+    projector = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sagahook_tracker", "project", env=environment
+    )
     connection = await asyncpg.connect(url)
     try:
         total = sum(ends.values())
@@ -90,12 +130,6 @@ async def _project(
         await connection.close()
         projector.terminate()
         await projector.wait()
-
-
-async def _tracker(command: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sagahook_tracker", command, env=environment
-    )
 
 
 async def _write_backlog(bootstrap: str, prefix: str) -> dict[TopicPartition, int]:
@@ -171,3 +205,20 @@ def _log(event: str, correlation: str, saga: str, now: datetime) -> Iterator[Con
 
 def _envelope(data: Contract, now: datetime, **attributes: Any) -> Envelope:
     return Envelope(source="/sagahook/saga-runner", type=data.ce_type, time=now, **attributes)
+
+
+async def main(rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        postgres = EmbeddedPostgres(Path(folder))
+        await postgres.start()
+        try:
+            async with long_lived_broker() as kafka:
+                figures = await measure(kafka.bootstrap, postgres.url, rounds)
+        finally:
+            await postgres.stop()
+    for name, value in figures.items():
+        print(f"{name:32} {value:,.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import reduce
@@ -127,27 +127,36 @@ async def put_command(harness: RunnerHarness, saga_id: str, command: Contract) -
     return command_id
 
 
-async def assert_fold_is_snapshots(harness: RunnerHarness) -> int:
+async def _as_it_is(value: bytes) -> bytes:
+    return value
+
+
+Opened = Callable[[bytes], Awaitable[bytes]]
+
+
+async def assert_fold_is_snapshots(harness: RunnerHarness, opened: Opened = _as_it_is) -> int:
     """fold(saga.events) = saga.state, for every saga that is kept in full; how many those are. No runner may write
-    meanwhile."""
-    folded = await _fold(harness)
+    meanwhile. opened: of what is sealed."""
+    folded = await _fold(harness, opened)
     snapshots = await _newest(harness, SAGA_STATE.name(harness.prefix))
     kept = {key: value for key, value in snapshots.items() if key in folded and not is_finished(value)}
     for saga_id, value in kept.items():
         # Through JSON, because that is how a time or a tuple comes back.
-        assert SagaState.from_json(value) == SagaState.from_json(folded[saga_id].to_json()), saga_id
+        assert SagaState.from_json(await opened(value)) == SagaState.from_json(folded[saga_id].to_json()), (
+            saga_id
+        )
     live = {key for key, state in folded.items() if state.status not in ("COMPLETED", "ROLLED_BACK")}
     assert live <= kept.keys()
     return len(kept)
 
 
-async def _fold(harness: RunnerHarness) -> dict[str, SagaState]:
+async def _fold(harness: RunnerHarness, opened: Opened) -> dict[str, SagaState]:
     runs: dict[tuple[str, int], list[Contract]] = {}
     async with whole_topic(harness, SAGA_EVENTS.name(harness.prefix)) as records:
         for record in records:
             envelope = Envelope.from_headers(record.headers)
             if envelope.saga_id:
-                event = decode_data(envelope.type, record.value)
+                event = decode_data(envelope.type, await opened(record.value))
                 runs.setdefault((envelope.saga_id, envelope.run), []).append(event)
     return {
         saga_id: reduce(evolve, events, SagaState(saga_id, run=run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -29,6 +29,29 @@ from sagahook_tracker.wiring import Projector, build_app
 from tests.tracker_log import LogWriter, open_writer
 
 PARTITIONS = 2
+
+KEEP_ALL = dict.fromkeys(
+    ("keep_history", "keep_finished", "keep_rollups", "keep_deliveries", "keep_audit", "keep_history_rows"), 0
+)
+"""The tests' events are from long ago."""
+
+TABLES = (
+    "offsets",
+    "webhooks",
+    "routes",
+    "asked",
+    "standings",
+    "runs",
+    "links",
+    "history",
+    "attempts",
+    "rollups",
+    "deliveries",
+    "delivery_attempts",
+    "audit",
+    "definitions",
+    "controls",
+)
 
 
 @dataclass
@@ -58,8 +81,9 @@ class Tracker:
 
     @asynccontextmanager
     async def api(self) -> AsyncIterator[Api]:
-        async with serving(build_app(self.settings)) as url, aiohttp.ClientSession(url) as http:
-            yield Api(http)
+        app = build_app(self.settings)
+        async with serving(app) as url, aiohttp.ClientSession(url) as http:
+            yield Api(http, app.state.dismiss)
 
     async def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Everything in the views."""
@@ -67,9 +91,12 @@ class Tracker:
         try:
             return {
                 table: [
-                    dict(row) for row in await connection.fetch(f"TABLE tracker.{table} ORDER BY 1, 2, 3")
+                    dict(row)
+                    for row in await connection.fetch(
+                        f"SELECT * FROM tracker.{table} AS row ORDER BY 1, 2, 3, row::text"  # noqa: S608  # our names
+                    )
                 ]
-                for table in ("offsets", "webhooks", "routes", "runs", "links", "definitions", "controls")
+                for table in TABLES
             }
         finally:
             await connection.close()
@@ -82,14 +109,24 @@ class Tracker:
             ):
                 await asyncio.sleep(0.02)
 
-    async def until_caught_up(self) -> None:
+    async def until_rows_of(self, table: str) -> None:
+        """Until the table has any."""
+        async with asyncio.timeout(60):
+            while not await self._fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # our own names
+                await asyncio.sleep(0.05)
+
+    async def until_caught_up(self, seconds: float = 20) -> None:
         """Until the views stand for everything that is written by now, committed transactions included."""
-        until = time.monotonic() + 20
+        until = time.monotonic() + seconds
         partitions = [TopicPartition(*pair) for pair in product(self.settings.topics, range(PARTITIONS))]
         ends = await self.reader.end_offsets(partitions)
         while behind := {key: end for key, end in ends.items() if end > (await self._offsets()).get(key, 0)}:
             assert time.monotonic() < until, f"not projected: {behind}, but {await self._offsets()}"
             await asyncio.sleep(0.02)
+
+    async def projected(self) -> int:
+        """Offsets that the views stand for, of all partitions together."""
+        return sum((await self._offsets()).values())
 
     async def commands(self, topic: Topic = SAGA_COMMANDS) -> list[ConsumerRecord]:
         """Everything in `saga.commands`, or in another topic that operators write to."""
@@ -107,13 +144,24 @@ class Tracker:
         return found
 
     async def _offsets(self) -> dict[tuple[str, int], int]:
-        rows = (await self.rows())["offsets"]
+        rows = await self._fetch("TABLE tracker.offsets")
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    async def _fetch(self, query: str) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        try:
+            found: list[asyncpg.Record] = await connection.fetch(query)
+            return found
+        finally:
+            await connection.close()
 
 
 @dataclass
 class Api:
+    """dismiss: answers now whoever waits or watches, as a process does that is to end."""
+
     http: aiohttp.ClientSession
+    dismiss: Callable[[], None] = lambda: None
 
     async def get(self, path: str, **options: Any) -> tuple[int, Any, dict[str, str]]:
         """status code, body, headers"""
@@ -133,13 +181,13 @@ class Api:
 
 @asynccontextmanager
 async def open_tracker(
-    bootstrap: str, prefix: str, database_url: str, **settings: Any
+    bootstrap: str, prefix: str, database_url: str, partitions: int = PARTITIONS, **settings: Any
 ) -> AsyncIterator[Tracker]:
-    await ensure_topics(bootstrap, prefix, PARTITIONS)
+    await ensure_topics(bootstrap, prefix, partitions)
     await migrate(database_url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
     given = tracker_settings(bootstrap, prefix, database_url, **settings)
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-    async with open_writer(bootstrap, prefix, PARTITIONS) as log, reader:
+    async with open_writer(bootstrap, prefix, partitions) as log, reader:
         yield Tracker(given, log, reader)
 
 
@@ -149,15 +197,16 @@ def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: 
         topic_prefix=prefix,
         database_url=SecretStr(database_url),
         session_timeout=2.0,
-        **further,
+        **{"api_rate_limit": "none", "open_rate_limit": "none", **KEEP_ALL, **further},
     )
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """The app behind a real socket."""
+async def serving(app: FastAPI, config: uvicorn.Config | None = None) -> AsyncIterator[str]:
+    """The app behind a real socket. config: of the server, where the usual one will not do."""
     listening = bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
+    usual = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config or usual)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not task.done():
         await asyncio.sleep(0.005)

@@ -10,9 +10,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from sagahook_schemas.audit import AuditRecorded
 from sagahook_schemas.base import Contract, JsonValue
 from sagahook_schemas.definitions import ControlKind, ControlSet, SagaDefinition
-from sagahook_schemas.envelope import Envelope
+from sagahook_schemas.envelope import Envelope, Header
 from sagahook_schemas.identity import Phase, partition_of, saga_event_id
 from sagahook_schemas.sagas import (
     SagaCompensating,
@@ -31,8 +32,16 @@ from sagahook_schemas.steps import (
     StepScheduled,
     StepSleeping,
 )
-from sagahook_schemas.topics import SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
-from sagahook_schemas.webhooks import RoutedSaga, RouteError, WebhookRouted, received_envelope
+from sagahook_schemas.topics import (
+    AUDIT,
+    NOTIFICATIONS,
+    SAGA_DEFINITIONS,
+    SAGA_EVENTS,
+    WEBHOOKS_RECEIVED,
+    WEBHOOKS_ROUTED,
+    Topic,
+)
+from sagahook_schemas.webhooks import HTTP_HEADERS, RoutedSaga, RouteError, WebhookRouted, received_envelope
 from sagahook_tracker.domain.changes import Event
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,29 +49,42 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A record as a service writes it."""
+    """A record as a service writes it. body, further: the value of a webhook's, and what its headers have besides the
+    envelope."""
 
     topic: Topic
     key: str
     envelope: Envelope
     data: Contract | None
+    body: bytes = b"{}"
+    further: tuple[Header, ...] = ()
 
     def event(self, number: int) -> Event:
         return Event(number, self.envelope, self.data)
 
 
 def received(
-    event_id: str, correlation_id: str, *, source: str = "shop", event_type: str = "order_created"
+    event_id: str,
+    correlation_id: str,
+    *,
+    source: str = "shop",
+    event_type: str = "order_created",
+    delivery_id: str = "",
+    body: bytes = b"{}",
+    http_headers: bytes = b"",
+    time: datetime = T0,
 ) -> Written:
     envelope = received_envelope(
         event_id=event_id,
         source=source,
         event_type=event_type,
-        time=T0,
+        time=time,
         correlation_id=correlation_id,
         content_type="application/json",
+        delivery_id=delivery_id,
     )
-    return Written(WEBHOOKS_RECEIVED, event_id, envelope, None)
+    further = ((HTTP_HEADERS, http_headers),) if http_headers else ()
+    return Written(WEBHOOKS_RECEIVED, event_id, envelope, None, body, further)
 
 
 def routed(
@@ -72,6 +94,7 @@ def routed(
     outcome: str | None = None,
     reason: str | None = None,
     errors: Sequence[RouteError] = (),
+    reprocess: str | None = None,
 ) -> Written:
     data = WebhookRouted.model_validate(
         {
@@ -80,6 +103,7 @@ def routed(
             "sagas": [RoutedSaga(saga_id=saga_id, name="order") for saga_id in saga_ids],
             "errors": errors,
             "reason": reason,
+            "reprocess": reprocess,
         }
     )
     envelope = Envelope(
@@ -121,6 +145,29 @@ def of_a_limit(data: Contract) -> Written:
     """What the owner of a limit writes about it: no saga's log."""
     envelope = Envelope(id="limit/1", source="/sagahook/saga-runner", type=data.ce_type, time=T0)
     return Written(SAGA_EVENTS, "limit/order", envelope, data)
+
+
+def notified(event: Contract, seconds: int = 0) -> Written:
+    """What the notifier tells of an attempt."""
+    told: Any = event
+    envelope = Envelope(
+        id=f"{told.delivery_id}/{seconds}",
+        source="/sagahook/notifier",
+        type=event.ce_type,
+        time=T0 + timedelta(seconds=seconds),
+        correlation_id=told.correlation_id,
+        saga_id=told.saga_id,
+        run=1,
+    )
+    return Written(NOTIFICATIONS, told.delivery_id, envelope, event)
+
+
+def audited(audit_id: str, **said: Any) -> Written:
+    """What a service tells of a call that it refused, unless it says otherwise."""
+    fields = {"at": T0, "service": "tracker", "action": "saga.cancel", "target": "s1", "outcome": "refused"}
+    data = AuditRecorded.model_validate(fields | said)
+    envelope = Envelope(id=audit_id, source="/sagahook/tracker", type=data.ce_type, time=T0)
+    return Written(AUDIT, audit_id, envelope, data)
 
 
 @dataclass
@@ -258,8 +305,8 @@ class LogWriter:
         return await producer.send(
             record.topic.name(self.prefix),
             key=record.key.encode(),
-            value=b"{}" if record.data is None else record.data.to_json(),
-            headers=record.envelope.to_headers(),
+            value=record.body if record.data is None else record.data.to_json(),
+            headers=[*record.envelope.to_headers(), *record.further],
             partition=partition_of(record.key, self.partitions),
         )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from sagahook.cli import client_code
+from sagahook.cli.openapi import documents
 from sagahook.cli.schema_gate import breaking_changes
 from sagahook.cli.schema_history import Published
 from sagahook.cli.settings_reference import settings_reference
@@ -15,6 +18,7 @@ from sagahook_schemas.jsonschema import json_schemas
 
 SCHEMAS = "schemas/json"
 EXAMPLES = "schemas/examples"
+OPENAPI = "schemas/openapi"
 ABANDONED = "schemas/abandoned.txt"
 """Published versions that no log holds, so that nothing has to be compared with them. A line is the beginning of
 git's id of the content, as the refusal tells it, and after a space why."""
@@ -24,14 +28,19 @@ NEW_VERSION = "a breaking change is a new version of the type: leave this one as
 
 def generated() -> dict[str, str]:
     """The text of every generated file by its path from the repository's root."""
-    files = {
-        f"{SCHEMAS}/{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        for name, schema in json_schemas().items()
-    }
+    files = {f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in json_schemas().items()}
+    apis = documents()
+    files |= {f"{OPENAPI}/{name}.json": _json(document) for name, document in apis.items()}
     return files | {
+        "sagahook/client/models.py": client_code.models(apis["tracker"]),
+        "sagahook/client/operations.py": client_code.operations(apis["tracker"]),
         "docs/reference/settings.md": settings_reference(),
         "docs/reference/topics.md": reference(),
     }
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def write(root: Path) -> list[str]:

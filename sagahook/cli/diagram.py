@@ -20,22 +20,35 @@ def diagram(
     saga: Annotated[
         str | None, typer.Option(help="A saga's id: its definition as deployed, with the trail it took.")
     ] = None,
+    definition: Annotated[str | None, typer.Option(help="A saga's name: its definition as deployed.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="With --definition; else the newest.")] = None,
+    svg: Annotated[
+        bool, typer.Option("--svg", help="As SVG, where the tracker has a renderer (mmdc). Not of a module.")
+    ] = False,
     url: Url = DEFAULT_URL,
     key: Key = None,
 ) -> None:
     """A saga's steps as a Mermaid flowchart."""
     try:
-        if (module is None) == (saga is None):
-            raise NotDone("Give either MODULE[:SAGA] or --saga ID")
-        drawn = _from_code(module) if module is not None else _from_log(SagasClient(url, key), saga or "")
+        if sum(each is not None for each in (module, saga, definition)) != 1:
+            raise NotDone("Give one of MODULE[:SAGA], --saga ID and --definition NAME")
+        if module is not None:
+            drawn = _from_code(module)
+        else:
+            drawn = _from_log(SagasClient(url, key), saga, definition, version, svg)
     except NotDone as reason:
         typer.echo(f"sagahook: {reason}", err=True)
         raise typer.Exit(1) from None
     typer.echo(drawn, nl=False)
 
 
-def _from_log(client: SagasClient, saga_id: str) -> str:
-    return client.text("sagas", saga_id, "diagram")
+def _from_log(
+    client: SagasClient, saga_id: str | None, name: str | None, version: int | None, svg: bool
+) -> str:
+    kind = "svg" if svg else None
+    if saga_id is not None:
+        return client.text("sagas", saga_id, "diagram", format=kind)
+    return client.text("definitions", name or "", "diagram", format=kind, version=version)
 
 
 def _from_code(module: str) -> str:

@@ -6,17 +6,23 @@ import typer
 
 from sagahook.cli import (
     check,
+    dead_letters,
     demo,
     dev,
     diagram,
+    doctor,
+    erasing,
     history,
+    keys,
     pausing,
     replay_test,
     sagas,
     schemas,
     send,
     sources,
+    tail,
     topics,
+    tracker,
 )
 
 app = typer.Typer(
@@ -27,17 +33,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check.check)
+app.command("dead-letters")(dead_letters.dead_letters)
 app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
+app.command("doctor")(doctor.doctor)
 app.add_typer(pausing.definitions, name="definitions")
+app.command("erase")(erasing.erase)
+app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
+app.command("tail")(tail.tail)
 app.add_typer(dev.app, name="dev")
+app.add_typer(keys.app, name="keys")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(sources.app, name="sources")
 app.add_typer(topics.app, name="topics")
+app.add_typer(tracker.app, name="tracker")
 
 
 def main() -> None:

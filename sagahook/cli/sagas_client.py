@@ -28,6 +28,14 @@ class NotDone(Exception):
     """A person has to do something: one line that says what happened and what to do next."""
 
 
+class NotThere(NotDone):
+    """The API knows nothing of that."""
+
+
+class NotNow(NotDone):
+    """The API, or what it needs, is away: asked again, it may answer."""
+
+
 class SagasClient:
     """url: where the API is served. key: None where it asks for none. Every method raises NotDone."""
 
@@ -43,8 +51,8 @@ class SagasClient:
         """The parts of the path are escaped."""
         return json.loads(self._ask("GET", _joined(path), query=query))
 
-    def text(self, *path: str) -> str:
-        return self._ask("GET", _joined(path)).decode()
+    def text(self, *path: str, **query: Any) -> str:
+        return self._ask("GET", _joined(path), query=query).decode()
 
     def act(self, path: str, body: Mapping[str, Any]) -> Any:
         """On sagas. path: what follows, escaped already."""
@@ -71,12 +79,15 @@ class SagasClient:
                 answer: bytes = response.read()
                 return answer
         except HTTPError as refused:
-            raise NotDone(_why(refused)) from refused
+            raise _KINDS.get(refused.code, NotDone)(_why(refused)) from refused
         except (URLError, OSError, HTTPException, ValueError) as away:
-            raise NotDone(
+            raise NotNow(
                 f"{self._url} does not answer ({getattr(away, 'reason', away)}): is it running there? "
                 "Else give --url, or set SAGAHOOK_URL"
             ) from away
+
+
+_KINDS = {404: NotThere, 429: NotNow, 503: NotNow}
 
 
 def escaped(part: str) -> str:

@@ -84,6 +84,7 @@ def _facts(saga: Mapping[str, Any]) -> Table:
         "cause": saga["cause"],
         "left behind": ", ".join(saga["unresolved"]),
         "waits for": saga["limit_key"] if saga["state"] == "PENDING" else None,
+        "held by": f"a pause of {saga['held']}" if saga["held"] else None,
         "part of": f"{parent['saga_id']}, step {parent['step']}" if parent else None,
         "attributes": ", ".join(f"{name}={value}" for name, value in saga["attributes"].items()),
         "correlation": ", ".join(saga["correlation_ids"]),

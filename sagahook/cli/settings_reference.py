@@ -18,7 +18,7 @@ from their classes.
 
 def settings_reference() -> str:
     """Markdown: the settings that every service has, then those of each."""
-    from sagahook.runtime.settings import DatabaseSettings, ServiceSettings
+    from sagahook.runtime.settings import ApiSettings, DatabaseSettings, ServiceSettings
     from sagahook.runtime.source_settings import SourceSettings
     from sagahook.saga.http_settings import HttpSettings
     from sagahook_ingest.settings import IngestSettings
@@ -29,12 +29,13 @@ def settings_reference() -> str:
     sections: list[tuple[str, type[BaseSettings], tuple[type[BaseSettings], ...]]] = [
         ("Every service", ServiceSettings, ()),
         ("tracker and notifier", DatabaseSettings, (ServiceSettings,)),
+        ("the APIs of tracker and notifier", ApiSettings, (ServiceSettings,)),
         ("ingest and notifier", SourceSettings, (ServiceSettings,)),
         ("ingest", IngestSettings, (SourceSettings,)),
         ("saga-runner", RunnerSettings, (ServiceSettings,)),
         ("HTTP steps (in saga-runner)", HttpSettings, ()),
-        ("tracker", TrackerSettings, (DatabaseSettings,)),
-        ("notifier", NotifierSettings, (DatabaseSettings, SourceSettings)),
+        ("tracker", TrackerSettings, (DatabaseSettings, ApiSettings)),
+        ("notifier", NotifierSettings, (DatabaseSettings, ApiSettings, SourceSettings)),
     ]
     parts = [_HEAD]
     for title, settings, bases in sections:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from sagahook.cli.sagas_client import NotDone
 from sagahook.cli.sources_here import Local
-from sagahook_ingest.domain import addresses, encodings
+from sagahook.runtime import addresses
 from sagahook_ingest.domain import body as bodies
+from sagahook_ingest.domain import encodings
 from sagahook_ingest.domain import headers as requested
 from sagahook_ingest.domain.headers import Headers
 from sagahook_ingest.domain.refusals import Refusal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import sagahook_notifier.wiring
 import sagahook_tracker.wiring
 from sagahook.embedded.one_origin import OneOrigin
@@ -17,12 +19,18 @@ def main() -> None:
     settings = IngestSettings()
     configure_logging("api", settings.log_level, settings.instance)
     ingest = Ingest(settings)
+    tracker = sagahook_tracker.wiring.build_app(TrackerSettings())
     origin = OneOrigin(
         ingest=ingest.app,
-        tracker=sagahook_tracker.wiring.build_app(TrackerSettings()),
+        tracker=tracker,
         notifier=sagahook_notifier.wiring.build_app(NotifierSettings()),
     )
-    run_service(settings, origin, ingest.run)
+
+    async def until_stopped(stopping: asyncio.Event) -> None:
+        await ingest.run(stopping)
+        tracker.state.dismiss()
+
+    run_service(settings, origin, until_stopped)
 
 
 if __name__ == "__main__":

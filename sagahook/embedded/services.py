@@ -39,8 +39,10 @@ class Deployment:
             ),
             # The receivers of someone who develops listen on this machine.
             "SAGAHOOK_NOTIFY_ALLOW_PRIVATE": "true",
-            # So does their sender, and how fast it may send is theirs to choose.
+            # So does whoever sends and asks, and how fast is theirs to choose.
             "SAGAHOOK_UNSIGNED_RATE_LIMIT": "none",
+            "SAGAHOOK_API_RATE_LIMIT": "none",
+            "SAGAHOOK_OPEN_RATE_LIMIT": "none",
             **self.env,
         }
 

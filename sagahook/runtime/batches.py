@@ -66,7 +66,15 @@ LoadOffsets = Callable[[Collection[TopicPartition]], Awaitable[Mapping[TopicPart
 """The next offset of each partition; one that is absent is read from the beginning of its log.
 Raises Unavailable."""
 Handle = Callable[[Batches], Awaitable[None]]
-"""Keeps all of the batches and their next offsets together, or nothing. Raises Unavailable, OffsetsMoved."""
+"""Keeps all of the batches and their next offsets together, or nothing. Raises Unavailable, OffsetsMoved.
+
+It may return before it is done, and end that when it is called again or by `finish`, whichever comes first."""
+Finish = Callable[[], Awaitable[None]]
+"""Ends what `handle` began. Raises what that would have."""
+
+
+async def _nothing_began() -> None:
+    pass
 
 
 class BatchConsumer:
@@ -75,6 +83,7 @@ class BatchConsumer:
     A database that is away is waited for, a broker that is away is waited for; a rebalance or a batch that
     the database refuses (`OffsetsMoved`) means to read on from the stored offsets.
 
+    finish: awaited whenever there is nothing to hand over, before offsets are loaded, and at the end.
     on_tick: called at every turn of the loop, at least every few seconds. max_records: the most that one call
     of `handle` gets. gap: seconds between two calls of it; what comes meanwhile shares the next one. It is there
     because each call costs a transaction of the database and each fetch one of the broker's turns, whatever they
@@ -89,6 +98,7 @@ class BatchConsumer:
         topics: Collection[str],
         load_offsets: LoadOffsets,
         handle: Handle,
+        finish: Finish = _nothing_began,
         on_tick: Callable[[], None] = lambda: None,
         max_records: int = 5_000,
         gap: float = 0.0,
@@ -99,6 +109,7 @@ class BatchConsumer:
         self._topics = sorted(topics)
         self._load_offsets = load_offsets
         self._handle = handle
+        self._finish = finish
         self._on_tick = on_tick
         self._max_records = max_records
         self._gap = gap
@@ -152,6 +163,8 @@ class BatchConsumer:
                 self._on_tick()
                 await self._turn(consumer, stopping)
         finally:
+            with suppress(Unavailable, OffsetsMoved):  # what was not kept is read again
+                await self._finish()
             self._consumer, self._next, self._assigned = None, None, False
             # Leaving the group is a courtesy; a broker that is away must not hold up the stop.
             with suppress(TimeoutError):
@@ -198,9 +211,13 @@ class BatchConsumer:
             await self._handle(batches)
             offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
             await asyncio.sleep(self._gap)
+        else:
+            await self._finish()
 
     async def _resume(self, consumer: AIOKafkaConsumer) -> None:
         """Read on from where the last transaction ended."""
+        with suppress(Unavailable, OffsetsMoved):  # the stored offsets tell
+            await self._finish()
         partitions = consumer.assignment()
         offsets = dict(await self._load_offsets(partitions))
         unread = [partition for partition in partitions if partition not in offsets]

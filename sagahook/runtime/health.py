@@ -10,13 +10,26 @@ from typing import Any, Literal, Protocol
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from pydantic import BaseModel, Field
 
+from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.envelope import rfc3339
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 Check = Callable[[], Awaitable[Status]]
 
 SEVERITY: dict[Status, int] = {"healthy": 0, "degraded": 1, "unhealthy": 2}
+
+
+class HealthBody(BaseModel):
+    status: Status
+    timestamp: AwareDatetime
+    checks: dict[str, Status] = Field(description="by what was looked at")
+    uptime: float = Field(description="seconds")
+
+
+class ProbeBody(BaseModel):
+    status: Literal["ok", "unavailable"]
 
 
 class Healthy(Protocol):
@@ -72,22 +85,26 @@ class Health:
 def health_routes(health: Healthy) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/health")
-    async def get_health() -> JSONResponse:
+    @router.get("/health", response_model=HealthBody, responses={503: {"model": HealthBody}})
+    async def health_report() -> JSONResponse:
+        """`healthy` and `degraded` (it still does its work) are 200, `unhealthy` is 503."""
         report = await health.report()
         return JSONResponse(report, status_code=503 if report["status"] == "unhealthy" else 200)
 
-    @router.get("/livez")
+    @router.get("/livez", name="livez", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
     async def live() -> JSONResponse:
+        """503: start the process anew."""
         return _probe(health.is_live())
 
-    @router.get("/readyz")
-    @router.get("/startupz")
+    @router.get("/readyz", name="readyz", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
+    @router.get("/startupz", name="startupz", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
     async def ready() -> JSONResponse:
+        """503: it cannot do its work yet."""
         return _probe(health.ready)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
+        """For Prometheus."""
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -6,8 +6,9 @@ A service keeps its steps in `migrations/`, named `NNNN_what_it_does.py` after t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-async def migrate(database_url: str, schema: str, migrations: Path) -> None:
-    """Bring `schema` to the newest of `migrations`: all of it, or nothing.
+async def migrate(
+    database_url: str, schema: str, migrations: Path, *, written_for: str | None = None
+) -> None:
+    """Bring `schema` to the newest of `migrations`: all of it, or nothing. written_for: the schema that their SQL names,
+    where it is another one.
 
     Several processes may try at once: one works, the others wait and find it done. Raises OSError or
     asyncpg.PostgresError where the database is away or refuses.
@@ -38,7 +42,7 @@ async def migrate(database_url: str, schema: str, migrations: Path) -> None:
                 {"schema": schema},
             )
             await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
-            await connection.run_sync(_upgrade, schema, migrations)
+            await connection.run_sync(_upgrade, schema, migrations, written_for or schema)
     finally:
         await engine.dispose()
 
@@ -58,10 +62,16 @@ async def _version(database_url: str, schema: str) -> str | None:
         await connection.close()
 
 
-def _upgrade(connection: Connection, schema: str, migrations: Path) -> None:
+def _upgrade(connection: Connection, schema: str, migrations: Path, written_for: str) -> None:
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy import event
 
+    def elsewhere(_1: Any, _2: Any, sql: str, parameters: Any, _3: Any, _4: Any) -> tuple[str, Any]:
+        return re.sub(rf"\b{written_for}\.", f"{schema}.", sql), parameters
+
+    if written_for != schema:
+        event.listen(connection, "before_cursor_execute", elsewhere, retval=True)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("alembic")))
     config.set_main_option("version_locations", str(migrations))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sagahook.runtime.api_keys import ApiKeys
+from sagahook.runtime.sources import Rate, RateLimit
 from sagahook_schemas.topics import DEFAULT_PREFIX, Topic
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure_crypto import KeyEncryption
 
-Role = Literal["reader", "operator", "admin"]
-KeyHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-KeyHashes = dict[Role, KeyHash]
-"""The SHA-256 of each role's API key, in hex; as JSON in `SAGAHOOK_API_KEYS`."""
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 ProxyHeader = Literal["x-forwarded-for", "forwarded"]
 """The one header that the proxies write. They pass the other one on as the client sent it, so it is never read."""
@@ -73,9 +74,52 @@ class ServiceSettings(BaseSettings):
         default=4_096, ge=1, description="open at once; beyond it idle ones are closed, then 503"
     )
 
+    erasure_key: str = Field(
+        default="",
+        description="references, `env:NAME` or `file:/path`, comma-separated, to the keys under which data keys are "
+        "sealed, the newest first; none: nothing can be erased ([erasure](erasure.md))",
+    )
+
+    @model_validator(mode="after")
+    def _check_erasure_key(self) -> Self:
+        self.key_encryption  # noqa: B018  # raises ValueError
+        return self
+
+    @property
+    def key_encryption(self) -> KeyEncryption | None:
+        """None where nothing can be erased. Raises ValueError, which quotes no key."""
+        if not self.erasure_key:
+            return None
+        from sagahook.runtime.erasure_crypto import KeyEncryption  # what it needs is slow to import
+
+        try:
+            return KeyEncryption.of(self.erasure_key, os.environ)
+        except ValueError as wrong:
+            raise ValueError(f"SAGAHOOK_ERASURE_KEY: {wrong}") from None
+
     def topic(self, topic: Topic) -> str:
         """The topic's full name in this deployment."""
         return topic.name(self.topic_prefix)
+
+
+class ApiSettings(ServiceSettings):
+    """For the services that people and programs ask by API keys."""
+
+    # A wrong value is named by its place alone: what stands beside it may be a secret.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
+    api_keys: ApiKeys = Field(
+        default=(),
+        description="who may call, as JSON: [keys](operating.md#keys); `sagahook keys new` makes one",
+    )
+    api_rate_limit: Annotated[Rate, NoDecode] = Field(
+        default=RateLimit(100 / 60, 50),
+        description="for each key, and for the refused calls of each client: `100/min burst 50`, `none`",
+    )
+    open_rate_limit: Annotated[Rate, NoDecode] = Field(
+        default=RateLimit(100.0, 1_000),
+        description="for each client, of the routes that ask for no key",
+    )
 
 
 class DatabaseSettings(ServiceSettings):

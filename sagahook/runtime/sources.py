@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     StringConstraints,
     ValidationInfo,
@@ -53,6 +54,8 @@ _RATE = re.compile(
 )
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}"  # noqa: S105  # RFC 9110 §5.6.2, what a header's name is made of
 _WHERE = re.compile(rf"(header:{_TOKEN}|body:[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)*)\Z")
+
+_ERASURE = re.compile(r"(source|subject:[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)*)\Z")
 
 HeaderName = Annotated[str, StringConstraints(pattern=rf"^{_TOKEN}$")]
 
@@ -97,7 +100,7 @@ def parse_rate(given: Any) -> Any:
     return RateLimit(count / _PER[found["per"][0]], int(found["burst"] or count))
 
 
-Rate = Annotated[RateLimit, BeforeValidator(parse_rate)]
+Rate = Annotated[RateLimit, BeforeValidator(parse_rate), PlainSerializer(str)]
 
 
 def _networks(given: Any) -> Any:
@@ -137,6 +140,18 @@ def _where(given: Any) -> Any:
 Where = Annotated[str, BeforeValidator(_where)]
 
 
+def _erasure(given: Any) -> Any:
+    if isinstance(given, str) and not _ERASURE.match(given):
+        raise ValueError(
+            'write "source", for one data key for all that the source sends, or "subject:" and the path of the field '
+            'that names whose data it is, as "subject:customer.id"'
+        )
+    return given
+
+
+Erasure = Annotated[str, BeforeValidator(_erasure)]
+
+
 class Source(BaseModel):
     """One sender of webhooks, with the values of its secrets: what is configured holds references to them, which
     `source_files` resolves.
@@ -150,6 +165,8 @@ class Source(BaseModel):
 
     allow_notify_url: its events may name an outbound endpoint of their own (`X-Notify-URL`), which is then signed
     with `secret` (Standard Webhooks form, `whsec_` + base64).
+
+    erasure: under which data keys its payloads are sealed, so that they can be erased; None: they are not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -170,6 +187,7 @@ class Source(BaseModel):
     username: Annotated[str, StringConstraints(pattern=r"^[^:\x00-\x1f\x7f]{1,255}$")] | None = None
     secret: SecretStr | None = None
     allow_notify_url: bool = False
+    erasure: Erasure | None = None
 
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> Self:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
-from sagahook_schemas import commands, definitions, notifications, participants, sagas, steps, webhooks
+from sagahook_schemas import audit, commands, definitions, notifications, participants, sagas, steps, webhooks
 from sagahook_schemas.base import Contract, registered
 from sagahook_schemas.envelope import Envelope, Header
 
 __all__ = ["CONTRACTS", "UPCASTERS", "Undecodable", "decode", "decode_data"]
 
-_CONTEXTS = (webhooks, definitions, commands, sagas, steps, participants, notifications)
+_CONTEXTS = (webhooks, definitions, commands, sagas, steps, participants, notifications, audit)
 
 CONTRACTS: dict[str, type[Contract]] = registered()
 """Every record type whose value is JSON, by its CloudEvents type."""

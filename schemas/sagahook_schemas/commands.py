@@ -1,4 +1,5 @@
-"""What a partition owner may be asked to do: `saga.commands`, keyed by saga id (slots: by limit key).
+"""What a partition owner may be asked to do: `saga.commands`, keyed by saga id (slots: by limit key); and a router:
+`webhooks.commands`, keyed by event id.
 
 The CloudEvents id of an operator's command is the command's id: it stands in the events that it causes.
 """
@@ -25,7 +26,8 @@ class StartSaga(Contract):
     """Start the saga, or join it where it exists. Only the owner knows which.
 
     limit_key: the saga waits until the owner of that key grants it a slot. again: a finished saga is run once more
-    (a reprocessed webhook), instead of joined.
+    (a reprocessed webhook), instead of joined. reprocess: the command that asked for it. erasure_key: the data key
+    under which the saga's payload is to be kept.
     """
 
     ce_type: ClassVar[str] = "sagahook.command.start.v1"
@@ -42,7 +44,14 @@ class StartSaga(Contract):
     attributes: dict[str, JsonValue] | None = None
     parent: ParentStep | None = None
     again: bool = False
+    reprocess: str | None = None
+    erasure_key: str | None = None
     traceparent: str | None = None
+
+    @property
+    def wish(self) -> str:
+        """What stays the same when the same start is asked for twice."""
+        return self.reprocess or self.event_id
 
 
 class CompleteStep(Contract):
@@ -112,6 +121,16 @@ class MigrateSaga(_Operators):
     ce_type: ClassVar[str] = "sagahook.command.migrate.v1"
 
     version: int = Field(ge=1)
+
+
+class ReprocessWebhook(_Operators):
+    """Route a webhook again: its triggers are asked anew, and each saga that it asks for is run once more. The record's
+    key is the event id, its partition that of the webhook. offset: where the webhook lies in `webhooks.received`."""
+
+    ce_type: ClassVar[str] = "sagahook.command.reprocess.v1"
+
+    event_id: str
+    offset: int = Field(ge=0)
 
 
 class UndoChild(Contract):

@@ -15,7 +15,8 @@ class SagaStarted(Contract):
     limit_key: it is pending until `saga.admitted`. deadline_at: when the run is given up. actor, reason: of the
     operator who asked for this run; None where a webhook or a parent did. held: its definition or its source was
     paused: it is pending until `saga.let_go`, and only then asks for its slot; the number is its place among what its
-    partition holds.
+    partition holds. reprocess: the command by which the webhook was routed again. erasure_key: the
+    data key under which the saga's payload is kept.
     """
 
     ce_type: ClassVar[str] = "sagahook.saga.started.v1"
@@ -38,6 +39,8 @@ class SagaStarted(Contract):
     actor: str | None = None
     reason: str | None = None
     held: int | None = None
+    reprocess: str | None = None
+    erasure_key: str | None = None
 
 
 class SagaLetGo(Contract):
@@ -126,12 +129,12 @@ class SagaSuspended(Contract):
     """The engine cannot go on by itself; nothing is lost and the saga can be resumed. cause: `definition`, nothing
     that is deployed carries it on; `losses`, a step kills its process; `forward`, a step past the pivot failed for
     good, or the pivot's own outcome is unknown; `order`, a function asked for other steps than the log remembers;
-    `engine`, an event that cannot follow."""
+    `engine`, an event that cannot follow; `erased`, the key of its payload is gone."""
 
     ce_type: ClassVar[str] = "sagahook.saga.suspended.v1"
 
     reason: str
-    cause: Literal["definition", "losses", "forward", "order", "engine"] | None = None
+    cause: Literal["definition", "losses", "forward", "order", "engine", "erased"] | None = None
 
 
 class SagaResumed(Contract):

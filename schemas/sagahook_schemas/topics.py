@@ -82,6 +82,14 @@ WEBHOOKS_RECEIVED = Topic(
     holds="one record for each 202: the raw body, byte for byte, with its content type",
     max_bytes=BODY_LIMIT,
 )
+WEBHOOKS_COMMANDS = Topic(
+    "webhooks.commands",
+    key="event_id",
+    writers=("tracker",),
+    readers=("saga-runner",),
+    holds="what the router is asked to do with a webhook once more: reprocess it",
+    retention=timedelta(days=7),
+)
 WEBHOOKS_ROUTED = Topic(
     "webhooks.routed",
     key="event_id",
@@ -138,8 +146,26 @@ NOTIFICATIONS = Topic(
     retention=timedelta(days=30),
 )
 
+ERASURE_KEYS = Topic(
+    "erasure.keys",
+    key="data key id",
+    writers=("ingest", "tracker"),
+    readers=("ingest", "saga-runner", "tracker"),
+    holds="the data keys of what can be erased, each sealed under a key of the deployment's; a tombstone erases",
+    compacted=True,
+)
+AUDIT = Topic(
+    "audit",
+    key="record id",
+    writers=("ingest", "tracker", "notifier"),
+    readers=("tracker",),
+    holds="refused calls, failed signatures and what operators did",
+    retention=timedelta(days=90),
+)
+
 TOPICS: tuple[Topic, ...] = (
     WEBHOOKS_RECEIVED,
+    WEBHOOKS_COMMANDS,
     WEBHOOKS_ROUTED,
     SAGA_DEFINITIONS,
     SAGA_COMMANDS,
@@ -147,6 +173,8 @@ TOPICS: tuple[Topic, ...] = (
     SAGA_STATE,
     SAGA_REPLIES,
     NOTIFICATIONS,
+    AUDIT,
+    ERASURE_KEYS,
 )
 DEAD_LETTER_TOPICS: tuple[Topic, ...] = tuple(
     # Only its own writer reads saga.state, and skips nothing.

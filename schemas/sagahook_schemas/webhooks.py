@@ -8,8 +8,16 @@ from typing import ClassVar, Literal
 
 from sagahook_schemas.base import Contract
 from sagahook_schemas.envelope import Envelope, Header, rfc3339
+from sagahook_schemas.erasable import MARK, TOKEN, is_sealed
 
 RECEIVED = "sagahook.webhook.received.v1"
+
+HTTP_HEADERS = "httpheaders"
+"""The record header with those of the request: on a line a name, in lower case, and on the next its value, without
+secrets. It is no attribute of the event: a value may be no UTF-8, and most readers have no use for it."""
+
+REMOVED = "***"
+"""In place of a header's value that is a secret, looks like one, or is too long."""
 
 _SPEC = ("ce_specversion", b"1.0")
 _TYPE = ("ce_type", RECEIVED.encode())
@@ -70,10 +78,11 @@ def received_headers(
     content_type: str,
     traceparent: str,
     extensions: Iterable[tuple[str, str]],
+    http_headers: bytes = b"",
 ) -> list[Header]:
     """What `received_envelope(…).to_headers()` gives, in a third of the time: each webhook waits for it.
 
-    extensions: those of `received_envelope`, without those that are empty.
+    extensions: those of `received_envelope`, without those that are empty. http_headers: the value of HTTP_HEADERS.
     """
     source_name = source.encode()
     headers: list[Header] = [
@@ -92,7 +101,34 @@ def received_headers(
         headers.append(("traceparent", traceparent.encode()))
     headers.append(("ce_webhooksource", source_name))
     headers += [(f"ce_{name}", value.encode()) for name, value in extensions]
+    if http_headers:
+        headers.append((HTTP_HEADERS, http_headers))
     return headers
+
+
+def request_headers(headers: Iterable[Header]) -> dict[str, str] | None:
+    """The headers that a webhook was sent with, of those of its record; None where they were not recorded. Where they
+    are sealed, what stands for them in `erasable`.
+
+    A name that was sent several times has its values joined, as RFC 9110 §5.3 has it.
+    """
+    recorded = next((value for name, value in headers if name == HTTP_HEADERS), None)
+    if recorded is None:
+        return None
+    if is_sealed(recorded) and TOKEN.fullmatch(recorded.decode(errors="replace")):
+        return {MARK: recorded.decode()}
+    lines = [_text(line) for line in recorded.replace(b"\0", b"").split(b"\n")]
+    found: dict[str, str] = {}
+    for name, value in zip(lines[::2], lines[1::2], strict=False):
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _text(written: bytes) -> str:
+    try:
+        return written.decode()
+    except UnicodeDecodeError:
+        return written.decode("latin-1")
 
 
 class RoutedSaga(Contract):
@@ -113,7 +149,8 @@ class WebhookRouted(Contract):
     """Which sagas a webhook asked for, or why none.
 
     `outcome` is `triggered` where at least one saga was asked for, `failed` where none was because triggers
-    failed or the event could not be read, else `ignored`; `reason` says why for the last two.
+    failed or the event could not be read, else `ignored`; `reason` says why for the last two. `reprocess` is the
+    command by which an operator had it routed again.
     """
 
     ce_type: ClassVar[str] = "sagahook.webhook.routed.v1"
@@ -123,3 +160,4 @@ class WebhookRouted(Contract):
     sagas: tuple[RoutedSaga, ...] = ()
     errors: tuple[RouteError, ...] = ()
     reason: str | None = None
+    reprocess: str | None = None

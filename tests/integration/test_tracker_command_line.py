@@ -111,6 +111,7 @@ async def test_sagas_are_listed_shown_and_drawn(tracker: Tracker, run: Run) -> N
     assert "signal approval" in shown
     assert "left behind" in (await run("sagas", "show", "s-1")).output
     assert (await run("diagram", "--saga", "s-1")).output.startswith("flowchart TD\n")
+    assert (await run("diagram", "--definition", "order", "--version", "3")).output.startswith("flowchart TD\n")
 
 
 async def test_what_senders_wrote_does_not_drive_the_terminal(tracker: Tracker, run: Run) -> None:
@@ -182,7 +183,7 @@ ERRORS = [
     (("sagas", "list", "--key", "wrong"), "a key of the role reader is needed"),
     (("sagas", "list", "--url", "http://127.0.0.1:1"), "is it running there?"),
     (("sagas", "list", "--url", "file:///etc/passwd"), "is no address of an API"),
-    (("diagram",), "Give either MODULE[:SAGA] or --saga ID"),
+    (("diagram",), "Give one of MODULE[:SAGA], --saga ID and --definition NAME"),
     (("diagram", "no.such.module"), "there is no module no.such.module"),
 ]
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sagahook.runtime.addresses import Network, client_address, client_name, is_allowed, parse
+from sagahook.runtime.buckets import Buckets, TooMany
 from sagahook.runtime.settings import ProxyHeader, ServiceSettings
 from sagahook.runtime.sources import UNLIMITED, RateLimit
-from sagahook_ingest.domain.addresses import Network, client_address, client_name, is_allowed, parse
-from sagahook_ingest.domain.buckets import Buckets, TooMany
 
 PROXIES: tuple[Network, ...] = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 TEN = RateLimit(10.0, 20)
@@ -208,7 +208,7 @@ class TestBuckets:
         return let
 
     def test_a_bucket_that_was_left_alone_holds_its_burst_and_then_what_its_rate_lets_in(self) -> None:
-        buckets = Buckets()
+        buckets = Buckets("webhooks", "from this client")
         assert self.taken(buckets, 100, now=0.0) == 20
         assert self.taken(buckets, 100, now=0.0999) == 0
         assert self.taken(buckets, 100, now=0.1) == 1
@@ -216,22 +216,22 @@ class TestBuckets:
         assert self.taken(buckets, 100, now=1_000.0) == 20
 
     def test_each_client_and_source_has_its_own(self) -> None:
-        buckets = Buckets()
+        buckets = Buckets("webhooks", "from this client")
         assert self.taken(buckets, 30, now=0.0, key="a") == 20
         assert self.taken(buckets, 30, now=0.0, key="b") == 20
 
     def test_a_refused_request_costs_nothing(self) -> None:
-        buckets = Buckets()
+        buckets = Buckets("webhooks", "from this client")
         self.taken(buckets, 1_000, now=0.0)
         assert self.taken(buckets, 30, now=1.0) == 10
 
     def test_no_limit_is_no_bucket(self) -> None:
-        buckets = Buckets()
+        buckets = Buckets("webhooks", "from this client")
         assert self.taken(buckets, 1_000, now=0.0, rate=UNLIMITED) == 1_000
         assert len(buckets) == 0
 
     def test_a_million_addresses_fill_no_memory_and_the_busy_ones_are_remembered(self) -> None:
-        buckets = Buckets(limit=100)
+        buckets = Buckets("webhooks", "from this client", limit=100)
         for number in range(2_000):
             self.taken(buckets, 1, now=0.0, key=str(number))
             self.taken(buckets, 1, now=0.0, key="busy")
@@ -250,18 +250,21 @@ class TestBuckets:
     def test_whoever_is_refused_is_told_when_to_come_again(
         self, rate: RateLimit, wait: int, policy: str
     ) -> None:
-        buckets = Buckets()
+        buckets = Buckets("webhooks", "from this client")
         self.taken(buckets, rate.burst, now=7.0, rate=rate)
         with pytest.raises(TooMany) as refused:
             buckets.take("a", rate, 7.0)
-        assert refused.value.retry_after == wait
-        assert refused.value.headers == {"RateLimit-Policy": policy, "RateLimit": f'"webhooks";r=0;t={wait}'}
+        assert refused.value.headers == {
+            "Retry-After": str(wait),
+            "RateLimit-Policy": policy,
+            "RateLimit": f'"webhooks";r=0;t={wait}',
+        }
         buckets.take("a", rate, 7.0 + wait)
 
     @given(st.integers(1, 50), st.integers(1, 30), st.lists(st.integers(0, 2_000), min_size=1, max_size=60))
     def test_it_does_what_counting_tokens_exactly_does(self, rate: int, burst: int, gaps: list[int]) -> None:
         """gaps: milliseconds between the requests."""
-        buckets, tokens, now = Buckets(), Fraction(burst), Fraction(0)
+        buckets, tokens, now = Buckets("webhooks", "from this client"), Fraction(burst), Fraction(0)
         for gap in gaps:
             now += Fraction(gap, 1000)
             tokens = min(Fraction(burst), tokens + rate * Fraction(gap, 1000))

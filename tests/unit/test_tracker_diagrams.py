@@ -1,5 +1,7 @@
 """Definitions and trails as Mermaid text."""
 
+from datetime import timedelta
+
 from sagahook_schemas.definitions import CompensationDefinition, Retry, SagaDefinition, StepDefinition
 from sagahook_tracker.domain.diagram import mermaid
 from sagahook_tracker.domain.runs import Run, Step
@@ -71,6 +73,29 @@ def test_a_run_leaves_its_trail() -> None:
     for line in ("class s0 compensated", "class s0u done", "class s1 skipped", "class s2 failed"):
         assert f"    {line}\n" in drawn
     assert "s3 " not in drawn.partition("classDef")[2]
+
+
+def test_the_nodes_tell_attempts_items_and_how_long_each_took() -> None:
+    definition = saga(
+        step("charge", compensation=UNDO), step("pick", does="each"), step("pause", does="sleep")
+    )
+    steps = (
+        Step("charge", "compensated", attempts=3, compensation_attempts=2),
+        Step("pick", "running"),
+        Step("pick[0]", "completed"),
+        Step("pick[1]", "completed"),
+        Step("pick[2]", "failed"),
+        Step("pause", "waiting", due_at="2026-01-01T00:00:00.000Z"),
+    )
+    took = {"charge": timedelta(seconds=75), "pick": timedelta(milliseconds=12)}
+    drawn = mermaid(definition, Run("s", 1, 1, steps=steps), took)
+    for node in (
+        's0["charge<br/>3 attempts, 0:01:15"]',
+        's0u("undo charge<br/>2 attempts")',
+        's1[/"pick<br/>for each<br/>2 done, 1 failed<br/>12 ms"/]',
+        's2(["pause<br/>until 2026-01-01T00:00:00.000Z"])',
+    ):
+        assert node in drawn
 
 
 def test_a_function_is_drawn_from_what_it_asked_for() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from orjson import dumps
 
+from sagahook.runtime.buckets import TooMany
 from sagahook.runtime.http_errors import CORRELATION_HEADER, error_response
-from sagahook_ingest.domain.buckets import TooMany
 from sagahook_ingest.domain.refusals import Refusal, Replayed, Unavailable
 
 Scope = MutableMapping[str, Any]
@@ -67,8 +67,8 @@ def refused(raised: Exception, correlation_id: str) -> Refused:
             return Refused(status, error, {}, first)
         case Refusal(status=status, error=error, headers=given):
             headers = dict(given)
-        case TooMany(error=error, retry_after=seconds, headers=limits):
-            status, headers = 429, {"Retry-After": str(seconds)} | limits
+        case TooMany(error=error, headers=given):
+            status, headers = 429, dict(given)
         case Unavailable(error=error, retry_after=seconds):
             status, headers = 503, {"Retry-After": str(seconds)}
         case _:

@@ -14,16 +14,17 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 
+from sagahook.runtime.addresses import Address, Network, client_address, client_name, is_allowed
+from sagahook.runtime.audit import Audit
+from sagahook.runtime.buckets import Buckets
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.settings import ProxyHeader
 from sagahook_ingest import metrics
 from sagahook_ingest.answers import Receive, Scope, Send, refused, send_answer, send_refusal
-from sagahook_ingest.audit import Audit
+from sagahook_ingest.audit import RefusedCalls
 from sagahook_ingest.domain import github
 from sagahook_ingest.domain import headers as requested
-from sagahook_ingest.domain.addresses import Address, Network, client_address, client_name, is_allowed
-from sagahook_ingest.domain.buckets import Buckets
 from sagahook_ingest.domain.encodings import refuse_encoded
 from sagahook_ingest.domain.headers import Headers
 from sagahook_ingest.domain.reading import Request
@@ -67,13 +68,15 @@ class Limits(NamedTuple):
 class AcceptWebhooks:
     """An ASGI application for those routes. It answers 503 until it is given a receiver, and again once it drains."""
 
-    def __init__(self, sources: KnownSources, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, sources: KnownSources, clock: Clock, limits: Limits, audit: Audit | None = None
+    ) -> None:
         self._sources = sources
         self._clock = clock
         self._limits = limits
-        self._buckets = Buckets()
+        self._buckets = Buckets("webhooks", "from this client for this source")
         self._intake = Intake(limits.bodies)
-        self._audit = Audit()
+        self._refused_calls = RefusedCalls(audit)
         self._answering = 0
         """Requests whose webhooks may be on their way to Kafka."""
         self._idle = asyncio.Event()
@@ -106,7 +109,7 @@ class AcceptWebhooks:
             return
         except Exception as raised:
             told = refused(raised, correlation_id or new_event_id())
-            self._audit.refused(raised, told, self._sources.get(route.source), self._client(scope))
+            self._refused_calls.tell(raised, told, self._sources.get(route.source), self._client(scope))
             await send_refusal(
                 told, scope, headers.get(b"accept", b""), receive, send, closing=self._draining
             )

@@ -1,15 +1,17 @@
-"""Refused calls, as events for whoever audits (api.md §8): logged and counted, with nothing secret in them."""
+"""Refused calls, as events for whoever audits (api.md §8): counted, logged and written to the topic `audit`, with
+nothing secret in them."""
 
 from __future__ import annotations
 
 import time
 
+from sagahook.runtime.addresses import Address, client_name
+from sagahook.runtime.audit import Audit
+from sagahook.runtime.buckets import Buckets, TooMany
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.sources import RateLimit
 from sagahook_ingest import metrics
 from sagahook_ingest.answers import Refused
-from sagahook_ingest.domain.addresses import Address, client_name
-from sagahook_ingest.domain.buckets import Buckets, TooMany
 from sagahook_ingest.domain.signatures import Unsigned
 from sagahook_ingest.domain.sources import KnownSource
 
@@ -19,12 +21,15 @@ _LOGGED = RateLimit(10.0, 100)
 """Of each status: whoever floods ingest must not flood its log too. Each refusal is counted all the same."""
 
 
-class Audit:
-    def __init__(self) -> None:
-        self._buckets = Buckets()
+class RefusedCalls:
+    """audit: where they are written; None: nowhere."""
+
+    def __init__(self, audit: Audit | None = None) -> None:
+        self._audit = audit
+        self._buckets = Buckets("log", "for the log")
         self._left_out = 0
 
-    def refused(
+    def tell(
         self, raised: Exception, told: Refused, source: KnownSource | None, client: Address | None
     ) -> None:
         """source None: there is none of the name that was asked for."""
@@ -35,6 +40,14 @@ class Audit:
         if told.status == 500:
             log.error("webhook.failed", source=label, correlation_id=told.correlation_id, exc_info=raised)
             return
+        if self._audit is not None and told.status < 500:
+            self._audit.refused(
+                action="webhook.receive",
+                target=label,
+                reason=told.error,
+                client=client_name(client),
+                correlation_id=told.correlation_id,
+            )
         try:
             self._buckets.take(told.status, _LOGGED, time.monotonic())
         except TooMany:

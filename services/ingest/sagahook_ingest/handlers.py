@@ -6,13 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sagahook.runtime.clock import Clock
 from sagahook_ingest.adapters.groups import Lost, Published
 from sagahook_ingest.adapters.publisher import GroupPublisher
+from sagahook_ingest.adapters.sealing import seal
 from sagahook_ingest.domain.first_answers import FirstAnswer, FirstAnswers
 from sagahook_ingest.domain.refusals import Refusal, Unavailable
 from sagahook_ingest.domain.webhook import Key, OnceOnly, Webhook
+
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure import DataKeys
 
 _LAST = 2**63 - 1
 """A position after every other."""
@@ -29,7 +34,7 @@ class Receipt:
 
 class Receiver:
     """timeout: seconds that a duplicate waits for the outcome of the first. pass_end: returns when the answers are
-    those of all that the log holds now."""
+    those of all that the log holds now. keys: for what is sealed."""
 
     def __init__(
         self,
@@ -39,7 +44,9 @@ class Receiver:
         pass_end: Callable[[], Awaitable[None]],
         *,
         timeout: float,
+        keys: DataKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._publisher = publisher
         self._answers = answers
         self._clock = clock
@@ -52,6 +59,8 @@ class Receiver:
 
     async def receive(self, webhook: Webhook) -> Receipt:
         """Returns when the log holds the webhook durably. Raises Unavailable, Refusal."""
+        if webhook.subject is not None:
+            await seal(webhook, webhook.subject, self._keys)
         if webhook.once:
             return await self._receive_once(webhook)
         published = await self._publisher.publish(webhook)

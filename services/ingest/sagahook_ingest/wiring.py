@@ -9,7 +9,9 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
+from sagahook.runtime.audit import Audit
 from sagahook.runtime.clock import Clock, SystemClock
+from sagahook.runtime.erasable import data_keys
 from sagahook.runtime.health import Health, Status, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.logging import get_logger
@@ -53,7 +55,8 @@ class Ingest:
             settings.trusted_proxies,
             settings.proxy_header,
         )
-        self._accept = AcceptWebhooks(self._sources, self._clock, limits)
+        self._audit = Audit(settings.kafka, settings.topic_prefix, "ingest", self._clock)
+        self._accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
         self.health = Health()
         self.health.add("kafka", self._kafka_status)
         self.health.add("views", self._views_status)
@@ -115,16 +118,27 @@ class Ingest:
             wanted=(KEY_HEADER.encode(), DELIVERY_HEADER.encode()),
             batch_wait=_BATCH_WAIT_SECONDS,
         )
+        keys = data_keys(settings, partitions)
+        views = [definitions.caught_up, answers.caught_up]
         async with asyncio.TaskGroup() as tasks:
+            if keys is not None:
+                tasks.create_task(keys.run(), name="erasure")
+                views.append(keys.caught_up)
             watch = SourceWatch(settings.source_configuration, self._sources.reconfigure)
             tasks.create_task(watch.run(), name="sources")
             tasks.create_task(publisher.run(), name="publisher")
+            tasks.create_task(self._audit.run(), name="audit")
             tasks.create_task(definitions.run(), name="definitions")
             tasks.create_task(answers.run(), name="answers")
-            for event in (publisher.connected, definitions.caught_up, answers.caught_up):
+            for event in (publisher.connected, *views):
                 await event.wait()
             receiver = Receiver(
-                publisher, self._answers, self._clock, answers.pass_end, timeout=settings.publish_timeout
+                publisher,
+                self._answers,
+                self._clock,
+                answers.pass_end,
+                timeout=settings.publish_timeout,
+                keys=keys,
             )
             tasks.create_task(receiver.run(), name="doubts")
             self._accept.receiver = receiver

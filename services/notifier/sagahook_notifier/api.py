@@ -12,16 +12,16 @@ from orjson import loads
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.http_errors import ApiError
-from sagahook.runtime.keys import KeyHashes, requires
+from sagahook.runtime.keys import Guard
 from sagahook_notifier.adapters.store import Store
 from sagahook_schemas.envelope import rfc3339
 
 DeliveryStatus = Literal["pending", "succeeded", "exhausted"]
 
 
-def routes(hashes: KeyHashes) -> APIRouter:
-    """Of an app that holds a Store in its state."""
-    router = APIRouter(tags=["outbound webhooks"], dependencies=[Depends(requires(hashes, "admin"))])
+def routes(guard: Guard) -> APIRouter:
+    """Of an app that holds a Store in its state. guard: refuses who is no admin."""
+    router = APIRouter(tags=["outbound webhooks"], dependencies=[Depends(guard)])
 
     @router.get("/api/v1/deliveries/{delivery_id}")
     async def get_delivery(request: Request, delivery_id: str) -> dict[str, Any]:

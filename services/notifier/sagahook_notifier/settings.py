@@ -7,8 +7,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from sagahook.runtime.keys import KeyHashes
-from sagahook.runtime.settings import DatabaseSettings
+from sagahook.runtime.settings import ApiSettings, DatabaseSettings
 from sagahook.runtime.source_configuration import SecretField
 from sagahook.runtime.source_settings import SourceSettings
 from sagahook.runtime.sources import Sources
@@ -16,7 +15,7 @@ from sagahook_notifier.domain.endpoints import EndpointConfig
 from sagahook_notifier.domain.signing import InvalidSecret, signing_key
 
 
-class NotifierSettings(SourceSettings, DatabaseSettings):
+class NotifierSettings(SourceSettings, DatabaseSettings, ApiSettings):
     """`endpoints` is a JSON list. Of the sources only what concerns notify URLs matters here."""
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)
@@ -26,7 +25,6 @@ class NotifierSettings(SourceSettings, DatabaseSettings):
     endpoints: tuple[EndpointConfig, ...] = Field(
         default=(), description="who is told, as a JSON list (see the README)"
     )
-    api_keys: KeyHashes = Field(default_factory=dict, description="the SHA-256 of each role's key, in hex")
     notify_allow_private: bool = Field(
         default=False, description="also send to addresses that are not public: for development"
     )

@@ -12,12 +12,14 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI
 
+from sagahook.runtime.audit import Audit
 from sagahook.runtime.batches import BatchConsumer, Unavailable
 from sagahook.runtime.clock import Clock, SystemClock
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
+from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
@@ -161,12 +163,13 @@ async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) 
 
 
 def build_app(settings: NotifierSettings) -> FastAPI:
-    """The notifier's HTTP face: what people ask of it. It needs no Kafka, and starts without the database."""
-    health = Health()
+    """The notifier's HTTP face: what people ask of it. It starts without Kafka and without the database."""
+    health, clock = Health(), SystemClock()
+    audit = Audit(settings.kafka, settings.topic_prefix, "notifier", clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _pool(settings) as pool:
+        async with _pool(settings) as pool, _running(audit):
             store = app.state.store = Store(pool)
             health.add("postgres", lambda: _answers(store))
             health.ready = True
@@ -176,9 +179,20 @@ def build_app(settings: NotifierSettings) -> FastAPI:
     app = FastAPI(title="sagahook notifier", lifespan=lifespan)
     app.state.health = health
     app.include_router(health_routes(health))
-    app.include_router(routes(settings.api_keys))
+    app.include_router(routes(Access(settings, audit, clock).needs("admin")))
     install_error_handlers(app)
     return app
+
+
+@asynccontextmanager
+async def _running(audit: Audit) -> AsyncIterator[None]:
+    auditing = asyncio.create_task(audit.run(), name="audit")
+    try:
+        yield
+    finally:
+        auditing.cancel()
+        with suppress(asyncio.CancelledError):
+            await auditing
 
 
 async def _answers(store: Store) -> Status:

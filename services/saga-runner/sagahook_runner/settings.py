@@ -50,6 +50,10 @@ class RunnerSettings(ServiceSettings):
     def router_group(self) -> str:
         return f"{self.topic_prefix}-router"
 
+    @property
+    def reprocess_group(self) -> str:
+        return f"{self.topic_prefix}-reprocess"
+
     def owner_id(self, partition: int) -> str:
         """The transactional id of a partition's owner: stable, because whoever starts under it fences the last."""
         return f"{self.topic_prefix}-runner-{partition}"

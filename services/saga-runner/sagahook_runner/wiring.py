@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
 from sagahook.runtime.clock import Clock, SystemClock
+from sagahook.runtime.erasable import data_keys
 from sagahook.runtime.health import Health, Status, health_app
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import PartitionedConsumer, StartOffset
+from sagahook.runtime.partitions import PartitionedConsumer, PartitionHost, StartOffset
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
@@ -28,10 +29,14 @@ from sagahook_runner.domain.controls import Controls
 from sagahook_runner.handlers.conductor import Conductors
 from sagahook_runner.handlers.owner import PartitionOwner
 from sagahook_runner.handlers.rekey import RepliesHost, replies_group
+from sagahook_runner.handlers.reprocess import ReprocessorsHost
 from sagahook_runner.handlers.router import PartitionRouter
 from sagahook_runner.handlers.suspects import Suspects
 from sagahook_runner.settings import RunnerSettings
-from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_REPLIES, WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_REPLIES, WEBHOOKS_COMMANDS, WEBHOOKS_RECEIVED
+
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure import DataKeys
 
 log = get_logger(__name__)
 
@@ -52,7 +57,9 @@ class OwnersHost:
         clock: Clock,
         partitions: int,
         controls: Controls,
+        keys: DataKeys | None,
     ) -> None:
+        self._keys = keys
         self._settings = settings
         self._app = app
         self._controls = controls
@@ -77,6 +84,7 @@ class OwnersHost:
             partitions=self._partitions,
             suspects=self._suspects,
             controls=self._controls,
+            keys=self._keys,
         )
 
     def moved(self, partition: int) -> None:
@@ -90,7 +98,15 @@ class OwnersHost:
 class RoutersHost:
     """Makes the partition routers of this process."""
 
-    def __init__(self, settings: RunnerSettings, triggers: Triggers, clock: Clock, partitions: int) -> None:
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        triggers: Triggers,
+        clock: Clock,
+        partitions: int,
+        keys: DataKeys | None,
+    ) -> None:
+        self._keys = keys
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
@@ -105,6 +121,7 @@ class RoutersHost:
             start_offset=start_offset,
             clock=self._clock,
             partitions=self._partitions,
+            keys=self._keys,
         )
 
     def moved(self, partition: int) -> None:
@@ -145,18 +162,19 @@ class Runner:
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
         controls = Controls()
         pauses = controls_tail(settings, partitions, controls)
+        keys = data_keys(settings, partitions)
         triggers = Triggers(self._sagas, timeout=settings.route_timeout)
         owners = self._consumer(
             settings,
             settings.owners_group,
             SAGA_COMMANDS.name(settings.topic_prefix),
-            OwnersHost(settings, self._sagas, executor, conductors, self._clock, partitions, controls),
+            OwnersHost(settings, self._sagas, executor, conductors, self._clock, partitions, controls, keys),
         )
         routers = self._consumer(
             settings,
             settings.router_group,
             WEBHOOKS_RECEIVED.name(settings.topic_prefix),
-            RoutersHost(settings, triggers, self._clock, partitions),
+            RoutersHost(settings, triggers, self._clock, partitions, keys),
         )
         replies = self._consumer(
             settings,
@@ -164,16 +182,25 @@ class Runner:
             SAGA_REPLIES.name(settings.topic_prefix),
             RepliesHost(settings, self._clock, partitions),
         )
-        self._consumers = (owners, routers, replies)
+        reprocessing = self._consumer(
+            settings,
+            settings.reprocess_group,
+            WEBHOOKS_COMMANDS.name(settings.topic_prefix),
+            ReprocessorsHost(settings, triggers, self._clock, partitions, keys),
+        )
+        self._consumers = (owners, routers, replies, reprocessing)
         metrics.PARTITIONS_OWNED.set_function(lambda: len(owners.owned))
+        known = [pauses.caught_up] if keys is None else [pauses.caught_up, keys.caught_up]
         forwarding = asyncio.create_task(late.run(), name="late-outcomes")
         try:
             await _all_or_none(
                 stopping,
                 lambda: _until(stopping, pauses.run()),
-                lambda: _once(pauses.caught_up, stopping, lambda: owners.run(stopping, self._tick)),
+                lambda: _until(stopping, keys.run() if keys is not None else stopping.wait()),
+                lambda: _once(known, stopping, lambda: owners.run(stopping, self._tick)),
                 lambda: routers.run(stopping, self.health.tick),
                 lambda: replies.run(stopping, self.health.tick),
+                lambda: reprocessing.run(stopping, self.health.tick),
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(late.flush(), _FLUSH_SECONDS)
@@ -185,7 +212,7 @@ class Runner:
                 await forwarding
 
     def _consumer(
-        self, settings: RunnerSettings, group: str, topic: str, host: OwnersHost | RoutersHost | RepliesHost
+        self, settings: RunnerSettings, group: str, topic: str, host: PartitionHost
     ) -> PartitionedConsumer:
         return PartitionedConsumer(
             bootstrap=settings.kafka,
@@ -233,9 +260,10 @@ async def _until(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) -> 
 
 
 async def _once(
-    ready: asyncio.Event, stopping: asyncio.Event, part: Callable[[], Coroutine[Any, Any, None]]
+    ready: Iterable[asyncio.Event], stopping: asyncio.Event, part: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
     """The part, as soon as what it needs is there."""
-    await _until(stopping, ready.wait())
+    for each in ready:
+        await _until(stopping, each.wait())
     if not stopping.is_set():
         await part()

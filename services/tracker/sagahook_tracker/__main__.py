@@ -41,10 +41,13 @@ def _api(settings: TrackerSettings) -> None:
     from sagahook.runtime.service import run_service
     from sagahook_tracker.wiring import build_app
 
+    app = build_app(settings)
+
     async def until_stopped(stopping: asyncio.Event) -> None:
         await stopping.wait()
+        app.state.dismiss()
 
-    run_service(settings, build_app(settings), until_stopped)
+    run_service(settings, app, until_stopped)
 
 
 def _migrate(settings: TrackerSettings) -> None:

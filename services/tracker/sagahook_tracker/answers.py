@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import suppress
+
+from aiokafka import TopicPartition
 
 from sagahook_schemas.definitions import ControlKind, SagaDefinition
 from sagahook_schemas.identity import partition_of
@@ -17,6 +18,9 @@ from sagahook_tracker.domain.status import Answer, answer
 
 CATCH_UP = 2.0
 """Seconds that a question may wait for the views to stand for the log as it was when the question came."""
+
+
+Ends = dict[TopicPartition, int]
 
 
 class Behind(Exception):
@@ -46,13 +50,12 @@ class Answers:
         """As soon as it is final, or after `wait` seconds; None where there is no such webhook.
         Raises Behind."""
         deadline = time.monotonic() + wait
-        with self._news.following(correlation_id) as changed:
+        with self._news.following(correlation_id) as follower:
             found = await self._look(source, correlation_id)
             if found is None:
                 await self._catch_up(self._webhooks_topic)
                 found = await self._look(source, correlation_id)
-            while found is not None and not found.final and await _is_set(changed, deadline):
-                changed.clear()
+            while found is not None and not found.final and await follower.hears(deadline):
                 found = await self._look(source, correlation_id)
             return found
 
@@ -66,12 +69,11 @@ class Answers:
             found = await self._views.newest_run(saga_id)
         if found is None or found.run.state in FINAL or not wait:
             return found
-        with self._news.following(found.run.correlation_id or "") as changed:
+        with self._news.following(found.run.correlation_id or "") as follower:
             while True:
                 found = await self._views.newest_run(saga_id)
-                if found is None or found.run.state in FINAL or not await _is_set(changed, deadline):
+                if found is None or found.run.state in FINAL or not await follower.hears(deadline):
                     return found
-                changed.clear()
 
     async def freshest(self, saga_id: str) -> RunView | None:
         """The newest run as the log has it now, or, where the views are behind, as they last knew it. Raises Behind
@@ -108,27 +110,37 @@ class Answers:
             found = (await self._views.deployment()).find(kind, name)
         return found
 
+    async def catch_up_events(self) -> None:
+        """Until the views stand for every webhook that is received by now. Raises Behind."""
+        await self._catch_up(self._webhooks_topic)
+
+    async def catch_up_task(self, task_id: str) -> None:
+        """Until nothing is missing that the id could stand for: a webhook, or what its saga's log says by now.
+        Raises Behind."""
+        ends = await self._log_end.now()
+        webhooks = {
+            partition: end for partition, end in ends.items() if partition.topic == self._webhooks_topic
+        }
+        await self._reach(webhooks | _partition(ends, self._sagas_topic, task_id))
+
     async def _look(self, source: str, correlation_id: str) -> Answer | None:
         events = await self._views.events(source, correlation_id)
         return answer(events) if events else None
 
     async def _catch_up(self, topic: str, key: str | None = None) -> None:
         """Until the views stand for the topic's log (the key's partition of it) as it is now."""
-        ends = {
-            partition: end
-            for partition, end in (await self._log_end.now()).items()
-            if partition.topic == topic
-        }
-        if key is not None:
-            mine = partition_of(key, len(ends))
-            ends = {partition: end for partition, end in ends.items() if partition.partition == mine}
+        ends = await self._log_end.now()
+        await self._reach(_partition(ends, topic, key))
+
+    async def _reach(self, ends: Ends) -> None:
         if not await self._news.reaches(ends, CATCH_UP):
             raise Behind(f"the views are {self._news.lag(ends)} records behind the log")
 
 
-async def _is_set(event: asyncio.Event, deadline: float) -> bool:
-    """Whether it is set before the deadline, in seconds of the monotonic clock."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), deadline - time.monotonic())
-        return True
-    return False
+def _partition(ends: Ends, topic: str, key: str | None) -> Ends:
+    """Of one topic, those of the key's partition, or of all."""
+    mine = {partition: end for partition, end in ends.items() if partition.topic == topic}
+    if key is None:
+        return mine
+    number = partition_of(key, len(mine))
+    return {partition: end for partition, end in mine.items() if partition.partition == number}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, JsonValue
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.database import NotMigrated
 from sagahook.runtime.http_errors import CORRELATION_ID, ApiError, ErrorBody
+from sagahook.runtime.keys import Guard
 from sagahook_schemas.base import AwareDatetime
 from sagahook_tracker.adapters.views import RunView
 from sagahook_tracker.answers import Answers, Behind
@@ -94,6 +95,9 @@ class SagaDetails(BaseModel):
     attributes: dict[str, JsonValue]
     source: str | None
     definition_hash: str | None
+    held: str | None = Field(
+        description="the pause that holds it while it is PENDING: `definition NAME` or `source NAME`"
+    )
     limit_key: str | None = Field(description="what it waits for, or waited for, with others")
     parent: ParentBody | None = Field(description="the step of another saga that it is run by")
     acts: list[ActBody] = Field(description="what operators did to this run, the last 20")
@@ -110,12 +114,12 @@ _ERRORS = {
 }
 
 
-def status_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable[None]] | None) -> APIRouter:
-    """answers: asked for at each request. guard: a dependency that refuses callers; None: anyone may ask."""
+def status_routes(answers: Callable[[], Answers], guard: Guard) -> APIRouter:
+    """answers: asked for at each request. guard: refuses callers."""
     router = APIRouter(
         prefix="/webhooks",
         tags=["status"],
-        dependencies=[Depends(guard)] if guard is not None else [],
+        dependencies=[Depends(guard)],
         responses={code: {"description": text, "model": ErrorBody} for code, text in _ERRORS.items()},
     )
 
@@ -166,7 +170,9 @@ def not_yet() -> Iterator[None]:
     except (Unavailable, NotMigrated) as away:
         raise ApiError(503, f"{away}; ask again soon", retry_after=1) from away
     except Behind as behind:
-        raise ApiError(503, f"It is not known yet, but may be soon: {behind}", retry_after=1) from behind
+        raise ApiError(
+            503, f"It is not known yet, but may be soon: {behind}", retry_after=1, reason="behind"
+        ) from behind
 
 
 def _webhook_status(source: str, correlation_id: str, found: Answer) -> WebhookStatus:
@@ -219,6 +225,7 @@ def _saga_details(found: RunView) -> SagaDetails:
         attributes=run.attributes or {},
         source=run.source,
         definition_hash=run.definition_hash,
+        held=found.held_by,
         limit_key=run.limit_key,
         parent=None if run.parent is None else ParentBody.model_validate(run.parent, from_attributes=True),
         acts=[ActBody.model_validate(act, from_attributes=True) for act in run.acts],

@@ -1,29 +1,52 @@
-"""The diagrams of api.md §1, as Mermaid text."""
+"""The diagrams of api.md §1, as Mermaid text, and as SVG where a renderer is there."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 
 from sagahook.runtime.http_errors import ApiError, ErrorBody
+from sagahook.runtime.keys import Guard
 from sagahook_schemas.definitions import SagaDefinition
+from sagahook_tracker.adapters.drawing import NoRenderer, NotDrawn, Renderer
+from sagahook_tracker.adapters.timelines import Timelines
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.domain.diagram import mermaid
 
-Format = Annotated[Literal["mermaid", "svg"], Query(description="svg needs a renderer, which is not there")]
+Format = Annotated[
+    Literal["mermaid", "svg"], Query(description="svg needs `mmdc` beside the service; else 406")
+]
 
-_ERRORS = {404: "No such saga or definition", 406: "No renderer for the format", 503: "It is not known yet"}
+_DRAWN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/plain": {"example": 'flowchart TD\n    s0["reserve"]\n    s1["charge"]\n    s0 --> s1\n'},
+            "image/svg+xml": {},
+        }
+    }
+}
+_HARMLESS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+"""Opened by itself, an SVG is a document of our origin."""
+
+_ERRORS = {
+    404: "No such saga or definition",
+    406: "No renderer for the format",
+    500: "The renderer failed",
+    503: "It is not known yet",
+}
 
 
-def diagram_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable[None]] | None) -> APIRouter:
-    """answers: asked for at each request. guard: a dependency that refuses callers; None: anyone may ask."""
+def diagram_routes(
+    answers: Callable[[], Answers], timelines: Callable[[], Timelines], guard: Guard, renderer: Renderer
+) -> APIRouter:
+    """answers, timelines: asked for at each request. guard: refuses callers."""
     router = APIRouter(
         tags=["status"],
-        dependencies=[Depends(guard)] if guard is not None else [],
+        dependencies=[Depends(guard)],
         default_response_class=PlainTextResponse,
         responses={code: {"description": text, "model": ErrorBody} for code, text in _ERRORS.items()},
     )
@@ -38,33 +61,37 @@ def diagram_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitabl
             raise ApiError(404, f"No saga {which} is deployed: check its name and version")
         return found
 
-    @router.get("/sagas/{saga_id}/diagram")
-    async def saga_diagram(saga_id: str, format: Format = "mermaid") -> PlainTextResponse:
+    async def drawn(text: str, format: str) -> Response:
+        if format == "mermaid":
+            return PlainTextResponse(text)
+        try:
+            return Response(await renderer.svg(text), media_type="image/svg+xml", headers=_HARMLESS)
+        except NoRenderer as missing:
+            raise ApiError(406, str(missing)) from missing
+        except NotDrawn as failed:
+            raise ApiError(500, f"{failed}: take the Mermaid text (format=mermaid)") from failed
+
+    @router.get("/sagas/{saga_id}/diagram", responses=_DRAWN)
+    async def saga_diagram(saga_id: str, format: Format = "mermaid") -> Response:
         """The definition of the saga's newest run, with the trail that it took."""
-        _only_text(format)
         found = None
         if "\0" not in saga_id:
             with not_yet():
                 found = await answers().saga(saga_id)
         if found is None:
             raise ApiError(404, f"There is no saga {saga_id!r}: check the id")
-        return PlainTextResponse(mermaid(await definition(found.run.name, found.run.version), found.run))
+        run = found.run
+        with not_yet():
+            took = await timelines().step_times(*run.key)
+        return await drawn(mermaid(await definition(run.name, run.version), run, took), format)
 
-    @router.get("/definitions/{name}/diagram")
+    @router.get("/definitions/{name}/diagram", responses=_DRAWN)
     async def definition_diagram(
         name: str,
         version: Annotated[int | None, Query(ge=1, le=2**31, description="by default the newest")] = None,
         format: Format = "mermaid",
-    ) -> PlainTextResponse:
+    ) -> Response:
         """The definition as it is deployed."""
-        _only_text(format)
-        return PlainTextResponse(mermaid(await definition(name, version)))
+        return await drawn(mermaid(await definition(name, version)), format)
 
     return router
-
-
-def _only_text(format: str) -> None:
-    if format != "mermaid":
-        raise ApiError(
-            406, "Nothing here renders SVG: ask for Mermaid text, and render that where it is shown"
-        )

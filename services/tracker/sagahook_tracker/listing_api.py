@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import product
 from typing import Annotated
 
@@ -11,14 +11,16 @@ from orjson import JSONDecodeError, loads
 from pydantic import BaseModel, Field, JsonValue
 
 from sagahook.runtime.http_errors import ApiError, ErrorBody
+from sagahook.runtime.keys import Guard
 from sagahook_schemas.base import AwareDatetime
-from sagahook_tracker.adapters.finding import Finder, Position
+from sagahook_tracker.adapters.finding import Finder
 from sagahook_tracker.api import ParentBody, not_yet
 from sagahook_tracker.domain.operating import Filter
+from sagahook_tracker.domain.positions import Position
 from sagahook_tracker.domain.runs import Run, State
 from sagahook_tracker.operator_bodies import Time, Word
 
-_MOST_ATTRIBUTES = 5
+MOST_ATTRIBUTES = 5
 
 
 class SagaSummary(BaseModel):
@@ -53,7 +55,7 @@ class ListQuery(BaseModel):
     cause: Word | None = None
     source: Word | None = None
     attribute: list[Word] = Field(
-        default=[], max_length=_MOST_ATTRIBUTES, description="key:value; several must all hold"
+        default=[], max_length=MOST_ATTRIBUTES, description="key:value; several must all hold"
     )
     started_before: Time | None = None
     started_after: Time | None = None
@@ -67,13 +69,13 @@ class ListQuery(BaseModel):
             version=self.version,
             cause=self.cause,
             source=self.source,
-            attributes=_alternatives(self.attribute),
+            attributes=alternatives(self.attribute),
             started_before=self.started_before,
             started_after=self.started_after,
         )
 
 
-def listing_routes(finder: Callable[[], Finder], guard: Callable[..., Awaitable[None]]) -> APIRouter:
+def listing_routes(finder: Callable[[], Finder], guard: Guard) -> APIRouter:
     """finder: asked for at each request. guard: a dependency that refuses callers."""
     errors = {400: "A malformed parameter", 401: "No key", 403: "A wrong key", 503: "PostgreSQL is away"}
     router = APIRouter(
@@ -98,7 +100,7 @@ def listing_routes(finder: Callable[[], Finder], guard: Callable[..., Awaitable[
     return router
 
 
-def _alternatives(pairs: list[str]) -> tuple[dict[str, JsonValue], ...]:
+def alternatives(pairs: list[str]) -> tuple[dict[str, JsonValue], ...]:
     """A value may stand in the attributes as the text that it is, or as the JSON that it reads as: `42`, `true`."""
     readings: list[list[tuple[str, JsonValue]]] = []
     for pair in pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from sagahook_tracker.domain.changes import Changes
 
@@ -16,6 +16,10 @@ TASK_DURATION = Histogram(
 TASK_RETRIES = Counter("workflow_task_retries_total", "Further attempts of steps", ["task_type"])
 ACTS = Counter("operator_acts_total", "What operators asked for", ["action", "outcome"])
 DEAD_LETTERS = Counter("tracker_dead_letters_total", "Records that could not be projected", ["topic"])
+STUCK_SAGAS = Gauge("stuck_sagas", "Sagas that do not go on by themselves, or should have by now", ["kind"])
+DEAD_LETTER_COUNT = Gauge("dead_letters", "Records in a dead-letter topic, or at most that many", ["topic"])
+OLDEST_UNPROCESSED = Gauge("oldest_unprocessed_seconds", "Age of the oldest webhook that is not final")
+PROJECTION_LAG = Gauge("projection_lag_records", "Offsets that the views are behind the log")
 
 
 def count(changes: Changes) -> None:

@@ -6,15 +6,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
+from sagahook.runtime.audit import Audit
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.logging import get_logger
 from sagahook_schemas.base import Contract
 from sagahook_schemas.commands import SignalSaga
 from sagahook_schemas.definitions import SagaDefinition
 from sagahook_schemas.envelope import Envelope
-from sagahook_tracker import metrics
+from sagahook_tracker.acts import Acts, Who
 from sagahook_tracker.adapters.command_log import CommandLog, Order
 from sagahook_tracker.adapters.finding import Finder
 from sagahook_tracker.adapters.views import Views
@@ -49,15 +49,6 @@ class TooMany(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """action: in one word, for the audit log."""
-
-    action: str
-    actor: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Selected:
     """A run, and the commands that a bulk act has for it."""
 
@@ -68,31 +59,35 @@ class Selected:
 class Operating:
     """Every method raises Unavailable while PostgreSQL or Kafka is away."""
 
-    def __init__(self, answers: Answers, views: Views, finder: Finder, commands: CommandLog) -> None:
+    def __init__(
+        self, answers: Answers, views: Views, finder: Finder, commands: CommandLog, audit: Audit
+    ) -> None:
         self._answers = answers
         self._views = views
         self._finder = finder
         self._commands = commands
+        self._acts = Acts(audit)
 
     async def act(self, saga_id: str, who: Who, command: Contract) -> str:
         """The command's id, once the command is durable. Raises NotFound, Refused or Behind."""
         command_id = str(uuid.uuid4())
-        tell = partial(audit, who, saga_id=saga_id, command_id=command_id)
+        facts = {"saga_id": saga_id, "command_id": command_id}
         found = await self._answers.freshest(saga_id)
         if found is None:
-            tell("refused", why="there is no such saga")
+            self._acts.refused(who, saga_id, "there is no such saga", **facts)
             raise NotFound(f"There is no saga {saga_id!r}: check the id")
         run = found.run
         why = refusal(command, run, await self._views.definition(run.name, run.version))
         if why is not None:
-            tell("refused", run=run.run, why=why)
+            self._acts.refused(who, saga_id, why, run=run.run, **facts)
             raise Refused(why)
         try:
+            await self._acts.begin(who, saga_id)
             await self._commands.send([_order(command, command_id, run)])
         except Unavailable:
-            tell("unavailable", run=run.run)
+            self._acts.tell(who, "unavailable", run=run.run, **facts)
             raise
-        tell("accepted", run=run.run)
+        self._acts.tell(who, "accepted", run=run.run, **facts)
         return command_id
 
     async def select(self, wanted: Filter, make: Make) -> list[Selected]:
@@ -115,6 +110,7 @@ class Operating:
     async def act_on_all(self, selected: Sequence[Selected], who: Who) -> str:
         """The bulk act's id, which its commands' ids begin with, once all of them are durable."""
         bulk_id = str(uuid.uuid4())
+        await self._acts.begin(who, f"{len(selected)} sagas, by commands {bulk_id}/…")
         done = 0
         for start in range(0, len(selected), _CHUNK):
             part = selected[start : start + _CHUNK]
@@ -125,7 +121,7 @@ class Operating:
                 raise Unavailable(f"{done} of {len(selected)} sagas were told, then: {away}") from away
             done += len(part)
             for one in part:
-                audit(who, "accepted", saga_id=one.run.saga_id, run=one.run.run, bulk_id=bulk_id)
+                self._acts.tell(who, "accepted", saga_id=one.run.saga_id, run=one.run.run, bulk_id=bulk_id)
         return bulk_id
 
 
@@ -152,10 +148,3 @@ def _order(command: Contract, command_id: str, run: Run) -> Order:
         run=run.run,
     )
     return Order(run.saga_id, envelope, command)
-
-
-def audit(who: Who, outcome: str, **facts: object) -> None:
-    """Every act and every refusal, for whoever asks later; never what a signal carries."""
-    metrics.ACTS.labels(who.action, outcome).inc()
-    say = log.info if outcome == "accepted" else log.warning
-    say("operator.act", action=who.action, actor=who.actor, reason=who.reason, outcome=outcome, **facts)

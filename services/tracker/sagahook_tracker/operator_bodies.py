@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from sagahook_schemas.base import AwareDatetime, Contract
 from sagahook_schemas.commands import (
@@ -21,15 +22,26 @@ from sagahook_tracker.domain.runs import Run, State
 
 How = Literal["retry", "skip", "resolve"]
 
-# What a log line, a header and a terminal can show as it is.
-_PLAIN = r"^\P{Cc}*$"
-Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PLAIN)]
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""What a log line, a header and a terminal can show as it is; written so that every dialect of patterns reads it."""
+Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PLAIN)]
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
+
+
+def _written(given: Any) -> Any:
+    """A number is no time here: nobody would know of what, and since when."""
+    if isinstance(given, datetime) or (isinstance(given, str) and _DATE.match(given)):
+        return given
+    raise ValueError("must be a time as in RFC 3339, such as 2026-03-01T12:00:00Z")
+
+
 Time = Annotated[
     AwareDatetime,
+    BeforeValidator(_written),
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
 ]
 """One that PostgreSQL can hold in UTC too."""
-Words = Annotated[str, StringConstraints(max_length=1_000, pattern=_PLAIN)]
+Words = Annotated[str, StringConstraints(max_length=1_000, pattern=PLAIN)]
 
 
 class OperatorBody(BaseModel):
@@ -93,7 +105,10 @@ class BulkBody(OperatorBody):
     action: BulkAction
     filter: FilterBody
     confirm: int | None = Field(
-        default=None, ge=0, description="the preview's count: it acts only where that still holds"
+        default=None,
+        strict=True,
+        ge=0,
+        description="the preview's count: it acts only where that still holds",
     )
     signal: Word | None = Field(default=None, description="its name, for `signal`")
     payload: JsonValue = Field(default=None, description="for `signal`")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
 from sagahook.runtime.http_errors import ApiError, ErrorBody
+from sagahook.runtime.keys import Caller, Calling, Guard
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.definitions import ControlKind
+from sagahook_tracker.acts import Who
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.domain.deployment import Pausable
 from sagahook_tracker.operating import NotFound
-from sagahook_tracker.operator_bodies import OperatorBody
+from sagahook_tracker.operator_bodies import PLAIN, OperatorBody
 from sagahook_tracker.pausing import Pausing
 
 _ERRORS = {
@@ -25,7 +27,7 @@ _ERRORS = {
 }
 _ACT_ERRORS = _ERRORS | {400: "A malformed body", 404: "Nothing of that name is deployed"}
 
-Name = Annotated[str, Path(max_length=256, pattern=r"^\P{Cc}*$")]
+Name = Annotated[str, Path(max_length=256, pattern=PLAIN)]
 Act = Literal["pause", "resume"]
 
 
@@ -63,7 +65,7 @@ class ControlAccepted(BaseModel):
     paused: bool
 
 
-def deployment_routes(answers: Callable[[], Answers], guard: Callable[..., Awaitable[None]]) -> APIRouter:
+def deployment_routes(answers: Callable[[], Answers], guard: Guard) -> APIRouter:
     """answers: asked for at each request. guard: a dependency that refuses callers."""
     router = _router(guard, _ERRORS)
 
@@ -89,36 +91,41 @@ def deployment_routes(answers: Callable[[], Answers], guard: Callable[..., Await
     return router
 
 
-def pausing_routes(pausing: Callable[[], Pausing], guard: Callable[..., Awaitable[None]]) -> APIRouter:
+def pausing_routes(pausing: Callable[[], Pausing], guard: Guard) -> APIRouter:
     """pausing: asked for at each request. guard: a dependency that refuses who is no operator."""
     router = _router(guard, _ACT_ERRORS)
 
-    async def act(kind: ControlKind, name: str, what: Act, body: OperatorBody) -> ControlAccepted:
+    async def act(
+        kind: ControlKind, name: str, what: Act, body: OperatorBody, caller: Caller
+    ) -> ControlAccepted:
         paused = what == "pause"
+        who = Who(f"{what}_{kind}", body.actor, body.reason, caller)
         try:
             with not_yet():
-                command_id = await pausing().set(
-                    kind, name, paused=paused, actor=body.actor, reason=body.reason
-                )
+                command_id = await pausing().set(kind, name, who, paused=paused)
         except NotFound as unknown:
             raise ApiError(404, str(unknown)) from unknown
         return ControlAccepted(command_id=command_id, kind=kind, name=name, paused=paused)
 
     @router.post("/definitions/{name}:{what}", status_code=202)
-    async def definition(name: Name, what: Act, body: OperatorBody) -> ControlAccepted:
+    async def pause_or_resume_definition(
+        name: Name, what: Act, body: OperatorBody, caller: Calling
+    ) -> ControlAccepted:
         """`pause`: its sagas that start from now on, of any version, are held; those that run go on. `resume`: what was
         held is let go, in the order of its start."""
-        return await act("definition", name, what, body)
+        return await act("definition", name, what, body, caller)
 
     @router.post("/sources/{name}:{what}", status_code=202)
-    async def source(name: Name, what: Act, body: OperatorBody) -> ControlAccepted:
+    async def pause_or_resume_source(
+        name: Name, what: Act, body: OperatorBody, caller: Calling
+    ) -> ControlAccepted:
         """`pause`: its webhooks are accepted, and the sagas that they start are held. `resume`: as above."""
-        return await act("source", name, what, body)
+        return await act("source", name, what, body, caller)
 
     return router
 
 
-def _router(guard: Callable[..., Awaitable[None]], errors: dict[int, str]) -> APIRouter:
+def _router(guard: Guard, errors: dict[int, str]) -> APIRouter:
     return APIRouter(
         prefix="/api/v1",
         tags=["operating"],

@@ -11,33 +11,50 @@ from functools import partial
 import asyncpg
 from fastapi import FastAPI
 
-from sagahook.runtime.batches import BatchConsumer, Batches, Unavailable
+from sagahook.runtime.audit import Audit
+from sagahook.runtime.batches import BatchConsumer, Unavailable
+from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters
+from sagahook.runtime.erasable import KeysInTime
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
-from sagahook.runtime.keys import requires
+from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
 from sagahook.runtime.topics import await_partition_count
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
-from sagahook_tracker.access import needs_key
+from sagahook_tracker.adapters.audit_reading import AuditReading
 from sagahook_tracker.adapters.command_log import CommandLog
+from sagahook_tracker.adapters.dead_letters import DeadLetterTopics
+from sagahook_tracker.adapters.drawing import Renderer
 from sagahook_tracker.adapters.finding import Finder
 from sagahook_tracker.adapters.log_end import LogEnd
-from sagahook_tracker.adapters.news import News
+from sagahook_tracker.adapters.news import CHANNEL, News
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.records_at import RecordsAt
+from sagahook_tracker.adapters.stuck import StuckWork, load_stuck_queries
+from sagahook_tracker.adapters.timelines import Timelines, load_timeline_queries
 from sagahook_tracker.adapters.views import Views
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import status_routes
+from sagahook_tracker.audit_api import audit_routes
 from sagahook_tracker.diagram_api import diagram_routes
-from sagahook_tracker.handlers import project
+from sagahook_tracker.erasure_api import add_erasure, following
+from sagahook_tracker.handlers import Pipeline
 from sagahook_tracker.listing_api import listing_routes
+from sagahook_tracker.openapi import StatusApi
 from sagahook_tracker.operating import Operating
 from sagahook_tracker.operator_api import operator_routes
 from sagahook_tracker.pausing import Pausing
 from sagahook_tracker.pausing_api import deployment_routes, pausing_routes
+from sagahook_tracker.reads import Reads, add_read_routes, open_reads
+from sagahook_tracker.retention import Retention
 from sagahook_tracker.settings import TrackerSettings
+from sagahook_tracker.stuck_api import stuck_routes
+from sagahook_tracker.telling import Telling
+from sagahook_tracker.timeline_api import timeline_routes
+from sagahook_tracker.watching import Watching
 
 MAX_RECORDS = 2_000
 """Of one transaction: what is projected while it runs is not visible yet."""
@@ -61,11 +78,10 @@ class Projector:
             return
         pool = await open_pool(settings)
         _watch_connections(pool)
-        projection = Projection(pool, load_queries())
+        projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
 
-        async def handle(batches: Batches) -> None:
-            await project(batches, projection, dead_letters)
+        pipeline = Pipeline(projection, dead_letters)
 
         def tick() -> None:
             self.health.tick()
@@ -76,7 +92,8 @@ class Projector:
             group=settings.group,
             topics=settings.topics,
             load_offsets=projection.load_offsets,
-            handle=handle,
+            handle=pipeline.handle,
+            finish=pipeline.finish,
             on_tick=tick,
             max_records=MAX_RECORDS,
             gap=PROJECTION_GAP,
@@ -85,46 +102,66 @@ class Projector:
         self.health.add("projection", consumer.check)
         for topic in settings.topics:
             watch_queue(topic, partial(consumer.lag, topic))
+        retention = _retention(settings, pool)
+        cleaning = asyncio.create_task(retention.run(stopping, settings.cleanup_every), name="retention")
         try:
             await consumer.run(stopping)
         finally:
             self.health.ready = False
+            await _ended(cleaning)
             await dead_letters.close()
             await pool.close()
 
 
 def build_app(settings: TrackerSettings) -> FastAPI:
     """The status API, with `/health` and `/metrics`. Its lifespan opens and closes everything; it starts, and
-    answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health."""
+    answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health; `app.state.dismiss()` answers now whoever
+    waits or watches."""
     health = Health()
+    clock = SystemClock()
+    audit = Audit(settings.kafka, settings.topic_prefix, "tracker", clock)
     opened: list[_Opened] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _open(settings, health) as parts:
+        async with following(keys), _open(settings, health, audit, keys) as parts:
             opened.append(parts)
             health.ready = True
             yield
             health.ready = False
             opened.clear()
 
-    app = FastAPI(title="sagahook status", lifespan=lifespan)
+    def dismiss() -> None:
+        for parts in opened:
+            parts.reads.dismiss()
+
+    app = StatusApi(lifespan=lifespan)
     app.state.health = health
+    app.state.dismiss = dismiss
     install_error_handlers(app)
     app.include_router(health_routes(health))
-    _add_routes(app, settings, lambda: opened[0])
+    access = Access(settings, audit, clock)
+    keys = add_erasure(app, settings, access, audit)
+    _add_routes(app, settings, access, lambda: opened[0])
     return app
 
 
-def _add_routes(app: FastAPI, settings: TrackerSettings, opened: Callable[[], _Opened]) -> None:
-    keys = settings.api_keys
-    guard = requires(keys, "reader") if settings.status_auth else None
+def _add_routes(
+    app: FastAPI, settings: TrackerSettings, access: Access, opened: Callable[[], _Opened]
+) -> None:
+    guard = access.needs("reader") if settings.status_auth else access.everyone()
     app.include_router(status_routes(lambda: opened().answers, guard))
-    app.include_router(diagram_routes(lambda: opened().answers, guard))
-    app.include_router(listing_routes(lambda: opened().finder, needs_key(keys, "reader")))
-    app.include_router(deployment_routes(lambda: opened().answers, needs_key(keys, "reader")))
-    app.include_router(pausing_routes(lambda: opened().pausing, needs_key(keys, "operator")))
-    app.include_router(operator_routes(lambda: opened().operating, needs_key(keys, "operator")))
+    app.include_router(
+        diagram_routes(lambda: opened().answers, lambda: opened().timelines, guard, Renderer())
+    )
+    app.include_router(listing_routes(lambda: opened().finder, access.needs("reader")))
+    app.include_router(deployment_routes(lambda: opened().answers, access.needs("reader")))
+    app.include_router(pausing_routes(lambda: opened().pausing, access.needs("operator")))
+    app.include_router(timeline_routes(lambda: opened().telling, access.needs("reader")))
+    add_read_routes(app, access, lambda: opened().reads, lambda: opened().retention.trigger())
+    app.include_router(stuck_routes(lambda: opened().watching, access.needs("reader")))
+    app.include_router(operator_routes(lambda: opened().operating, access.needs("operator")))
+    app.include_router(audit_routes(lambda: opened().audit, access.needs("admin")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +170,18 @@ class _Opened:
     finder: Finder
     operating: Operating
     pausing: Pausing
+    timelines: Timelines
+    telling: Telling
+    watching: Watching
+    reads: Reads
+    audit: AuditReading
+    retention: Retention
 
 
 @asynccontextmanager
-async def _open(settings: TrackerSettings, health: Health) -> AsyncIterator[_Opened]:
+async def _open(
+    settings: TrackerSettings, health: Health, audit: Audit, keys: KeysInTime
+) -> AsyncIterator[_Opened]:
     pool = await open_pool(settings)
     _watch_connections(pool)
     queries = load_queries()
@@ -155,18 +200,57 @@ async def _open(settings: TrackerSettings, health: Health) -> AsyncIterator[_Ope
     health.add("postgresql", postgresql)
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
+    auditing = asyncio.create_task(audit.run(), name="audit")
+    records = RecordsAt(settings.kafka, settings.topic_prefix, keys)
+    timelines = Timelines(pool, load_timeline_queries())
+    telling = Telling(timelines, records, news, log_end)
+    watching = _watching(settings, pool, news, log_end)
+    looking = asyncio.create_task(watching.run(), name="stuck-work")
+    retention = _retention(settings, pool)
     try:
-        operating = Operating(answers, views, finder, commands)
-        yield _Opened(answers, finder, operating, Pausing(answers, pauses))
+        operating = Operating(answers, views, finder, commands, audit)
+        async with open_reads(
+            settings, pool, views, news, answers, operating, records, audit, SystemClock()
+        ) as reads:
+            yield _Opened(
+                answers,
+                finder,
+                operating,
+                Pausing(answers, pauses, audit),
+                timelines,
+                telling,
+                watching,
+                reads,
+                AuditReading(pool),
+                retention,
+            )
     finally:
-        for task in (listening, warming):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await retention.close()
+        for task in (listening, warming, auditing, looking):
+            await _ended(task)
         await commands.close()
         await pauses.close()
         await log_end.close()
+        await records.close()
         await pool.close()
+
+
+def _watching(settings: TrackerSettings, pool: asyncpg.Pool, news: News, log_end: LogEnd) -> Watching:
+    async def lag() -> int:
+        return news.lag(await log_end.now())
+
+    dead_letters = DeadLetterTopics(settings.kafka, settings.topic_prefix)
+    return Watching(StuckWork(pool, load_stuck_queries()), dead_letters, lag, SystemClock())
+
+
+def _retention(settings: TrackerSettings, pool: asyncpg.Pool) -> Retention:
+    return Retention(pool, load_queries("retention.sql"), settings.kept, SystemClock())
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _warm(log_end: LogEnd) -> None:

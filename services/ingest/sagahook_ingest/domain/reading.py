@@ -35,6 +35,14 @@ class Request:
     notify_url: str
     time: datetime
     body: bytes
+    _recorded: bytes | None = None
+
+    @property
+    def recorded_headers(self) -> bytes:
+        """What the log keeps of them: the same for all events of a batch."""
+        if self._recorded is None:
+            self._recorded = self.source.recorder.record(self.all_headers)
+        return self._recorded
 
     @property
     def is_batch_of_events(self) -> bool:
@@ -137,4 +145,6 @@ def _webhook(request: Request, event: Event, body: bytes, correlation_id: str, p
         cloud_event=event.told.attributes if event.told else "",
         notify_url=request.notify_url,
         traceparent=requested.traceparent(request.headers),
+        http_headers=request.recorded_headers,
+        subject=None if source.subject_path is None else source.subject(event.value),
     )

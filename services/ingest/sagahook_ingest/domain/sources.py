@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from sagahook.runtime.addresses import Network
 from sagahook.runtime.sources import UNLIMITED, RateLimit, SchemeName, Source, Sources
-from sagahook_ingest.domain.addresses import Network
 from sagahook_ingest.domain.fields import EVERYONES, FieldRules
 from sagahook_ingest.domain.headers import READ
+from sagahook_ingest.domain.recorded import HARMLESS, Recorder
 from sagahook_ingest.domain.refusals import Refusal
 from sagahook_ingest.domain.signatures import Options, Scheme, scheme_of
 from sagahook_schemas.base import JsonValue
@@ -33,6 +34,7 @@ class IdentityRule:
 class KnownSource:
     """scheme None: whoever reaches ingest may send. body_limit: bytes; None for the usual one. networks: empty for
     everyone. rate: of each client, None for no limit. reads: the names of headers beside those that are always read.
+    subject_path: what it sends is sealed, under a key for each value there; "": under one key; None: it is not sealed.
     """
 
     name: str
@@ -45,6 +47,8 @@ class KnownSource:
     networks: tuple[Network, ...] = ()
     reads: frozenset[bytes] = frozenset()
     takes_forms: bool = False
+    subject_path: str | None = None
+    recorder: Recorder = field(default_factory=Recorder)
     rules: tuple[IdentityRule, ...] = ()
     triggers: tuple[TriggerDefinition, ...] = ()
 
@@ -60,6 +64,13 @@ class KnownSource:
     def wants(self, event_type: str) -> bool:
         """Whether a deployed saga has a trigger for such an event."""
         return any(trigger.wants(self.name, event_type) for trigger in self.triggers)
+
+    def subject(self, body: JsonValue) -> str | None:
+        """Whose data it is: "" where it does not say so, or where all is the source's; None: nothing is sealed."""
+        if not self.subject_path:
+            return self.subject_path
+        found = lookup(body, self.subject_path)
+        return "" if found is MISSING else identity_value(found) or ""
 
     def check_identity(self, event_type: str, body: JsonValue) -> None:
         """Every trigger that wants the event finds its idempotency key in it. Raises Refusal."""
@@ -153,7 +164,19 @@ def known_source(name: str, source: Source, unsigned_rate: RateLimit = UNLIMITED
         networks=source.allowed_ips,
         reads=fields.reads | (scheme.reads if scheme else frozenset()),
         takes_forms=source.scheme in _FORMS,
+        subject_path=None if source.erasure is None else source.erasure.partition(":")[2],
+        recorder=Recorder(_secrets(source, scheme, fields)),
     )
+
+
+def _secrets(source: Source, scheme: Scheme | None, fields: FieldRules) -> set[bytes]:
+    """The headers whose values the log must not have, whatever they are called."""
+    secrets = set(scheme.reads - HARMLESS) if scheme is not None else set()
+    if source.header is not None:
+        secrets.add(source.header.lower().encode())
+    if fields.idempotency_key is not None:
+        secrets |= fields.idempotency_key.names
+    return secrets
 
 
 def scheme_for(name: str, source: Source) -> Scheme:

@@ -7,6 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from sagahook_schemas.envelope import Header
+from sagahook_schemas.erasable import KEY_EXTENSION
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.webhooks import received_headers
 
@@ -48,6 +49,8 @@ class Webhook:
     """event_type and delivery_id: "" where there is none. recorded_only: why no saga is to start for it, else "".
 
     cloud_event: the attributes that came in headers, as JSON. once: the Idempotency-Key's before the delivery id's.
+    http_headers: what the log keeps of them. subject: whose data it is, "" for the source's; None: it is not sealed.
+    data_key: what it is sealed under by now.
     """
 
     source: str
@@ -62,6 +65,9 @@ class Webhook:
     cloud_event: str = ""
     notify_url: str = ""
     traceparent: str = ""
+    http_headers: bytes = b""
+    subject: str | None = None
+    data_key: str = ""
 
     def pinned(self, partitions: int) -> int | None:
         """Where it must lie: all records under one key lie in one partition, so that everyone agrees which came
@@ -78,7 +84,8 @@ class Webhook:
             correlation_id=self.correlation_id,
             content_type=self.content_type,
             traceparent=self.traceparent,
-            extensions=self._extensions() if self.once or self.notify_url else (),
+            extensions=self._extensions() if self.once or self.notify_url or self.data_key else (),
+            http_headers=self.http_headers,
         )
 
     def _extensions(self) -> list[tuple[str, str]]:
@@ -91,5 +98,6 @@ class Webhook:
             ("recordedonly", self.recorded_only),
             ("cloudevent", self.cloud_event),
             ("notifyurl", self.notify_url),
+            (KEY_EXTENSION, self.data_key),
         )
         return [(name, value) for name, value in told if value]

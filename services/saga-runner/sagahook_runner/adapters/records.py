@@ -190,31 +190,36 @@ class RouteRecords:
         self._milliseconds = stamp.milliseconds
         self._time = ("ce_time", rfc3339(stamp.now).encode())
 
-    def start(self, received: Envelope, saga_id: str, request: StartSaga) -> OutRecord:
+    def start(self, received: Envelope, saga_id: str, request: StartSaga, cause: str = "") -> OutRecord:
+        """cause: the command by which the webhook is routed again."""
         key = saga_id.encode()
         headers = [
-            *self._headers(received, f"{received.id}/start/{saga_id}", request.ce_type, request.name),
+            *self._headers(received, cause, f"start/{saga_id}", request.ce_type, request.name),
             ("ce_sagaid", key),
         ]
         where = partition_of(saga_id, self._partitions)
         return OutRecord(self._commands, where, key, request.to_json(), headers, self._milliseconds)
 
-    def routed(self, received: Envelope, routed: WebhookRouted) -> OutRecord:
-        headers = self._headers(received, f"{received.id}/routed", routed.ce_type, received.id)
+    def routed(self, received: Envelope, routed: WebhookRouted, cause: str = "") -> OutRecord:
+        headers = self._headers(received, cause, "routed", routed.ce_type, received.id)
         key = received.id.encode()
         return OutRecord(self._routed, self._partition, key, routed.to_json(), headers, self._milliseconds)
 
-    def _headers(self, received: Envelope, record_id: str, ce_type: str, subject: str) -> list[Header]:
+    def _headers(
+        self, received: Envelope, cause: str, record: str, ce_type: str, subject: str
+    ) -> list[Header]:
+        """cause: "" where it is the webhook itself."""
+        cause = cause or received.id
         headers = [
             _SPEC,
-            ("ce_id", record_id.encode()),
+            ("ce_id", f"{cause}/{record}".encode()),
             _SOURCE,
             ("ce_type", ce_type.encode()),
             self._time,
             _JSON,
             ("ce_subject", subject.encode()),
             ("ce_correlationid", received.correlation_id.encode()),
-            ("ce_causationid", received.id.encode()),
+            ("ce_causationid", cause.encode()),
         ]
         if received.traceparent:
             headers.append(("traceparent", received.traceparent.encode()))

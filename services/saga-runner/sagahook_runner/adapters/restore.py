@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from orjson import dumps, loads
@@ -13,12 +14,14 @@ from sagahook.runtime.settings import ServiceSettings
 from sagahook_runner.adapters.attempt import AttemptKey
 from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
 from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
+from sagahook_runner.domain.erased import WithoutKeys
 from sagahook_runner.domain.evolve import evolve
 from sagahook_runner.domain.finished import FinishedIndex, is_finished
 from sagahook_runner.domain.limits import LimitState, evolve_limit, limits_from
 from sagahook_runner.domain.shard import Shard
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.codec import decode
+from sagahook_schemas.erasable import KEY_EXTENSION
 from sagahook_schemas.sagas import (
     AttemptInFlight,
     OwnerAcquired,
@@ -29,10 +32,14 @@ from sagahook_schemas.sagas import (
 )
 from sagahook_schemas.topics import SAGA_EVENTS, SAGA_STATE
 
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure import DataKeys
+
 LAYOUT = 2
 """Of a live saga's snapshot. Raised when `SagaState` changes so that an older snapshot cannot be read."""
 
 _LIMIT = LIMIT_PREFIX.encode()
+_KEY_HEADER = f"ce_{KEY_EXTENSION}"
 _AT_ONCE = 100
 """Snapshots decoded in one go."""
 
@@ -88,13 +95,16 @@ class Restored:
     from_log: bool = False
 
 
-async def restore(settings: ServiceSettings, partition: int, shard: Shard) -> Restored:
-    """Fill the shard. To be called after the fence, when nobody else can write the partition any more."""
+async def restore(
+    settings: ServiceSettings, partition: int, shard: Shard, keys: DataKeys | None = None
+) -> Restored:
+    """Fill the shard. To be called after the fence, when nobody else can write the partition any more. keys: of what is
+    sealed. Raises WithoutKeys, WrongKey."""
     restored = Restored(OwnerRecord(), datetime.fromtimestamp(0, UTC))
     consumer = snapshot_consumer(settings.kafka)
     try:
         await consumer.start()
-        snapshots = _Snapshots(restored, shard)
+        snapshots = _Snapshots(restored, shard, keys)
         async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_STATE), partition)):
             snapshots.take(records)
         if restored.owner.epoch and restored.owner.layout == LAYOUT:
@@ -102,7 +112,7 @@ async def restore(settings: ServiceSettings, partition: int, shard: Shard) -> Re
         else:
             # A crash while they were written anew may have left some: the log is folded from nothing.
             shard.finished = FinishedIndex()
-            await _restore_from_log(settings, partition, shard, consumer, restored)
+            await _restore_from_log(settings, partition, shard, consumer, restored, keys)
     finally:
         await consumer.stop()
     return restored
@@ -111,7 +121,8 @@ async def restore(settings: ServiceSettings, partition: int, shard: Shard) -> Re
 class _Snapshots:
     """The newest snapshot of each saga. They are decoded at the end, since most are superseded by a later one."""
 
-    def __init__(self, restored: Restored, shard: Shard) -> None:
+    def __init__(self, restored: Restored, shard: Shard, keys: DataKeys | None) -> None:
+        self._keys = keys
         self._restored = restored
         self._shard = shard
         self._live: dict[bytes, tuple[bytes, int]] = {}
@@ -142,7 +153,10 @@ class _Snapshots:
             if key.startswith(_LIMIT):
                 limits[key.decode()] = value
             else:
-                self._shard.restore(SagaState.from_json(value), _moment(timestamp))
+                state = SagaState.from_json(value)
+                if state.erasure_key is not None:
+                    state = SagaState.from_json(await _opened(value, state.erasure_key, self._keys))
+                self._shard.restore(state, _moment(timestamp))
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # the other partitions' heartbeats are sent by this loop
         for limit in limits_from(limits):
@@ -155,13 +169,18 @@ async def _restore_from_log(
     shard: Shard,
     consumer: AIOKafkaConsumer,
     restored: Restored,
+    keys: DataKeys | None,
 ) -> None:
     restored.owner = OwnerRecord()
     states: dict[str, tuple[SagaState, datetime]] = {}
     limits: dict[str, LimitState] = {}
     async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition)):
         for record in records:
-            _take_event(restored, states, limits, record)
+            value = record.value
+            key_id = next((found for name, found in record.headers if name == _KEY_HEADER), None)
+            if value is not None and key_id is not None:
+                value = await _opened(value, key_id.decode(), keys)
+            _take_event(restored, states, limits, record, value)
     for state, ended in states.values():
         shard.restore(state, ended)
     for limit in limits.values():
@@ -174,10 +193,12 @@ def _take_event(
     states: dict[str, tuple[SagaState, datetime]],
     limits: dict[str, LimitState],
     record: ConsumerRecord,
+    value: bytes | None,
 ) -> None:
+    """value: the record's, opened."""
     moment = _moment(record.timestamp)
     restored.latest = max(restored.latest, moment)
-    envelope, event = decode(record.headers, record.value)
+    envelope, event = decode(record.headers, value)
     match event:
         case OwnerAcquired():
             in_flight = _keys(event.in_flight)
@@ -194,6 +215,13 @@ def _take_event(
             if state is None or state.run < envelope.run:
                 state = SagaState.new(envelope.saga_id, envelope.run)
             states[envelope.saga_id] = (evolve(state, event), moment)
+
+
+async def _opened(value: bytes, key_id: str, keys: DataKeys | None) -> bytes:
+    """Raises WithoutKeys, WrongKey."""
+    if keys is None:
+        raise WithoutKeys
+    return await keys.open_record(key_id, value)
 
 
 def _keys(in_flight: tuple[AttemptInFlight, ...]) -> frozenset[AttemptKey]:

@@ -18,6 +18,7 @@ from sagahook_schemas.bodies import event_of
 from sagahook_schemas.commands import StartSaga
 from sagahook_schemas.definitions import TriggerDefinition
 from sagahook_schemas.envelope import Envelope
+from sagahook_schemas.erasable import KEY_EXTENSION
 from sagahook_schemas.identity import limit_key, saga_id
 from sagahook_schemas.paths import MISSING, identity_of, identity_value, lookup
 from sagahook_schemas.topics import CONTEXT_LIMIT
@@ -55,6 +56,11 @@ class Webhook:
     @property
     def event_type(self) -> str:
         return self.envelope.subject
+
+    @property
+    def data_key(self) -> str:
+        """Of the key that its body is sealed under, until it is opened; else ""."""
+        return self.envelope.extension(KEY_EXTENSION)
 
     @property
     def recorded_only(self) -> str:
@@ -227,6 +233,7 @@ def _start(call: Call, answer: object) -> tuple[str, StartSaga]:
             user_id=None if user is None else str(user),
             notify_url=received.extension("notifyurl") or None,
             traceparent=received.traceparent or None,
+            erasure_key=received.extension(KEY_EXTENSION) or None,
             limit_key=call.limit_key,
             attributes=_attributes(saga.definition.attributes, context),
         ),

@@ -106,7 +106,7 @@ class Park:
     """The engine cannot carry the saga on, and says why."""
 
     reason: str
-    cause: Literal["definition", "order"] = "definition"
+    cause: Literal["definition", "order", "erased"] = "definition"
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,9 +118,9 @@ def _carries(definition: SagaDefinition, state: SagaState) -> bool:
 
 def _start(d: Decision, command: Start) -> None:
     request, state = command.request, d.state
-    rerun = request.again and state.status in FINAL and request.event_id != state.event_id
+    rerun = request.again and state.status in FINAL and request.wish != state.wish
     if state.status != "NEW" and not rerun:
-        if request.event_id == state.event_id:
+        if request.wish == state.wish:
             return
         d.emit(
             SagaJoined(
@@ -154,6 +154,8 @@ def _start(d: Decision, command: Start) -> None:
             traceparent=request.traceparent,
             # A child belongs to what runs already.
             held=command.held if request.parent is None else None,
+            reprocess=request.reprocess,
+            erasure_key=request.erasure_key,
         )
     )
     if definition is None:
@@ -220,7 +222,10 @@ def _deadline_due(d: Decision, command: DeadlineDue) -> None:
 
 
 def _park(d: Decision, command: Park) -> None:
-    if d.state.status not in FINAL and d.state.status not in ("NEW", "SUSPENDED"):
+    state = d.state
+    if state.status == "SUSPENDED" and (command.cause != "erased" or state.cause == "erased"):
+        return
+    if state.status not in FINAL and state.status != "NEW":
         d.emit(SagaSuspended(reason=command.reason, cause=command.cause))
 
 

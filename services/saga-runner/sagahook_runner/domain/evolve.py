@@ -89,6 +89,7 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         definition_hash=event.definition_hash,
         source=event.source,
         event_id=event.event_id,
+        **_rare(event),
         correlation_id=event.correlation_id,
         context=event.context,
         user_id=event.user_id,
@@ -99,6 +100,13 @@ def _started(state: SagaState, event: SagaStarted) -> SagaState | None:
         deadline_at=event.deadline_at,
         parent=None if parent is None else Parent(parent.saga_id, parent.run, parent.step),
     )
+
+
+def _rare(event: SagaStarted) -> dict[str, Any]:
+    """What few runs have: the others' states are smaller without it."""
+    if event.reprocess is None and event.erasure_key is None:
+        return {}
+    return {"reprocess": event.reprocess, "erasure_key": event.erasure_key}
 
 
 def _waits(limit_key: str | None, held: int | None) -> Status:
@@ -195,8 +203,11 @@ def _saga_failed(state: SagaState, event: SagaFailed) -> SagaState | None:
 
 
 def _suspended(state: SagaState, event: SagaSuspended) -> SagaState | None:
-    if state.status in FINAL or state.status in ("NEW", "SUSPENDED"):
+    if state.status in FINAL or state.status == "NEW":
         return None
+    if state.status == "SUSPENDED":
+        # What it waits for no longer matters once its payload is gone.
+        return state.then(reason=event.reason, cause="erased") if event.cause == "erased" else None
     return state.then(status="SUSPENDED", resumes=state.status, reason=event.reason, cause=event.cause)
 
 

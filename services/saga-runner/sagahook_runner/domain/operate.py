@@ -8,6 +8,7 @@ from typing import Any
 
 from sagahook_runner.domain.commands import Operate, Request
 from sagahook_runner.domain.decision import Decision, known_step
+from sagahook_runner.domain.erased import REASON, is_erased
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.commands import (
     CancelSaga,
@@ -32,7 +33,10 @@ def operate(d: Decision, command: Operate) -> None:
     """A command whose saga is not known is nobody's."""
     if d.state.status == "NEW":
         return
-    why = _REQUESTS[type(command.request)](d, command.request, command.command_id)
+    if isinstance(command.request, RetrySaga | MigrateSaga) and is_erased(d.state):
+        why: str | None = REASON
+    else:
+        why = _REQUESTS[type(command.request)](d, command.request, command.command_id)
     if why is not None:
         d.emit(
             CommandRefused(
@@ -135,6 +139,7 @@ def _started_again(d: Decision, request: RetrySaga) -> SagaStarted:
         notify_url=state.notify_url,
         traceparent=state.traceparent,
         limit_key=state.limit_key,
+        erasure_key=state.erasure_key,
         attributes=attributes or None,
         deadline_at=None if deadline is None else d.now + timedelta(seconds=deadline),
         actor=request.actor,

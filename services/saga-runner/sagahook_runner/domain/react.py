@@ -82,6 +82,7 @@ def _child_requested(event: StepChildRequested, state: SagaState) -> Iterator[Me
             context=event.context,
             user_id=state.user_id,
             traceparent=state.traceparent,
+            erasure_key=state.erasure_key,
             parent=ParentStep(saga_id=state.saga_id, run=state.run, step=event.step),
             # A child that did not end well, asked for once more, runs anew.
             again=True,

@@ -237,6 +237,11 @@ class Shard:
             del self.limits[key]
         return idle
 
+    def erase(self, erased: SagaState) -> None:
+        """In place of what it holds of the saga: the same without the payload, as the log now tells it."""
+        if erased.saga_id in self._states:
+            self._states[erased.saga_id] = erased
+
     # -- timers ---------------------------------------------------------------------------------------------
 
     def expect_outcome_until(self, due_at: datetime, saga_id: str, lost: AttemptLost) -> None:
@@ -284,7 +289,7 @@ class Shard:
             return state
         known = self.finished.get(saga_id)
         if known is not None:
-            if known.matches(command.request.event_id):
+            if known.matches(command.request.wish):
                 return None
             if known.ended_ms <= (now - self._window).timestamp() * 1000:
                 self.finished.pop(saga_id)
@@ -320,7 +325,7 @@ class Shard:
                 ended_ms=ended_ms,
                 event_id=known.event_id
                 if known is not None and not state.event_id
-                else digest_of(state.event_id),
+                else digest_of(state.wish),
                 name=state.name,
                 version=state.version,
             )

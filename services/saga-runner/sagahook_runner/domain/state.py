@@ -80,14 +80,15 @@ class Parent:
 class SagaState:
     """The newest run of one saga.
 
-    sequence: of the last event, 0 before the first. results: of the completed steps, in the order of
-    completion; those of a step's items until the step itself is done. skipped: steps that were not wanted. prepared:
-    what the preparation of a step said. items: what a step is done for, one by one. uncertain: steps that ended without
-    a known success, but may have been applied. failing: nothing more begins. to_undo: what is left to compensate, next
-    first. left_behind: what an operator told not to undo. resumes: the status before a suspension. children: steps that
-    asked for one. held: it waits for the end of a pause, at that place. declared: steps that a function asked for, as
-    the contract's JSON. told: their names, in the order in which they were asked for and then answered. signal_ids:
-    those seen last.
+    sequence: of the last event, 0 before the first. results: of the completed steps, in the order of completion;
+    those of a step's items until the step itself is done. skipped: steps that were not wanted. prepared: what the
+    preparation of a step said. items: what a step is done for, one by one. uncertain: steps that ended without a
+    known success, but may have been applied. failing: nothing more begins. to_undo: what is left to compensate, next
+    first. left_behind: what an operator told not to undo. resumes: the status before a suspension. children: steps
+    that asked for one. held: it waits for the end of a pause, at that place. reprocess: the command that asked for
+    the run. erasure_key: the data key of its payload in the log. declared: steps that a function asked for, as the
+    contract's JSON. told: their names, in the order in which they were asked for and then answered. signal_ids: those
+    seen last.
     """
 
     saga_id: str
@@ -121,12 +122,19 @@ class SagaState:
     deadline_at: datetime | None = None
     limit_key: str | None = None
     held: int | None = None
+    reprocess: str | None = None
+    erasure_key: str | None = None
     parent: Parent | None = None
     children: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()
     signal_ids: tuple[str, ...] = ()
     declared: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
+
+    @property
+    def wish(self) -> str:
+        """As `StartSaga.wish`: of what started the run."""
+        return self.reprocess or self.event_id
 
     @classmethod
     def new(cls, saga_id: str, run: int) -> SagaState:

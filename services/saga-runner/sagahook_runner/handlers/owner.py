@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from random import random
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -30,8 +31,10 @@ from sagahook_runner.adapters.records import EventRecords, Stamp
 from sagahook_runner.adapters.restore import OwnerRecord, restore
 from sagahook_runner.domain.commands import Command
 from sagahook_runner.domain.controls import Controls
+from sagahook_runner.domain.erased import WithoutKeys
 from sagahook_runner.domain.shard import Definitions, Shard, Timer
 from sagahook_runner.handlers.conductor import Conductors, is_code
+from sagahook_runner.handlers.erasing import Erasing
 from sagahook_runner.handlers.left import Left
 from sagahook_runner.handlers.letting_go import LettingGo
 from sagahook_runner.handlers.suspects import Suspects, suspect_of
@@ -40,6 +43,9 @@ from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
 from sagahook_schemas.steps import StepRetryScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS
+
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure import DataKeys
 
 log = get_logger(__name__)
 
@@ -75,7 +81,9 @@ class PartitionOwner:
         partitions: int,
         suspects: Suspects,
         controls: Controls,
+        keys: DataKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._partition = partition
         self._settings = settings
         self._executor = executor
@@ -90,6 +98,7 @@ class PartitionOwner:
         self._place = Place(partition, partitions, settings, app, self._shard, conductors, controls)
         self._controls = controls
         self._letting_go = LettingGo(self._shard, controls)
+        self._erasing = Erasing(self._shard, keys) if keys is not None else None
         self._epoch = 0
         self._latest = datetime.fromtimestamp(0, UTC)
         self._forgets_at = self._latest
@@ -107,7 +116,7 @@ class PartitionOwner:
     async def take_over(self) -> int:
         await self._writer.start()
         offset, was_committed = await self._start_offset()
-        restored = await restore(self._settings, self._partition, self._shard)
+        restored = await restore(self._settings, self._partition, self._shard, self._keys)
         if restored.owner.epoch and not was_committed:
             raise OffsetsLost(
                 f"partition {self._partition} of {self._commands.topic} had an owner, but the group "
@@ -127,6 +136,8 @@ class PartitionOwner:
         await self._recover(restored.owner)
         self._play_functions()
         self._controls.watch(self._wake.set)
+        if self._keys is not None:
+            self._keys.watch(self._wake.set)
         self._may_write.set()
         return offset
 
@@ -160,6 +171,8 @@ class PartitionOwner:
     async def close(self) -> None:
         self._may_write.clear()
         self._controls.unwatch(self._wake.set)
+        if self._keys is not None:
+            self._keys.unwatch(self._wake.set)
         self._drop_functions()
         # What the lost transaction carried is told again; what was committed after all is a duplicate then.
         self._executor.give_back(self._partition, self._collected)
@@ -296,6 +309,7 @@ class PartitionOwner:
             bool(self._inbox)
             or self._executor.has_outcomes(self._partition)
             or self._letting_go.has_work(has_room=not self._executor.is_full)
+            or (self._erasing is not None and self._erasing.has_work)
         )
 
     async def _turn(self) -> None:
@@ -316,6 +330,8 @@ class PartitionOwner:
         while transaction.is_open and (said := self._executor.collect_said(self._partition)) is not None:
             transaction.apply(*said)
         self._letting_go.take(transaction, has_room=not self._executor.is_full)
+        if self._erasing is not None:
+            self._erasing.take(transaction)
         if self._forgets_at <= self._latest:
             if transaction.forget():
                 transaction.remember_owner(self._left(self._still_promised(), released=False))
@@ -342,6 +358,11 @@ class PartitionOwner:
         if transaction.is_empty:
             return
         offsets = {} if transaction.next_offset is None else {self._commands: transaction.next_offset}
+        if data_keys := transaction.data_keys:
+            if self._keys is None:
+                raise WithoutKeys
+            await self._keys.settle(data_keys)
+            transaction.seal(self._keys)
         with metrics.COMMITS.time():
             await self._writer.commit(transaction.records(), offsets, self._settings.owners_group)
         self._conductors.follow(self._partition, transaction.of_functions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -12,6 +13,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
+from sagahook_runner.adapters.opening import opened, seal_routed
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.triggers import Triggers, Webhook
 from sagahook_runner.domain.firsts import FirstRecords
@@ -19,6 +21,9 @@ from sagahook_runner.handlers.forwarder import PartitionForwarder
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
+
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure import DataKeys
 
 log = get_logger(__name__)
 
@@ -36,11 +41,13 @@ class PartitionRouter(PartitionForwarder):
         start_offset: StartOffset,
         clock: Clock,
         partitions: int,
+        keys: DataKeys | None = None,
     ) -> None:
         source = TopicPartition(settings.topic(WEBHOOKS_RECEIVED), partition)
         super().__init__(source, settings.router_group, writer=writer, start_offset=start_offset)
         self._partition = partition
         self._partitions = partitions
+        self._keys = keys
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
@@ -61,15 +68,17 @@ class PartitionRouter(PartitionForwarder):
                 decided[record.offset] = [letter]
             else:
                 verdict = self._firsts.judge(record.offset, envelope)
-                webhooks[record.offset] = Webhook(
-                    envelope, record.value or b"", verdict.first, verdict.refused
-                )
+                webhook = Webhook(envelope, record.value or b"", verdict.first, verdict.refused)
+                webhooks[record.offset] = webhook
+                if webhook.data_key:
+                    webhooks[record.offset] = await opened(webhook, self._keys)
         outcomes: Counter[str] = Counter()
         routes = await self._triggers.evaluate(list(webhooks.values()))
         for offset, route in zip(webhooks, routes, strict=True):
             received = route.webhook.envelope
             starts = [encoder.start(received, saga_id, request) for saga_id, request in route.starts]
-            decided[offset] = [*starts, encoder.routed(received, route.routed)]
+            told = encoder.routed(received, route.routed)
+            decided[offset] = [*starts, seal_routed(told, route.webhook, self._keys)]
             outcomes[route.routed.outcome] += 1
         for outcome, count in outcomes.items():
             metrics.WEBHOOKS_ROUTED.labels(outcome).inc(count)

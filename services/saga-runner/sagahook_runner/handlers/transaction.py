@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from aiokafka import ConsumerRecord
 from orjson import dumps
@@ -61,6 +62,9 @@ from sagahook_schemas.identity import partition_of, saga_event_id
 from sagahook_schemas.steps import StepScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_STATE
 
+if TYPE_CHECKING:
+    from sagahook.runtime.erasure import DataKeys
+
 log = get_logger(__name__)
 
 TRANSACTION_BYTES = 900 * 1024
@@ -69,8 +73,8 @@ TRANSACTION_BYTES = 900 * 1024
 _FRAMING_BYTES = 300
 """What a record's headers and framing take, about."""
 
-_MANY_RESULTS = 24
-"""Fewer results, of 256 KiB at most, fit into a snapshot whatever they are."""
+_MANY_RESULTS = 16
+"""Fewer results, of 256 KiB at most, fit into a snapshot whatever they are, sealed or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class OwnerTransaction:
         self._encoder = EventRecords(place.settings, place.partition, stamp)
         self._records: list[OutRecord] = []
         self._snapshots: dict[str, OutRecord] = {}
+        self._erasable: dict[int | str, str] = {}
+        """The data keys of what is to be sealed: of records by their place, of snapshots by their saga."""
         self._scheduled: list[tuple[str, str]] = []
         self._size = 0
         self.counted: Counter[tuple[str, str]] = Counter()
@@ -163,6 +169,8 @@ class OwnerTransaction:
         state = self._shard.state(outcome.saga_id)
         if len(state.results) >= _MANY_RESULTS:
             size = len(state.to_json()) + len(dumps(command.result))
+            if state.erasure_key is not None:
+                size += size // 2  # what sealing adds
             if size > SAGA_STATE.max_bytes:
                 error = (
                     f"result_too_large: all results take {size} bytes, the limit is {SAGA_STATE.max_bytes}"
@@ -185,6 +193,8 @@ class OwnerTransaction:
         applied = self._shard.apply(saga_id, command, self._stamp.now)
         if applied.entries:
             for entry, record in zip(applied.entries, self._encoder.events(applied.entries), strict=True):
+                if entry.state.erasure_key is not None:
+                    self._erasable[len(self._records)] = entry.state.erasure_key
                 self._add(record)
                 self.counted[entry.event.ce_type, entry.name] += 1
                 if isinstance(entry.event, StepScheduled):
@@ -218,6 +228,8 @@ class OwnerTransaction:
 
     def snapshot(self, state: SagaState) -> None:
         self._keep(state.saga_id, self._encoder.snapshot(state))
+        if state.erasure_key is not None:
+            self._erasable[state.saga_id] = state.erasure_key
 
     def everything(self) -> Iterator[Callable[[OwnerTransaction], None]]:
         """One call for each snapshot there is, to be made on the transaction that has room for it."""
@@ -231,6 +243,7 @@ class OwnerTransaction:
                 yield partial(OwnerTransaction.snapshot_limit, key=key, value=value)
 
     def snapshot_finished(self, finished: Finished) -> None:
+        self._erasable.pop(finished.saga_id, None)
         self._keep(finished.saga_id, self._encoder.finished(finished))
 
     def snapshot_limit(self, key: str, value: bytes | None) -> None:
@@ -277,6 +290,19 @@ class OwnerTransaction:
             )
         elif not opened.remote:
             self._scheduled.append((entry.saga_id, event.step))
+
+    @property
+    def data_keys(self) -> set[str]:
+        """Those that `seal` needs."""
+        return set(self._erasable.values())
+
+    def seal(self, keys: DataKeys) -> None:
+        """What can be erased. The keys must be settled."""
+        for place, key_id in self._erasable.items():
+            if isinstance(place, int):
+                self._records[place] = keys.seal_record(self._records[place], key_id)
+            else:
+                self._snapshots[place] = keys.seal_snapshot(self._snapshots[place], key_id)
 
     def records(self) -> list[OutRecord]:
         return [*self._records, *self._snapshots.values()]

@@ -22,11 +22,13 @@ _STOP_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One command, with the envelope it travels in. key: what it is about; it says where in the topic it goes."""
+    """One command, with the envelope it travels in. key: what it is about. partition: where in the topic it goes; None:
+    where everything about the key lives."""
 
     key: str
     envelope: Envelope
     command: Contract
+    partition: int | None = None
 
 
 class CommandLog:
@@ -71,7 +73,9 @@ class CommandLog:
             key=order.key.encode(),
             value=order.command.to_json(),
             headers=order.envelope.to_headers(),
-            partition=partition_of(order.key, self._partitions),
+            partition=partition_of(order.key, self._partitions)
+            if order.partition is None
+            else order.partition,
         )
         return handed_over
 

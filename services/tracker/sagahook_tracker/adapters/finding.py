@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as NotBase64
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
-from orjson import JSONDecodeError, dumps, loads
 
 from sagahook.runtime.database import reaching_database
 from sagahook_tracker.adapters.rows import run_of, without_nul
 from sagahook_tracker.domain.operating import Filter
+from sagahook_tracker.domain.positions import Position
 from sagahook_tracker.domain.runs import Run
-
-_START = "-infinity"
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a page ends: the start of its last run as PostgreSQL writes it, and that run's number."""
-
-    started: str
-    number: int
-
-    def cursor(self) -> str:
-        return urlsafe_b64encode(dumps([self.started, self.number])).decode()
-
-    @classmethod
-    def from_cursor(cls, cursor: str) -> Position | None:
-        """None where it is none of ours."""
-        with suppress(NotBase64, JSONDecodeError, UnicodeError, ValueError, TypeError):
-            started, number = loads(urlsafe_b64decode(cursor))
-            if started != _START:
-                datetime.fromisoformat(started)
-            if isinstance(number, int) and 0 <= number < 2**63:
-                return cls(started, number)
-        return None
 
 
 class Finder:
@@ -69,7 +40,7 @@ class Finder:
             "attributes": [without_nul(each) for each in wanted.attributes] or None,
             "started_before": wanted.started_before,
             "started_after": wanted.started_after,
-            "after_start": None if after is None else after.started,
+            "after_start": None if after is None else after.time,
             "after_number": None if after is None else after.number,
             "how_many": how_many,
         }

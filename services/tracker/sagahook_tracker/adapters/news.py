@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,30 +44,72 @@ def offsets_payload(batches: Batches) -> str:
     return payload if len(payload) <= _OFFSETS_LIMIT else "null"
 
 
+class Follower:
+    """One who waits for news."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+        self._dismissed = False
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def dismiss(self) -> None:
+        self._dismissed = True
+        self._changed.set()
+
+    async def hears(self, deadline: float) -> bool:
+        """Whether something changed, since the last time, before the deadline (seconds of the monotonic clock). Not
+        where the wait is to end now."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
+            self._changed.clear()
+            return not self._dismissed
+        return False
+
+
 class News:
     """load_offsets: every offset that the views stand for. Raises Unavailable or NotMigrated."""
 
     def __init__(self, database_url: str, load_offsets: LoadOffsets) -> None:
         self._database_url = database_url
         self._load_offsets = load_offsets
-        self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
         self._offsets: dict[TopicPartition, int] = {}
         self._moved = asyncio.Event()
         self._refresh = asyncio.Event()
+        self._dismissed = False
         self.listening = False
 
     @contextmanager
-    def following(self, correlation_id: str) -> Iterator[asyncio.Event]:
-        """Set whenever what is known under the correlation id may have become final. To miss nothing, begin
-        before the first look, and clear it before each further one."""
-        changed = asyncio.Event()
-        self._followers[correlation_id].add(changed)
+    def following(self, correlation_id: str) -> Iterator[Follower]:
+        """It hears whenever what is known under the correlation id may have become final. To miss nothing, begin
+        before the first look."""
+        follower = Follower()
+        if self._dismissed:
+            follower.dismiss()
+        self._followers[correlation_id].add(follower)
         try:
-            yield changed
+            yield follower
         finally:
-            self._followers[correlation_id].discard(changed)
+            self._followers[correlation_id].discard(follower)
             if not self._followers[correlation_id]:
                 del self._followers[correlation_id]
+
+    def dismiss(self) -> None:
+        """Nobody waits any more, from now on: the process is to end."""
+        self._dismissed = True
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.dismiss()
+
+    async def begins(self, seconds: float) -> bool:
+        """Whether it listens, waiting for it if need be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.listening:
+                    await self._moved.wait()
+        return self.listening
 
     async def reaches(self, ends: Mapping[TopicPartition, int], seconds: float) -> bool:
         """Whether the views stand for the log up to `ends`, waiting for it if need be."""
@@ -75,6 +118,26 @@ class News:
                 while self.lag(ends):
                     await self._moved.wait()
         return not self.lag(ends)
+
+    def places(self, topic: str) -> dict[int, int]:
+        """How much of one topic the views stand for: the next offset of each partition."""
+        return {
+            partition.partition: offset
+            for partition, offset in self._offsets.items()
+            if partition.topic == topic
+        }
+
+    async def passes(self, topic: str, places: Mapping[int, int]) -> None:
+        """Returns when the views stand for more of the topic than `places` (as of each look)."""
+        while all(offset <= places.get(number, 0) for number, offset in self.places(topic).items()):
+            await self._moved.wait()
+
+    async def moves(self, seconds: float) -> bool:
+        """Whether the views come to stand for more of the log within the time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._moved.wait(), seconds)
+            return True
+        return False
 
     def lag(self, ends: Mapping[TopicPartition, int]) -> int:
         """Offsets between the views and `ends`."""
@@ -136,5 +199,5 @@ class News:
 
     def _wake(self, *correlation_ids: str) -> None:
         for correlation_id in correlation_ids:
-            for changed in self._followers.get(correlation_id, ()):
-                changed.set()
+            for follower in self._followers.get(correlation_id, ()):
+                follower.wake()

@@ -1,4 +1,4 @@
-"""The named queries of queries.sql, as functions of a connection."""
+"""The named queries of the .sql files, as functions of a connection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import aiosql
 
+SCHEMA = "tracker"
 
-def load_queries() -> Any:
-    return aiosql.from_path(Path(__file__).with_name("queries.sql"), "asyncpg")
+
+def load_queries(file: str = "queries.sql", schema: str = SCHEMA) -> Any:
+    """schema: where the tables are that the file calls `tracker.…`; other than that, of views that do not serve yet."""
+    sql = Path(__file__).with_name(file).read_text()
+    return aiosql.from_str(sql.replace(f"{SCHEMA}.", f"{schema}."), "asyncpg")

@@ -17,14 +17,17 @@ from sagahook_tracker.adapters.rows import run_of, steps_of
 from sagahook_tracker.domain.deployment import DeployedVersion, Deployment
 from sagahook_tracker.domain.runs import Run
 from sagahook_tracker.domain.status import EventView, SagaView
+from sagahook_tracker.domain.stuck import held_by
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """correlation_ids: under which the run was asked for, the first 100; a child's are its parent's."""
+    """correlation_ids: under which the run was asked for, the first 100; a child's are its parent's. held_by: the
+    pause that holds it: `definition order` or `source shop`."""
 
     run: Run
     correlation_ids: tuple[str, ...]
+    held_by: str | None = None
 
 
 class Views:
@@ -52,8 +55,14 @@ class Views:
             correlation_ids = tuple(fields.pop("asked_under"))
             run = run_of(fields)
             asked_by_a_saga = (run.correlation_id,) if run.correlation_id else ()
-            return RunView(run, correlation_ids or asked_by_a_saga)
+            return RunView(run, correlation_ids or asked_by_a_saga, await self._pause_of(run))
         return None
+
+    async def _pause_of(self, run: Run) -> str | None:
+        if not run.held:
+            return None
+        controls = await self._rows(self._queries.load_controls)
+        return held_by(run, [(each["kind"], each["name"]) for each in controls if each["paused"]])
 
     async def definition(self, name: str, version: int | None) -> SagaDefinition | None:
         """The version, or where it is None the newest one; None where it is not deployed."""

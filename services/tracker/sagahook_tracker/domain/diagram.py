@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from itertools import pairwise
 from typing import Literal
 
@@ -45,19 +47,23 @@ _COLOURS: dict[str, str] = {
 }
 
 
-def mermaid(definition: SagaDefinition, run: Run | None = None) -> str:
+def mermaid(
+    definition: SagaDefinition, run: Run | None = None, took: Mapping[str, timedelta] | None = None
+) -> str:
     """Steps point at those that come after them; a dashed line goes to each step's compensation. With a run, its trail
-    is told as classes, and steps that the definition does not have (a function's) stand in the order they came in."""
+    is told as classes and on the nodes, and steps that the definition does not have (a function's) stand in the order
+    they came in. took: how long each step took, where that is known."""
     steps = [*definition.steps, *_further(definition, run)]
+    trail = _Trail(run, took or {})
     ids = {step.name: f"s{number}" for number, step in enumerate(steps)}
     predecessors = dict(definition.predecessors)
     for before, step in pairwise(steps):
         predecessors.setdefault(step.name, (before.name,))
     lines = [
         "flowchart TD",
-        *(_node(ids[step.name], step) for step in steps),
+        *(_node(ids[step.name], step, trail) for step in steps),
         *_edges(ids, predecessors),
-        *(line for step in steps for line in _compensation(ids[step.name], step)),
+        *(line for step in steps for line in _compensation(ids[step.name], step, trail)),
         *_classes(ids, steps, run),
     ]
     return "".join(f"{line}\n" if line == lines[0] else f"    {line}\n" for line in lines)
@@ -70,9 +76,47 @@ def _further(definition: SagaDefinition, run: Run | None) -> Iterator[StepDefini
             yield StepDefinition.model_validate({"name": step.name, **like})
 
 
-def _node(node: str, step: StepDefinition) -> str:
+class _Trail:
+    """What a run tells of each step, in a line or two on its node."""
+
+    def __init__(self, run: Run | None, took: Mapping[str, timedelta]) -> None:
+        self._steps = {step.name: step for step in run.steps} if run is not None else {}
+        self._took = took
+
+    def of_action(self, name: str) -> Iterator[str]:
+        step = self._steps.get(name)
+        if step is None:
+            return
+        items = [
+            each.status for each in self._steps.values() if each.is_item and each.name.startswith(f"{name}[")
+        ]
+        if items:
+            counts = Counter(_TRAILS[status] for status in items)
+            yield ", ".join(f"{count} {trail}" for trail, count in counts.items())
+        told = [f"{step.attempts} attempts"] if step.attempts > 1 else []
+        if name in self._took:
+            told.append(_duration(self._took[name]))
+        if step.due_at is not None:
+            told.append(f"until {step.due_at}")
+        yield ", ".join(told)
+
+    def of_compensation(self, name: str) -> str:
+        step = self._steps.get(name)
+        attempts = 0 if step is None else step.compensation_attempts
+        return f"{attempts} attempts" if attempts > 1 else ""
+
+
+def _duration(took: timedelta) -> str:
+    seconds = took.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _node(node: str, step: StepDefinition, trail: _Trail) -> str:
     opens, closes = _SHAPES[step.does]
-    return f'{node}{opens}"{_escaped(_label(step))}"{closes}'
+    lines = "\n".join(filter(None, [_label(step), *trail.of_action(step.name)]))
+    return f'{node}{opens}"{_escaped(lines)}"{closes}'
 
 
 def _label(step: StepDefinition) -> str:
@@ -93,9 +137,10 @@ def _edges(ids: dict[str, str], predecessors: dict[str, tuple[str, ...]]) -> Ite
                 yield f"{ids[each]} --> {ids[name]}"
 
 
-def _compensation(node: str, step: StepDefinition) -> Iterator[str]:
+def _compensation(node: str, step: StepDefinition, trail: _Trail) -> Iterator[str]:
     if step.undoable:
-        yield f'{node} -.-> {node}u("{_escaped(f"undo {step.name}")}")'
+        lines = "\n".join(filter(None, [f"undo {step.name}", trail.of_compensation(step.name)]))
+        yield f'{node} -.-> {node}u("{_escaped(lines)}")'
 
 
 def _classes(ids: dict[str, str], steps: list[StepDefinition], run: Run | None) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -28,11 +29,24 @@ skipped: not wanted. cancelled: it had begun, and the saga gave up before it had
 
 FINAL: frozenset[State] = frozenset({"COMPLETED", "ROLLED_BACK", "FAILED"})
 
+TaskStatus = Literal["pending", "running", "completed", "failed"]
+
+TASK_STATUSES: Mapping[State, TaskStatus] = {
+    "PENDING": "pending",
+    "EXECUTING": "running",
+    "COMPENSATING": "running",
+    "SUSPENDED": "running",
+    "COMPLETED": "completed",
+    "ROLLED_BACK": "failed",
+    "FAILED": "failed",
+}
+"""The words of api.md §3; `tracker.runs.status` says the same."""
+
 RunKey = tuple[str, int]
 """saga id, run"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """attempts: of the action, including the one that runs. error: of the last attempt that failed. child_id: the saga
     that the step runs. signal: the one that it waits for. due_at (RFC 3339): when it goes on by itself."""
@@ -68,16 +82,18 @@ ACTS = 20
 """How many of a run's last acts the views keep; the log has all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """One run, up to the event `sequence`.
+    """One run, up to the event `sequence`. Only `evolve` changes it, in place: a copy for each event would be most of
+    the projector's work.
 
     number: from the position of its first event. steps: in the order in which they were first scheduled, items
     too. completed_steps: those whose action succeeded, in the order of completion; undoing one does not remove
     it, and items are not among them. error: why the saga did not succeed; reason, cause: why it is suspended;
     suspended_in: the state that it goes back to. context: None where a later event is the first that is known.
     said_progress: what an action said, 0 to 1. unresolved: steps whose effects are left behind. acts: the last
-    ones of operators.
+    ones of operators. event_id: of the webhook that started it, a child's is its parent's. held: it is pending
+    behind a pause. result: of its end, where that is among the events that were folded since it was loaded.
     """
 
     saga_id: str
@@ -89,7 +105,9 @@ class Run:
     definition_hash: str | None = None
     source: str | None = None
     correlation_id: str | None = None
+    event_id: str | None = None
     state: State = "PENDING"
+    held: bool = False
     suspended_in: State | None = None
     user_id: str | None = None
     context: dict[str, JsonValue] | None = None
@@ -105,6 +123,7 @@ class Run:
     failed_step: str | None = None
     error: str | None = None
     unresolved: tuple[str, ...] = ()
+    result: JsonValue = None
     reason: str | None = None
     cause: str | None = None
     acts: tuple[Act, ...] = ()
@@ -128,8 +147,13 @@ class Run:
             return 1.0
         if self.said_progress is not None:
             return min(1.0, max(0.0, self.said_progress))
-        skipped = sum(step.status == "skipped" and not step.is_item for step in self.steps)
-        return min(1.0, (len(self.completed_steps) + skipped) / self.total_steps) if self.total_steps else 0.0
+        if not self.total_steps:
+            return 0.0
+        done = len(self.completed_steps)
+        for step in self.steps:
+            if step.status == "skipped" and not step.is_item:
+                done += 1
+        return min(1.0, done / self.total_steps)
 
     @property
     def undoing(self) -> bool:

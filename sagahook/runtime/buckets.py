@@ -7,33 +7,28 @@ from collections.abc import Hashable
 from math import ceil
 
 from sagahook.runtime.sources import RateLimit
-from sagahook_ingest.domain.refusals import Unavailable
-
-POLICY = "webhooks"
-"""The name of the quota in the two headers; a client knows its own, whatever the numbers in it are."""
 
 _ROUNDING = 1e-9
 """Seconds: a token that is there at this very moment is taken, whatever the sums of floats make of it."""
 
 
-class TooMany(Unavailable):
-    """The sender must wait `retry_after` seconds, and send more slowly from then on: 429.
+class TooMany(Exception):
+    """Wait as many seconds as `Retry-After` in the headers says, and send more slowly from then on: 429.
 
-    headers: `RateLimit` and `RateLimit-Policy` as in draft-ietf-httpapi-ratelimit-headers-11, Structured Fields of
-    RFC 9651. In the first, `r` are the requests that are left, `t` the seconds until there is one more; in the
-    second, `q` are as many as fit in `w` seconds.
+    headers: beside that `RateLimit` and `RateLimit-Policy` as in draft-ietf-httpapi-ratelimit-headers-11, Structured
+    Fields of RFC 9651. In the first, `r` are the requests that are left, `t` the seconds until there is one more; in
+    the second, `q` are as many as fit in `w` seconds.
     """
 
-    def __init__(self, rate: RateLimit, seconds: float) -> None:
+    def __init__(self, policy: str, whose: str, rate: RateLimit, seconds: float) -> None:
         wait = max(1, ceil(seconds))
-        super().__init__(
-            f"More than {_spoken(rate)} came from this client for this source: wait {wait} s, then send more slowly",
-            retry_after=wait,
-        )
+        self.error = f"More than {_spoken(rate)} came {whose}: wait {wait} s, then send more slowly"
+        super().__init__(self.error)
         window = max(1, ceil(rate.burst / rate.per_second))
         self.headers = {
-            "RateLimit-Policy": f'"{POLICY}";q={rate.burst};w={window}',
-            "RateLimit": f'"{POLICY}";r=0;t={wait}',
+            "Retry-After": str(wait),
+            "RateLimit-Policy": f'"{policy}";q={rate.burst};w={window}',
+            "RateLimit": f'"{policy}";r=0;t={wait}',
         }
 
 
@@ -43,9 +38,14 @@ class Buckets:
     Of every bucket only the moment is kept when it is full again (the generic cell rate algorithm). limit: the most
     that are remembered; the one that was not asked for longest is forgotten first, which makes it a full one. So an
     attacker with more addresses than that gains nothing that the addresses would not have given it anyway.
+
+    policy: the name of the quota in the headers; a client knows its own by it, whatever the numbers in it are.
+    whose: how the requests of one bucket came, in words: `from this client`.
     """
 
-    def __init__(self, *, limit: int = 50_000) -> None:
+    def __init__(self, policy: str, whose: str, *, limit: int = 50_000) -> None:
+        self._policy = policy
+        self._whose = whose
         self._limit = limit
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
@@ -65,7 +65,7 @@ class Buckets:
         if len(self._full_at) > self._limit:
             self._full_at.popitem(last=False)
         if refused:
-            raise TooMany(rate, wait)
+            raise TooMany(self._policy, self._whose, rate, wait)
 
 
 def _spoken(rate: RateLimit) -> str:
