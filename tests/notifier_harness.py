@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
-from sagahook_notifier.adapters.store import MIGRATIONS, SCHEMA
+from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.settings import NotifierSettings
 from sagahook_notifier.wiring import Notifier
 from sagahook_schemas import sagas, steps

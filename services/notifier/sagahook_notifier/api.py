@@ -13,14 +13,14 @@ from orjson import loads
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.http_errors import ApiError
 from sagahook.runtime.keys import KeyHashes, requires
-from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_schemas.envelope import rfc3339
 
 DeliveryStatus = Literal["pending", "succeeded", "exhausted"]
 
 
 def routes(hashes: KeyHashes) -> APIRouter:
-    """Of an app that holds a Store in its state."""
+    """Of an app that holds an EndpointStore in its state."""
     router = APIRouter(tags=["outbound webhooks"], dependencies=[Depends(requires(hashes, "admin"))])
 
     @router.get("/api/v1/deliveries/{delivery_id}")
@@ -56,8 +56,8 @@ def routes(hashes: KeyHashes) -> APIRouter:
     return router
 
 
-def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
+def _store(request: Request) -> EndpointStore:
+    store: EndpointStore = request.app.state.store
     return store
 
 

@@ -23,6 +23,8 @@ from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
+from sagahook_notifier.adapters.endpoint_store import EndpointStore
+from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.sender import Sender, open_sender
 from sagahook_notifier.adapters.store import Store
 from sagahook_notifier.api import routes
@@ -86,19 +88,21 @@ class Notifier:
             )
             outbox = Outbox(store=store, announcer=announcer, database=database, kafka=Dependency("Kafka"))
             dispatcher = self._dispatcher(store, sender, outbox)
+            intake_store = IntakeStore(pool)
             intake = Intake(
-                store=store,
+                store=intake_store,
                 sources=self._sources,
                 dead_letters=dead_letters,
                 clock=clock,
                 on_planned=dispatcher.wake,
             )
-            await database.reach(lambda: store.put_endpoints(settings.endpoints, clock.now()))
+            endpoints = EndpointStore(pool)
+            await database.reach(lambda: endpoints.put_endpoints(settings.endpoints, clock.now()))
             async with asyncio.TaskGroup() as parts:
                 watch = SourceWatch(settings.source_configuration, self._reconfigure)
                 parts.create_task(watch.run(), name="sources")
                 for part in (
-                    self._read_log(store, intake, stopping),
+                    self._read_log(intake_store, intake, stopping),
                     dispatcher.run(stopping),
                     outbox.run(stopping),
                 ):
@@ -127,7 +131,7 @@ class Notifier:
             on_recorded=outbox.wake,
         )
 
-    async def _read_log(self, store: Store, intake: Intake, stopping: asyncio.Event) -> None:
+    async def _read_log(self, store: IntakeStore, intake: Intake, stopping: asyncio.Event) -> None:
         settings = self._settings
         if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
             return
@@ -167,7 +171,7 @@ def build_app(settings: NotifierSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _pool(settings) as pool:
-            store = app.state.store = Store(pool)
+            store = app.state.store = EndpointStore(pool)
             health.add("postgres", lambda: _answers(store))
             health.ready = True
             yield
@@ -181,7 +185,7 @@ def build_app(settings: NotifierSettings) -> FastAPI:
     return app
 
 
-async def _answers(store: Store) -> Status:
+async def _answers(store: EndpointStore) -> Status:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             await store.ping()

@@ -10,7 +10,7 @@ from sagahook.runtime.batches import Batches
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.dead_letters import DeadLetters
 from sagahook.runtime.sources import Sources
-from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.domain.plan import Event, plan, types_to_pass_over
 from sagahook_notifier.metrics import PLANNED
 from sagahook_schemas.codec import Undecodable, decode
@@ -23,7 +23,7 @@ class Intake:
     def __init__(
         self,
         *,
-        store: Store,
+        store: IntakeStore,
         sources: Sources,
         dead_letters: DeadLetters,
         clock: Clock,
