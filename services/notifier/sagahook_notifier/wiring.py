@@ -27,7 +27,9 @@ from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.sender import Sender, open_sender
 from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.api import routes
+from sagahook_notifier.domain.payloads import Limits as PayloadLimits
 from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
 from sagahook_notifier.handlers.intake import Intake
@@ -71,7 +73,8 @@ class Notifier:
         settings, clock, database = self._settings, self._clock, self._database
         async with AsyncExitStack() as opened:
             pool = await opened.enter_async_context(_pool(settings))
-            store = Store(pool)
+            vault = Vault(settings.secret_keys)
+            store = Store(pool, vault)
             dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
             opened.push_async_callback(dead_letters.close)
             announcer = await opened.enter_async_context(
@@ -94,10 +97,12 @@ class Notifier:
                 sources=self._sources,
                 dead_letters=dead_letters,
                 clock=clock,
+                limits=PayloadLimits(settings.notify_payload_limit, settings.public_url),
                 on_planned=dispatcher.wake,
             )
-            endpoints = EndpointStore(pool)
-            await database.reach(lambda: endpoints.put_endpoints(settings.endpoints, clock.now()))
+            endpoints = EndpointStore(pool, vault)
+            await database.reach(endpoints.seal)
+            await database.reach(lambda: endpoints.put_configured(settings.endpoints, clock.now()))
             async with asyncio.TaskGroup() as parts:
                 watch = SourceWatch(settings.source_configuration, self._reconfigure)
                 parts.create_task(watch.run(), name="sources")
@@ -171,7 +176,7 @@ def build_app(settings: NotifierSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _pool(settings) as pool:
-            store = app.state.store = EndpointStore(pool)
+            store = app.state.store = EndpointStore(pool, Vault(settings.secret_keys))
             health.add("postgres", lambda: _answers(store))
             health.ready = True
             yield

@@ -34,9 +34,9 @@ SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM begun);
 
 -- name: subscribers()
 -- The endpoints that hear of every saga.
-SELECT id, event_types, sources, payload_format, created_at
+SELECT id, event_types, sources, sagas, filter, payload_format, created_at
 FROM notifier.endpoints
-WHERE origin <> 'notify_url' AND enabled;
+WHERE origin <> 'notify_url' AND active;
 
 -- name: load_sagas(saga_ids)
 SELECT saga_id, view
@@ -55,9 +55,11 @@ ON CONFLICT (saga_id) DO UPDATE SET view = excluded.view;
 
 -- name: add_notify_endpoints(event_types, now, ids, urls, sources)!
 INSERT INTO notifier.endpoints (
-    id, url, signing_source, origin, event_types, payload_format, retry_policy, headers, enabled, created_at
+    id, url, signing_source, origin, event_types, payload_format, retry_policy, headers, enabled, created_at, updated_at
 )
-SELECT given.id, given.url, given.source, 'notify_url', :event_types::text[], 'standard', '"standard"', '{}', TRUE, :now
+SELECT
+    given.id, given.url, given.source, 'notify_url', :event_types::text[], 'standard', '"standard"', '{}', TRUE,
+    :now::timestamptz, :now
 FROM unnest(:ids::text[], :urls::text[], :sources::text[]) AS given (id, url, source)
 ON CONFLICT (id) DO NOTHING;
 
@@ -66,15 +68,15 @@ INSERT INTO notifier.subscriptions (saga_id, endpoint_id, correlation_id, run, s
 SELECT * FROM unnest(:saga_ids::text[], :endpoint_ids::text[], :correlation_ids::text[], :runs::int[], :sequences::int[])
 ON CONFLICT DO NOTHING;
 
--- name: add_deliveries(now, ids, endpoint_ids, event_ids, event_types, saga_ids, runs, correlation_ids, bodies)!
+-- name: add_deliveries(now, ids, endpoint_ids, event_ids, event_types, saga_ids, runs, correlation_ids, bodies, content_types)!
 -- One that is there already was made by an earlier reading of the same event.
 INSERT INTO notifier.deliveries (
-    id, endpoint_id, event_id, event_type, saga_id, run, correlation_id, body,
+    id, endpoint_id, event_id, event_type, saga_id, run, correlation_id, body, content_type,
     status, attempts, claimable_at, created_at
 )
 SELECT given.*, 'pending', 0, :now, :now
 FROM unnest(
     :ids::text[], :endpoint_ids::text[], :event_ids::text[], :event_types::text[], :saga_ids::text[], :runs::int[],
-    :correlation_ids::text[], :bodies::bytea[]
+    :correlation_ids::text[], :bodies::bytea[], :content_types::text[]
 ) AS given
 ON CONFLICT (id) DO NOTHING;

@@ -64,6 +64,8 @@ class IntakeStore:
                     registered_at=row["created_at"],
                     sources=None if row["sources"] is None else tuple(row["sources"]),
                     payload_format=row["payload_format"],
+                    sagas=None if row["sagas"] is None else tuple(row["sagas"]),
+                    filter=row["filter"],
                 )
                 async for row in queries.subscribers(self._pool)
             ]
@@ -117,6 +119,7 @@ async def _store_plan(connection: asyncpg.Connection, made: Plan, now: datetime)
             runs=[each.run for each in made.deliveries],
             correlation_ids=[each.correlation_id for each in made.deliveries],
             bodies=[each.body for each in made.deliveries],
+            content_types=[each.content_type for each in made.deliveries],
             now=now,
         )
 

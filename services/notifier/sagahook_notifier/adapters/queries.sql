@@ -7,7 +7,7 @@
 WITH ready AS (
     SELECT heads.endpoint_id, greatest(:per_endpoint::int - coalesce(busy.sending, 0), 0) AS room
     FROM notifier.queue_heads AS heads
-    JOIN notifier.endpoints AS endpoint ON endpoint.id = heads.endpoint_id AND endpoint.enabled
+    JOIN notifier.endpoints AS endpoint ON endpoint.id = heads.endpoint_id AND endpoint.active
     LEFT JOIN unnest(:busy_endpoints::text[], :busy_counts::int[]) AS busy (endpoint_id, sending)
         ON busy.endpoint_id = heads.endpoint_id
     WHERE heads.claimable_at <= :now
@@ -31,14 +31,14 @@ FROM due, notifier.endpoints AS endpoint
 WHERE delivery.id = due.id AND endpoint.id = delivery.endpoint_id
 RETURNING
     delivery.id, delivery.endpoint_id, delivery.event_id, delivery.event_type, delivery.saga_id, delivery.run,
-    delivery.correlation_id, delivery.body, delivery.attempts, delivery.lease_token,
-    endpoint.url, endpoint.secret, endpoint.signing_source, endpoint.headers, endpoint.retry_policy;
+    delivery.correlation_id, delivery.body, delivery.content_type, delivery.attempts, delivery.attempts_before,
+    delivery.lease_token, endpoint.url, endpoint.sealed, endpoint.signing_source, endpoint.retry_policy;
 
 -- name: next_due(full_endpoints)$
 -- When the next delivery can be claimed of an endpoint that has room; NULL: none is pending.
 SELECT min(heads.claimable_at)
 FROM notifier.queue_heads AS heads
-JOIN notifier.endpoints AS endpoint ON endpoint.id = heads.endpoint_id AND endpoint.enabled
+JOIN notifier.endpoints AS endpoint ON endpoint.id = heads.endpoint_id AND endpoint.active
 WHERE heads.endpoint_id <> ALL (:full_endpoints::text[]);
 
 -- name: record_attempts(ids, tokens, statuses, claimable, attempts, started, durations, request_headers, status_codes, response_excerpts, errors, now, message_keys, message_headers, message_values)

@@ -89,10 +89,10 @@ class Sender:
         said: Answer | NoAnswer | Unsendable | None = None
         try:
             check_url(claimed.url)
-            secret = self._secret(claimed)
-            signed = signature_headers(secret, claimed.delivery_id, started_at, claimed.body)
+            signing = self._secrets(claimed)
+            signed = signature_headers(signing, claimed.delivery_id, started_at, claimed.body)
             headers, shown = _headers(claimed, signed)
-            secrets = [secret, signed["webhook-signature"], *map(_revealed, claimed.headers.values())]
+            secrets = [*signing, *signed["webhook-signature"].split(), *map(_revealed, claimed.headers.values())]
             async with self._session.post(
                 URL(claimed.url, encoded=True), data=claimed.body, headers=headers, allow_redirects=False
             ) as response:
@@ -108,16 +108,18 @@ class Sender:
         duration_ms = (perf_counter() - began) * 1000
         return Exchange(said, started_at, duration_ms, shown, excerpt)
 
-    def _secret(self, claimed: Claimed) -> str:
-        if claimed.secret is not None:
-            return claimed.secret.get_secret_value()
-        source = self._sources.get(claimed.signing_source or "")
+    def _secrets(self, claimed: Claimed) -> list[str]:
+        if claimed.unsigned is not None:
+            raise _Unsigned(f"nothing was sent, because nothing signs it: {claimed.unsigned}")
+        if claimed.signing_source is None:
+            return [secret.get_secret_value() for secret in claimed.secrets]
+        source = self._sources.get(claimed.signing_source)
         if source is None or source.secret is None:
             raise _Unsigned(
                 f"nothing was sent, because nothing signs it: the source {claimed.signing_source!r} has no secret "
                 "in the configuration of sources"
             )
-        return source.secret.get_secret_value()
+        return [source.secret.get_secret_value()]
 
     def _describe(self, failed: Exception) -> str:
         timeouts = self._session.timeout
@@ -188,7 +190,7 @@ def _public_socket(wanted: tuple[Any, ...]) -> socket.socket:
 def _headers(claimed: Claimed, signed: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """What is sent, and what people may see of it. Ours come last: an endpoint's own never replace them."""
     ours = {
-        "Content-Type": "application/json",
+        "Content-Type": claimed.content_type,
         "User-Agent": USER_AGENT,
         "Accept-Encoding": "identity",
         **signed,

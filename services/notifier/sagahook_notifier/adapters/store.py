@@ -14,9 +14,10 @@ from uuid import UUID
 import aiosql
 import asyncpg
 from orjson import dumps
-from pydantic import SecretStr
 
 from sagahook.runtime.database import reaching_database
+from sagahook_notifier.adapters.vault import Unreadable, Vault
+from sagahook_notifier.domain.credentials import Credentials
 from sagahook_notifier.domain.deliveries import Claimed, Finished, announcements
 from sagahook_notifier.domain.policies import Exhausted, RetryAt, RetryPolicy
 
@@ -24,8 +25,9 @@ queries: Any = aiosql.from_path(Path(__file__).with_name("queries.sql"), "asyncp
 
 
 class Store:
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, vault: Vault) -> None:
         self._pool = pool
+        self._vault = vault
 
     async def claim(
         self,
@@ -40,7 +42,7 @@ class Store:
         """Due deliveries, now ours until `lease` is over. sending: how many are under way, by endpoint."""
         with reaching_database():
             return [
-                _claimed(row)
+                _claimed(row, self._vault, now)
                 async for row in queries.claim(
                     self._pool,
                     token=token,
@@ -136,7 +138,13 @@ class OutboxQueue:
             await queries.delete_from_outbox(self._connection, ids=[message.id for message in messages])
 
 
-def _claimed(row: Mapping[str, Any]) -> Claimed:
+def _claimed(row: Mapping[str, Any], vault: Vault, now: datetime) -> Claimed:
+    credentials, unsigned = Credentials(), None
+    if row["sealed"] is not None:
+        try:
+            credentials = vault.open(row["endpoint_id"], row["sealed"])
+        except Unreadable as unreadable:
+            unsigned = str(unreadable)
     return Claimed(
         delivery_id=row["id"],
         lease_token=row["lease_token"],
@@ -147,11 +155,14 @@ def _claimed(row: Mapping[str, Any]) -> Claimed:
         run=row["run"],
         correlation_id=row["correlation_id"],
         body=row["body"],
+        content_type=row["content_type"],
         attempt=row["attempts"] + 1,
+        attempts_before=row["attempts_before"],
         url=row["url"],
-        secret=None if row["secret"] is None else SecretStr(row["secret"]),
+        secrets=credentials.secrets_at(now),
         signing_source=row["signing_source"],
-        headers={name: SecretStr(value) for name, value in row["headers"].items()},
+        unsigned=unsigned,
+        headers=credentials.headers,
         policy=RetryPolicy.of(row["retry_policy"]),
     )
 

@@ -15,8 +15,8 @@ from sagahook_notifier.domain.endpoints import (
     check_url,
     fine_type,
 )
-from sagahook_notifier.domain.payloads import render
-from sagahook_notifier.domain.sagas import FINAL, SagaView, evolve
+from sagahook_notifier.domain.payloads import Limits, Payload, fields_of, render
+from sagahook_notifier.domain.sagas import FINAL, SagaView, crossed, evolve
 from sagahook_schemas import sagas, steps
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import CONTRACTS
@@ -24,9 +24,6 @@ from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import delivery_id, notify_endpoint_id
 
 Event = tuple[Envelope, Contract]
-
-PROGRESS_MARKS = (0.25, 0.5, 0.75)
-
 
 @dataclass(frozen=True, slots=True)
 class NotifyEndpoint:
@@ -64,6 +61,7 @@ class NewDelivery:
     run: int
     correlation_id: str
     body: bytes
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,9 @@ _FOLDED = frozenset(
         sagas.SagaRolledBack,
         sagas.SagaFailed,
         sagas.SagaSuspended,
+        sagas.SagaProgressed,
         steps.StepCompleted,
+        steps.StepSkipped,
     )
 )
 
@@ -110,7 +110,7 @@ def types_to_pass_over(subscribers: Sequence[Subscriber]) -> frozenset[str]:
     )
 
 
-def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:
+def plan(events: Iterable[Event], known: Known, sources: Sources, limits: Limits) -> Plan:
     """What becomes of a batch. Events that were folded in before are passed over."""
     made = Plan()
     waiting: dict[str, dict[str, Subscription]] = {}
@@ -134,15 +134,17 @@ def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:
             made.endpoints[asking.endpoint_id] = asking
             made.subscriptions.append(subscription)
 
-        types = event_types(event, before, view)
+        marks = crossed(before, view)
+        types = event_types(event, marks)
         told = _subscribers_told(types, envelope, view, known.subscribers)
         told += _callers_told(types, envelope, view, asking, waiting.get(saga, {}).values())
-        made.deliveries += [_delivery(each, envelope, event, view) for each in told]
+        made.deliveries += [_delivery(each, Payload(envelope, event, view, marks), limits) for each in told]
     return made
 
 
-def event_types(event: Contract, before: SagaView | None, after: SagaView) -> tuple[str, ...]:
-    """An event's outbound names, the coarse before the fine: an endpoint hears of one event once."""
+def event_types(event: Contract, marks: tuple[float, ...]) -> tuple[str, ...]:
+    """An event's outbound names, the coarse before the fine: an endpoint hears of one event once. marks: those that
+    the saga's progress passed by it."""
     fine = fine_type(event.ce_type)
     match event:
         case sagas.SagaStarted():
@@ -151,12 +153,8 @@ def event_types(event: Contract, before: SagaView | None, after: SagaView) -> tu
             return ("task_completed", fine)
         case sagas.SagaRolledBack() | sagas.SagaFailed():
             return ("task_failed", fine)
-        case steps.StepCompleted(phase="action"):
-            reached = before.progress if before is not None else 0.0
-            crossed = any(reached < mark <= after.progress < 1 for mark in PROGRESS_MARKS)
-            return ("task_progress", fine) if crossed else (fine,)
         case _:
-            return (fine,)
+            return ("task_progress", fine) if marks else (fine,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +170,17 @@ def _subscribers_told(
 ) -> list[_Told]:
     told = []
     for subscriber in subscribers:
-        name = subscriber.type_for(types, view.source, envelope.time)
-        if name is not None:
+        name = subscriber.type_for(types, view.source, view.name, envelope.time)
+        if name is not None and _wanted(subscriber, name, envelope, view):
             told.append(
                 _Told(subscriber.endpoint_id, name, envelope.correlation_id, subscriber.payload_format)
             )
     return told
+
+
+def _wanted(subscriber: Subscriber, name: str, envelope: Envelope, view: SagaView) -> bool:
+    condition = subscriber.condition
+    return condition is None or condition.matches(fields_of(name, envelope.correlation_id, view))
 
 
 def _callers_told(
@@ -201,23 +204,18 @@ def _callers_told(
     return []
 
 
-def _delivery(told: _Told, envelope: Envelope, event: Contract, view: SagaView) -> NewDelivery:
+def _delivery(told: _Told, payload: Payload, limits: Limits) -> NewDelivery:
+    body, content_type = render(told.payload_format, told.event_type, payload, told.correlation_id, limits)
     return NewDelivery(
-        delivery_id=delivery_id(envelope.id, told.endpoint_id),
+        delivery_id=delivery_id(payload.envelope.id, told.endpoint_id),
         endpoint_id=told.endpoint_id,
-        event_id=envelope.id,
+        event_id=payload.envelope.id,
         event_type=told.event_type,
-        saga_id=view.saga_id,
-        run=view.run,
+        saga_id=payload.view.saga_id,
+        run=payload.view.run,
         correlation_id=told.correlation_id,
-        body=render(
-            told.payload_format,
-            told.event_type,
-            envelope=envelope,
-            event=event,
-            view=view,
-            correlation_id=told.correlation_id,
-        ),
+        body=body,
+        content_type=content_type,
     )
 
 

@@ -125,7 +125,9 @@ class Dispatcher:
     async def _deliver(self, claimed: Claimed) -> None:
         exchange = await self._sender.send(claimed)
         now = self._clock.now()
-        outcome = decide_outcome(claimed.policy, claimed.attempt, exchange.said, now, self._dice())
+        outcome = decide_outcome(
+            claimed.policy, claimed.attempt - claimed.attempts_before, exchange.said, now, self._dice()
+        )
         finished = Finished(claimed, exchange, outcome, now)
         if await self._recorder.record(finished):
             _tell(finished)

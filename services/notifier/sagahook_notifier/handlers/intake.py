@@ -11,6 +11,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.dead_letters import DeadLetters
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.adapters.intake_store import IntakeStore
+from sagahook_notifier.domain.payloads import Limits
 from sagahook_notifier.domain.plan import Event, plan, types_to_pass_over
 from sagahook_notifier.metrics import PLANNED
 from sagahook_schemas.codec import Undecodable, decode
@@ -27,12 +28,14 @@ class Intake:
         sources: Sources,
         dead_letters: DeadLetters,
         clock: Clock,
+        limits: Limits,
         on_planned: Callable[[], None],
     ) -> None:
         self._store = store
         self._sources = sources
         self._dead_letters = dead_letters
         self._clock = clock
+        self._limits = limits
         self._on_planned = on_planned
 
     async def handle(self, batches: Batches) -> None:
@@ -47,7 +50,7 @@ class Intake:
             and (event := await self._read(record)) is not None
         ]
         known = await self._store.known({envelope.saga_id for envelope, _ in events}, subscribers)
-        made = plan(events, known, self._sources)
+        made = plan(events, known, self._sources, self._limits)
         await self._store.keep(made, batches, self._clock.now())
         if made.deliveries:
             PLANNED.inc(len(made.deliveries))
