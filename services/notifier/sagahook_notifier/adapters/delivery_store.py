@@ -1,5 +1,5 @@
-"""What people ask of deliveries, in PostgreSQL. Every call is one transaction, and raises Unavailable while the database
-is away, or NotMigrated where its tables are not there."""
+"""What people ask of deliveries, in PostgreSQL. Every call is one transaction, and raises Unavailable while the
+database is away, or NotMigrated where its tables are not there."""
 
 from __future__ import annotations
 

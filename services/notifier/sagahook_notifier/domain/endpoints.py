@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +26,7 @@ from sagahook_notifier.domain.credentials import MOST_SECRETS, Credentials, Secr
 from sagahook_notifier.domain.filters import LONGEST, Filter, parsed
 from sagahook_notifier.domain.policies import PolicyName
 from sagahook_notifier.domain.signing import check_secret
+from sagahook_notifier.domain.urls import destination
 from sagahook_schemas.codec import CONTRACTS
 from sagahook_schemas.definitions import SourceName
 from sagahook_schemas.identity import NOTIFY_ENDPOINT_PREFIX
@@ -71,23 +71,9 @@ _OUR_PREFIXES = ("webhook-", "proxy-")
 _LONGEST_VALUE = 4_096
 
 
-class InvalidUrl(ValueError):
-    """A person must correct the endpoint: nothing can be sent to it."""
-
-
 def check_url(url: str) -> str:
     """The same URL. Raises InvalidUrl."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as invalid:
-        raise InvalidUrl(f"the URL is malformed: {invalid}") from None
-    if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise InvalidUrl("the URL must be http or https, with a host")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidUrl("the URL must not carry a user name or password: use a header for credentials")
-    if any(not "!" <= character <= "~" for character in url):
-        raise InvalidUrl("the URL must be printable ASCII without spaces")
+    destination(url)
     return url
 
 
@@ -241,7 +227,9 @@ def configured(config: EndpointConfig, before: Endpoint | None, now: datetime) -
     )
 
 
-def with_kept_headers(headers: Mapping[str, SecretStr], held: Mapping[str, SecretStr]) -> dict[str, SecretStr]:
+def with_kept_headers(
+    headers: Mapping[str, SecretStr], held: Mapping[str, SecretStr]
+) -> dict[str, SecretStr]:
     """The headers that are asked for, with what is held of those whose value was sent back as REMOVED. Raises
     ValueError where there is none."""
     found = {name.lower(): value for name, value in held.items()}

@@ -196,14 +196,17 @@ class _Parser:
     def _path(self, root: _Token) -> Evaluate:
         if root.text not in FIELDS:
             raise FilterError(
-                root.at, f"there is no {root.text}: there are {', '.join(FIELDS)}; a text is written with quotes"
+                root.at,
+                f"there is no {root.text}: there are {', '.join(FIELDS)}; a text is written with quotes",
             )
         parts: list[str] = [root.text]
         while True:
             if self._took("symbol", "."):
-                parts.append(self._expect("word", "after . comes a name; another key is written [\"key\"]").text)
+                parts.append(
+                    self._expect("word", 'after . comes a name; another key is written ["key"]').text
+                )
             elif self._took("symbol", "["):
-                key = self._expect("string", "a key is written [\"key\"]")
+                key = self._expect("string", 'a key is written ["key"]')
                 parts.append(_literal(key))
                 self._expect("symbol", "] is missing", "]")
             else:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.domain.endpoints import (
     FINAL_TYPES,
-    InvalidUrl,
     PayloadFormat,
     Subscriber,
     check_url,
@@ -17,6 +16,7 @@ from sagahook_notifier.domain.endpoints import (
 )
 from sagahook_notifier.domain.payloads import Limits, Payload, fields_of, render
 from sagahook_notifier.domain.sagas import FINAL, SagaView, crossed, evolve
+from sagahook_notifier.domain.urls import InvalidUrl
 from sagahook_schemas import sagas, steps
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import CONTRACTS
@@ -24,6 +24,7 @@ from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import delivery_id, notify_endpoint_id
 
 Event = tuple[Envelope, Contract]
+
 
 @dataclass(frozen=True, slots=True)
 class NotifyEndpoint:

@@ -147,9 +147,7 @@ def _is_item(step: str) -> bool:
     return step.endswith("]")
 
 
-def _within(
-    attributes: dict[str, JsonValue] | None, limit: int
-) -> dict[str, JsonValue] | None:
+def _within(attributes: dict[str, JsonValue] | None, limit: int) -> dict[str, JsonValue] | None:
     return attributes if attributes is not None and len(dumps(attributes)) <= limit else None
 
 

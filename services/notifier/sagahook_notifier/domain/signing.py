@@ -57,9 +57,7 @@ def signature_headers(secrets: Sequence[str], delivery_id: str, at: datetime, bo
     the same in every attempt, the time is the attempt's own. Raises InvalidSecret."""
     timestamp = str(int(at.timestamp()))
     signed = b".".join((delivery_id.encode(), timestamp.encode(), body))
-    signatures = [
-        f"{scheme_of(secret)},{b64encode(_signer(secret)(signed)).decode()}" for secret in secrets
-    ]
+    signatures = [f"{scheme_of(secret)},{b64encode(_signer(secret)(signed)).decode()}" for secret in secrets]
     return {
         "webhook-id": delivery_id,
         "webhook-timestamp": timestamp,
