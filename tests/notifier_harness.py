@@ -32,6 +32,7 @@ from sagahook_schemas.topics import ALL_TOPICS, NOTIFICATIONS, SAGA_EVENTS, Topi
 from tests.preforked import Preforked, start_service
 
 PARTITIONS = 2
+SECRET_KEY = "what secrets are encrypted by, here"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SOURCES = {
     "orders": {"secret": "whsec_" + "c291cmNlIHNlY3JldCBvZiB0aGUgb3JkZXJzIQ==", "allow_notify_url": True}
@@ -200,6 +201,7 @@ class Deployment:
             "endpoints": json.dumps(list(endpoints)),
             "sources": json.dumps(SOURCES),
             "notify_allow_private": True,
+            "secret_key": SECRET_KEY,
             **settings,
         }
         return {"DATABASE_URL": self.database_url} | {

@@ -117,8 +117,8 @@ JSON = st.recursive(
 WORDS = st.sampled_from(
     [
         *FIELDS,
-        *"( ) [ ] . , ' é x 1 == != < >=".split(),
-        *"and or not in contains starts_with true null".split(),
+        *["(", ")", "[", "]", ".", ",", "'", "é", "x", "1", "==", "!=", "<", ">="],
+        *["and", "or", "not", "in", "contains", "starts_with", "true", "null"],
         '"a"',
     ]
 )
