@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,20 +19,30 @@ from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
+from sagahook.runtime.keys import requires
 from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
+from sagahook_notifier.adapters.delivery_store import DeliveryStore
+from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.endpoint_store import EndpointStore
+from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.intake_store import IntakeStore
+from sagahook_notifier.adapters.outbox_store import OutboxStore
 from sagahook_notifier.adapters.sender import Sender, open_sender
-from sagahook_notifier.adapters.store import Store
 from sagahook_notifier.adapters.vault import Vault
-from sagahook_notifier.api import routes
+from sagahook_notifier.api import endpoint_routes
+from sagahook_notifier.delivery_api import delivery_routes
+from sagahook_notifier.domain.addresses import Reach
+from sagahook_notifier.domain.health import Breaker
 from sagahook_notifier.domain.payloads import Limits as PayloadLimits
+from sagahook_notifier.domain.verdicts import Rules
+from sagahook_notifier.handlers.deliveries import Deliveries
 from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
+from sagahook_notifier.handlers.endpoints import Endpoints
 from sagahook_notifier.handlers.intake import Intake
 from sagahook_notifier.handlers.outbox import Outbox
 from sagahook_notifier.settings import NotifierSettings, check_signing
@@ -74,23 +85,16 @@ class Notifier:
         async with AsyncExitStack() as opened:
             pool = await opened.enter_async_context(_pool(settings))
             vault = Vault(settings.secret_keys)
-            store = Store(pool, vault)
             dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
             opened.push_async_callback(dead_letters.close)
             announcer = await opened.enter_async_context(
                 Announcer(settings.kafka, settings.topic(NOTIFICATIONS))
             )
-            sender = await opened.enter_async_context(
-                open_sender(
-                    sources=self._sources,
-                    clock=clock,
-                    timeout=settings.notify_timeout,
-                    connect_timeout=settings.notify_connect_timeout,
-                    allow_private=settings.notify_allow_private,
-                )
+            sender = await opened.enter_async_context(_sender(settings, self._sources, clock))
+            outbox = Outbox(
+                store=OutboxStore(pool), announcer=announcer, database=database, kafka=Dependency("Kafka")
             )
-            outbox = Outbox(store=store, announcer=announcer, database=database, kafka=Dependency("Kafka"))
-            dispatcher = self._dispatcher(store, sender, outbox)
+            dispatcher = self._dispatcher(DispatchStore(pool, vault), sender, outbox)
             intake_store = IntakeStore(pool)
             intake = Intake(
                 store=intake_store,
@@ -119,19 +123,13 @@ class Notifier:
         self._sources.clear()
         self._sources.update(sources)
 
-    def _dispatcher(self, store: Store, sender: Sender, outbox: Outbox) -> Dispatcher:
-        settings = self._settings
+    def _dispatcher(self, store: DispatchStore, sender: Sender, outbox: Outbox) -> Dispatcher:
         return Dispatcher(
             store=store,
             sender=sender,
             clock=self._clock,
             dice=random.SystemRandom().random,
-            limits=Limits(
-                lease=timedelta(seconds=settings.notify_lease),
-                concurrency=settings.notify_concurrency,
-                per_endpoint=settings.notify_endpoint_concurrency,
-                drain=timedelta(seconds=settings.notify_drain),
-            ),
+            limits=_limits(self._settings),
             database=self._database,
             on_recorded=outbox.wake,
         )
@@ -161,6 +159,42 @@ class Notifier:
         await consumer.run(stopping)
 
 
+def _sender(
+    settings: NotifierSettings, sources: Sources, clock: Clock
+) -> AbstractAsyncContextManager[Sender]:
+    return open_sender(
+        sources=sources,
+        clock=clock,
+        timeouts=Timeouts(
+            connect=settings.notify_connect_timeout,
+            silence=settings.notify_read_timeout,
+            total=settings.notify_timeout,
+        ),
+        reach=Reach(
+            everything=settings.notify_allow_private,
+            networks=settings.notify_allow_networks,
+            hosts=settings.notify_allow_hosts,
+        ),
+        tls=ssl.create_default_context(cafile=settings.notify_ca_file) if settings.notify_ca_file else None,
+    )
+
+
+def _limits(settings: NotifierSettings) -> Limits:
+    hours = settings.notify_disable_hours
+    return Limits(
+        lease=timedelta(seconds=settings.notify_lease),
+        concurrency=settings.notify_concurrency,
+        per_endpoint=settings.notify_endpoint_concurrency,
+        drain=timedelta(seconds=settings.notify_drain),
+        rules=Rules(
+            breaker=Breaker(
+                settings.notify_breaker_failures, timedelta(seconds=settings.notify_breaker_seconds)
+            ),
+            disable_after=timedelta(hours=hours) if hours else None,
+        ),
+    )
+
+
 async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) -> None:
     """No part goes on without the others."""
     try:
@@ -171,21 +205,28 @@ async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) 
 
 def build_app(settings: NotifierSettings) -> FastAPI:
     """The notifier's HTTP face: what people ask of it. It needs no Kafka, and starts without the database."""
-    health = Health()
+    health, clock = Health(), SystemClock()
+    opened: list[tuple[Endpoints, Deliveries]] = []
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with _pool(settings) as pool:
-            store = app.state.store = EndpointStore(pool, Vault(settings.secret_keys))
+            store = EndpointStore(pool, Vault(settings.secret_keys))
+            endpoints = Endpoints(store, clock, [endpoint.id for endpoint in settings.endpoints])
+            deliveries = Deliveries(DeliveryStore(pool), store, clock, settings.notify_recover_rate)
+            opened.append((endpoints, deliveries))
             health.add("postgres", lambda: _answers(store))
             health.ready = True
             yield
             health.ready = False
+            opened.clear()
 
     app = FastAPI(title="sagahook notifier", lifespan=lifespan)
     app.state.health = health
     app.include_router(health_routes(health))
-    app.include_router(routes(settings.api_keys))
+    guard = requires(settings.api_keys, "admin")
+    app.include_router(endpoint_routes(lambda: opened[0][0], clock, guard))
+    app.include_router(delivery_routes(lambda: opened[0][1], guard))
     install_error_handlers(app)
     return app
 

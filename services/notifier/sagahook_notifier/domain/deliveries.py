@@ -28,8 +28,8 @@ SOURCE = "/sagahook/notifier"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """An endpoint as of a claim; one object for each version of it. signing_source: the source whose secret signs in place
-    of the endpoint's own. unsigned: why there are no secrets to sign by; then nothing is sent."""
+    """An endpoint as of a claim; one object for each version of it. signing_source: the source whose secret signs
+    in place of the endpoint's own. unsigned: why there are no secrets to sign by; then nothing is sent."""
 
     endpoint_id: str
     url: str
@@ -45,8 +45,8 @@ class Claimed:
     """A delivery that this dispatcher holds under `lease_token` until `leased_until`.
 
     attempt: the one that is to be made, from 1. attempts_before: those that the policy does not count, because
-    somebody asked for the delivery again after them. probe: the endpoint's circuit let this one through alone. ailing: the
-    endpoint's last attempts failed.
+    somebody asked for the delivery again after them. probe: the endpoint's circuit let this one through alone.
+    ailing: the endpoint's last attempts failed.
     """
 
     delivery_id: str

@@ -1,7 +1,7 @@
 """Where a URL leads: one reading of it, so that what is checked and what is connected to are the same.
 
-Stricter than browsers and resolvers, which read `127.1`, `0x7f.1`, `2130706433` and `017700000001` as addresses: a host is
-either a plain IP address or a name that nothing takes for one.
+Stricter than browsers and resolvers, which read `127.1`, `0x7f.1`, `2130706433` and `017700000001` as addresses: a
+host is either a plain IP address or a name that nothing takes for one.
 """
 
 from __future__ import annotations

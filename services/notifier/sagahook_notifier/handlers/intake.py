@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiokafka import ConsumerRecord
 
@@ -19,7 +19,7 @@ from sagahook_schemas.envelope import InvalidEnvelope
 
 
 class Intake:
-    """on_planned: called once new deliveries are committed."""
+    """on_planned: called with the endpoints of new deliveries, once they are committed."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Intake:
         dead_letters: DeadLetters,
         clock: Clock,
         limits: Limits,
-        on_planned: Callable[[], None],
+        on_planned: Callable[[Collection[str]], None],
     ) -> None:
         self._store = store
         self._sources = sources
@@ -54,7 +54,7 @@ class Intake:
         await self._store.keep(made, batches, self._clock.now())
         if made.deliveries:
             PLANNED.inc(len(made.deliveries))
-            self._on_planned()
+            self._on_planned({each.endpoint_id for each in made.deliveries})
 
     async def _read(self, record: ConsumerRecord) -> Event | None:
         """None: the record concerns no saga, or it cannot be read and lies in the dead letters."""
