@@ -6,6 +6,7 @@ The parser is llhttp, Node.js's. Nothing that a receiver sends is unpacked, foll
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle
+        self._readable = select.poll()
         self._ended: asyncio.Future[None] | None = None
         """Of the exchange under way."""
         self._answer = Answered()
@@ -64,7 +66,6 @@ class Connection(asyncio.Protocol):
         self._heard = 0.0
         self.idle_since = 0.0
         self.is_open = False
-        """Whether it can serve another request."""
 
     async def exchange(self, request: bytes, *, deadline: float, silence: float) -> Answered:
         """The answer, or so much of it as came once its status was there. deadline: by the loop's clock. silence:
@@ -88,6 +89,12 @@ class Connection(asyncio.Protocol):
                 self.close()
             self._ended = None
         return answer
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether it may be used again. That the receiver has closed it, the loop may not have heard yet; asked at
+        the last moment, that costs no attempt."""
+        return self.is_open and not self._readable.poll(0)
 
     def close(self) -> None:
         """At once: what is still on its way is of no interest."""
@@ -119,6 +126,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.is_open = True
+        self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._ended is None or self._ended.done():

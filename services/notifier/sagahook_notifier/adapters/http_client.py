@@ -107,7 +107,7 @@ class HttpClient:
         while waiting:
             connection = waiting.pop()
             self._idle_count -= 1
-            if connection.is_open and connection.idle_since > fresh:
+            if connection.idle_since > fresh and connection.can_serve:
                 return connection
             connection.close()
         return None
