@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from orjson import dumps
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 CORRELATION_HEADER = "X-Correlation-ID"
 CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
@@ -79,6 +80,17 @@ def requested_correlation_id(request: Request) -> str | None:
     return given if CORRELATION_ID.match(given) else None
 
 
+def _methods(request: Request) -> set[str]:
+    """What the path may be asked by: Starlette names the methods of the first route that has it alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Every refusal of `app` takes the documented shape, also the framework's own."""
 
@@ -89,6 +101,8 @@ def install_error_handlers(app: FastAPI) -> None:
             headers: Mapping[str, str] | None = None
         elif isinstance(raised, HTTPException):
             status, error, headers = raised.status_code, str(raised.detail), raised.headers
+            if status == HTTPStatus.METHOD_NOT_ALLOWED:
+                headers = {"Allow": ", ".join(sorted(_methods(request)))}
         else:
             status, error, headers = (
                 500,
