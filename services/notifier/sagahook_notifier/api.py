@@ -23,7 +23,7 @@ from sagahook_notifier.api_bodies import (
     shown,
     statistics,
 )
-from sagahook_notifier.domain.endpoints import EndpointOptions
+from sagahook_notifier.domain.endpoints import PLAIN, EndpointOptions
 from sagahook_notifier.domain.signing import scheme_of
 from sagahook_notifier.handlers.endpoints import Endpoints, Invalid, NoSuchEndpoint, Refused
 
@@ -31,7 +31,7 @@ _ERRORS = {400: "Malformed", 401: "No key", 403: "A wrong key", 503: "PostgreSQL
 _ONE = {404: "There is no such endpoint"}
 _ACT = _ONE | {409: "Not as the endpoint is: the text says what to do first"}
 
-Id = Annotated[str, Path(max_length=256, pattern=r"^\P{Cc}*$")]
+Id = Annotated[str, Path(max_length=256, pattern=PLAIN)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Offset = Annotated[int, Query(ge=0, le=2**31)]
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from orjson import loads
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr
 
 from sagahook_notifier.adapters.delivery_store import DeliveryStatus
 from sagahook_notifier.domain.endpoints import (
+    PLAIN,
     REMOVED,
     Endpoint,
     EndpointOptions,
@@ -21,9 +22,17 @@ from sagahook_notifier.domain.endpoints import (
 from sagahook_notifier.domain.policies import PolicyName
 from sagahook_notifier.domain.signing import Scheme, check_secret, public_key, scheme_of
 from sagahook_schemas.base import AwareDatetime
+from sagahook_schemas.envelope import parse_rfc3339
+
+
+def _read(given: Any) -> Any:
+    """A number is no time here, though pydantic would take it for one."""
+    return parse_rfc3339(given) if isinstance(given, str) else given if isinstance(given, datetime) else None
+
 
 Time = Annotated[
     AwareDatetime,
+    BeforeValidator(_read),
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
 ]
 """One that PostgreSQL can hold in UTC too."""
@@ -85,7 +94,7 @@ class Recovery(_Body):
 
 
 class Redrive(Recovery):
-    endpoint_id: Annotated[str, Field(max_length=64, pattern=r"^\P{Cc}*$")] | None = Field(
+    endpoint_id: Annotated[str, Field(max_length=64, pattern=PLAIN)] | None = Field(
         default=None, description="by default those of every endpoint"
     )
 

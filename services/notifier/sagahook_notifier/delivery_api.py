@@ -21,12 +21,13 @@ from sagahook_notifier.api_bodies import (
     delivery,
     summary,
 )
+from sagahook_notifier.domain.endpoints import PLAIN
 from sagahook_notifier.handlers.deliveries import Deliveries, NoSuchDelivery
 
 _ONE = {404: "There is no such delivery, or no such endpoint"}
 _ACT = _ONE | {409: "Not as it is now: the text says what to do first"}
 
-EventType = Annotated[str, Query(max_length=100, pattern=r"^\P{Cc}*$")]
+EventType = Annotated[str, Query(max_length=100, pattern=PLAIN)]
 
 
 def delivery_routes(deliveries: Callable[[], Deliveries], guard: Callable[..., Awaitable[None]]) -> APIRouter:

@@ -123,7 +123,9 @@ def _rate(given: Any) -> Any:
 
 
 EndpointId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Plain = Annotated[str, StringConstraints(max_length=256, pattern=r"^\P{Cc}*$")]
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""Without control characters: what a log line and a terminal can show as it is."""
+Plain = Annotated[str, StringConstraints(max_length=256, pattern=PLAIN)]
 Rate = Annotated[
     RateLimit | None,
     BeforeValidator(_rate),
