@@ -29,9 +29,10 @@ SHORT = Timeouts(connect=0.4, silence=5, total=0.5)
 
 @dataclass
 class RawServer:
-    """Serves one request on each connection, unless `behaviour` goes on by itself."""
+    """Serves one request on each connection, unless `behaviour` goes on by itself. takes: whether it reads them."""
 
     port: int = 0
+    takes: bool = True
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
     behaviour: Behaviour | None = None
@@ -43,7 +44,8 @@ class RawServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            await self.read_request(reader)
+            if self.takes:
+                await self.read_request(reader)
             if self.behaviour is not None:
                 await self.behaviour(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):

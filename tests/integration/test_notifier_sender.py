@@ -228,10 +228,10 @@ async def test_a_receiver_that_falls_silent_is_left_before_the_time_limit(server
 async def test_a_receiver_that_takes_nothing_in_is_left_too(server: RawServer) -> None:
     stays = asyncio.Event()
 
-    async def never_read(*_: object) -> None:
+    async def stay(*_: object) -> None:
         await stays.wait()
 
-    server.read_request = never_read  # type: ignore[method-assign]
+    server.takes, server.behaviour = False, stay
     async with sender(timeouts=Timeouts(connect=1, silence=0.1, total=30)) as opened:
         exchange = await opened.send(delivery(server.url, body=b"x" * 20_000_000))
     stays.set()

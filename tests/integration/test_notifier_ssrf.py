@@ -61,7 +61,7 @@ HOSTS = """
 [ff02::1] [100::1] [5f00::1] [4000::1] [::ffff:0x7f.1] [127.0.0.1] public.example@127.0.0.1
 127.0.0.1%00.public.example 127.0.0.1%2f@public.example public.example%40127.0.0.1 %31%32%37.0.0.1 127。0。0。1
 １２７.0.0.1 ⑫7.0.0.1 127.0.0.1\\@public.example
-""".split()  # noqa: SIM905, S104, RUF001 as they are written in URLs; nothing binds there
+""".split()  # noqa: SIM905, RUF001 as they are written in URLs; nothing binds there
 
 
 @pytest.mark.parametrize("host", HOSTS)
