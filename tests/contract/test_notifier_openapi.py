@@ -43,8 +43,8 @@ enabled = false
 409. A further parameter is no wrong request in HTTP."""
 
 EXAMPLES = 4
-"""That schemathesis makes for each route. What it works out of the document besides (`--phases=coverage`) takes as long as
-the rest of the contract's tests together."""
+"""That schemathesis makes for each route. What it works out of the document besides (`--phases=coverage`)
+takes as long as the rest of the contract's tests together."""
 
 
 @pytest_asyncio.fixture(scope="module")
