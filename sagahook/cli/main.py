@@ -6,10 +6,13 @@ import typer
 
 from sagahook.cli import (
     check,
+    deliveries,
     demo,
     dev,
     diagram,
+    endpoints,
     history,
+    listen,
     pausing,
     replay_test,
     sagas,
@@ -31,9 +34,12 @@ app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
 app.add_typer(pausing.definitions, name="definitions")
 app.command("history")(history.history)
+app.command("listen")(listen.listen)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dev.app, name="dev")
+app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(sources.app, name="sources")
