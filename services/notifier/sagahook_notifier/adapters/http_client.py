@@ -1,9 +1,9 @@
 """Posts to addresses that may be sent to, and to no other.
 
-A name is resolved here, every address of it is checked, and the connection is made to a checked address itself:
-there is no second look at the name that could find another one. TLS still asks for, and verifies, the name.
-Addresses written in a URL are checked in the same way. No proxy, cookie, redirect or credential of the environment
-plays a part.
+A name is resolved here, every address of it is checked, and aiohttp connects to those very addresses: there is no
+second look at the name that could find another one. An address in a URL, for which aiohttp asks no resolver, is
+checked before aiohttp sees it. TLS asks for, and verifies, the name. No proxy, cookie, redirect or credential of
+the environment plays a part, and nothing is unpacked.
 """
 
 from __future__ import annotations
@@ -12,31 +12,39 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sagahook_notifier.adapters.connections import Answered, Broken, Connection
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
 from sagahook_notifier.domain.addresses import Reach
 from sagahook_notifier.domain.urls import Destination
 
+_KEPT_BYTES = 4 * 1024
+"""Of an answer's body; the rest is thrown away."""
+_READ_BYTES = 64 * 1024
+"""Of an answer's body, so that the connection can serve again after a talkative answer; beyond it is closed."""
 _KEEP_ALIVE_SECONDS = 4.0
 """Shorter than common servers' five: a connection that the receiver just closed fails the attempt on it."""
-_MOST_IDLE = 1_024
-"""Connections that wait for another request, in all."""
-_SWEEP_SECONDS = 1.0
 _LOOKUPS = 32
 """Names that are resolved at once; the system's resolver blocks a thread for each, and a dead one for long."""
-_MOST_ADDRESSES = 4
-"""Of one name, that a connection is tried with."""
 
-_FAILED = (OSError, RuntimeError)
-"""RuntimeError is what uvloop raises in place of some OSErrors."""
+_UVLOOP_ERROR = RuntimeError
+"""What uvloop raises in place of some OSErrors."""
 
 
 class ForbiddenAddress(Exception):
     """The URL leads to an address that nothing may be sent to. No connection was tried."""
+
+
+class Broken(Exception):
+    """There was no answer, and the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,159 +58,177 @@ class Timeouts:
 
 
 class Posted(NamedTuple):
-    """connect_ms: 0 on a connection that was there already. first_byte_ms: from the request to the answer's
-    beginning."""
+    """body: its beginning. connect_ms: 0 on a connection that was there already. head_ms: from the connection to the
+    end of the answer's head."""
 
-    answered: Answered
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
     connect_ms: float
-    first_byte_ms: float
+    head_ms: float
+
+    def header(self, name: str) -> str | None:
+        """The first of that name, which is in lower case."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
 
 
-_Site = tuple[str, int, bool]
+@dataclass(slots=True)
+class _Connecting:
+    """By the loop's clock."""
+
+    began: float = 0.0
+    ended: float = 0.0
 
 
 class HttpClient:
     """Of one event loop. reach: see ForbiddenAddress. tls: what certificates are verified by."""
 
     def __init__(self, *, timeouts: Timeouts, reach: Reach, tls: ssl.SSLContext | None = None) -> None:
-        self.timeouts = timeouts
+        self._timeouts = timeouts
         self._reach = reach
-        self._tls = tls or ssl.create_default_context()
         self._loop = asyncio.get_running_loop()
-        self._lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="resolver")
-        self._idle: dict[_Site, list[Connection]] = {}
-        self._open: dict[Connection, _Site] = {}
-        self._idle_count = 0
-        self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._close_stale)
-
-    async def post(self, to: Destination, request: bytes) -> Posted:
-        """Raises ForbiddenAddress, and Broken where there was no answer."""
-        began = self._loop.time()
-        connection = self._kept(to) or await self._connect(to)
-        connected = self._loop.time()
-        timeouts = self.timeouts
-        try:
-            answered = await connection.exchange(
-                request, deadline=began + timeouts.total, silence=timeouts.silence
-            )
-        except TimeoutError:
-            if self._loop.time() < began + timeouts.total:
-                raise Broken(f"the receiver was silent for {timeouts.silence:g} s") from None
-            raise Broken(f"no answer within {timeouts.total:g} s") from None
-        self._keep(connection)
-        first = answered.first_byte or connected
-        return Posted(answered, (connected - began) * 1000, (first - connected) * 1000)
-
-    def close(self) -> None:
-        self._sweep.cancel()
-        for connection in list(self._open):
-            connection.close()
-        self._lookups.shutdown(wait=False, cancel_futures=True)
-
-    # Connections that wait
-
-    def _kept(self, to: Destination) -> Connection | None:
-        waiting = self._idle.get((to.host, to.port, to.secure))
-        fresh = self._loop.time() - _KEEP_ALIVE_SECONDS
-        while waiting:
-            connection = waiting.pop()
-            self._idle_count -= 1
-            if connection.idle_since > fresh and connection.can_serve:
-                return connection
-            connection.close()
-        return None
-
-    def _keep(self, connection: Connection) -> None:
-        site = self._open.get(connection)
-        if site is None or not connection.is_open:
-            return
-        if self._idle_count >= _MOST_IDLE:
-            connection.close()
-            return
-        connection.idle_since = self._loop.time()
-        self._idle.setdefault(site, []).append(connection)
-        self._idle_count += 1
-
-    def _lost(self, connection: Connection) -> None:
-        site = self._open.pop(connection, None)
-        waiting = self._idle.get(site, []) if site else []
-        if connection in waiting:
-            waiting.remove(connection)
-            self._idle_count -= 1
-
-    def _close_stale(self) -> None:
-        stale = self._loop.time() - _KEEP_ALIVE_SECONDS
-        for site, waiting in list(self._idle.items()):
-            for connection in [one for one in waiting if one.idle_since <= stale]:
-                waiting.remove(connection)
-                self._idle_count -= 1
-                connection.close()
-            if not waiting:
-                del self._idle[site]
-        self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._close_stale)
-
-    # New ones
-
-    async def _connect(self, to: Destination) -> Connection:
-        timeouts = self.timeouts
-        seconds = min(timeouts.connect, timeouts.total)
-        try:
-            async with asyncio.timeout(seconds):
-                addresses = await self._addresses(to)
-                if reason := self._reach.refusal(to.host, addresses):
-                    raise ForbiddenAddress(
-                        f"{reason}: if it is meant, allow it by SAGAHOOK_NOTIFY_ALLOW_NETWORKS or "
-                        "SAGAHOOK_NOTIFY_ALLOW_HOSTS"
-                    )
-                return await self._connect_to_one(to, addresses, seconds / len(addresses))
-        except TimeoutError:
-            raise Broken(f"no connection within {seconds:g} s") from None
-        except _FAILED as failed:
-            raise Broken(_why(to, failed)) from None
-
-    async def _addresses(self, to: Destination) -> list[str]:
-        if to.is_address:
-            return [to.host]
-        look_up = partial(socket.getaddrinfo, to.host, to.port, type=socket.SOCK_STREAM)
-        found = await self._loop.run_in_executor(self._lookups, look_up)
-        return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-    async def _connect_to_one(self, to: Destination, addresses: list[str], share: float) -> Connection:
-        """The first that answers; each of the others may take its share of the time."""
-        *others, last = addresses[:_MOST_ADDRESSES]
-        for address in others:
-            try:
-                async with asyncio.timeout(share):
-                    return await self._open_connection(to, address)
-            except _FAILED:  # TimeoutError too
-                continue
-        return await self._open_connection(to, last)
-
-    async def _open_connection(self, to: Destination, address: str) -> Connection:
-        _, connection = await self._loop.create_connection(
-            partial(Connection, self._loop, self._lost),
-            address,
-            to.port,
-            ssl=self._tls if to.secure else None,
-            server_hostname=to.host if to.secure else None,
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # the dispatcher bounds what is under way
+                keepalive_timeout=_KEEP_ALIVE_SECONDS,
+                resolver=_CheckedResolver(reach),
+                use_dns_cache=False,
+                ssl=tls or True,
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=timeouts.total, connect=timeouts.connect, sock_read=timeouts.silence
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,  # a proxy would connect in our place, unchecked
+            auto_decompress=False,
+            read_bufsize=_READ_BYTES,
+            trace_configs=[_tracing(self._loop)],
         )
-        if connection.is_open:  # else it is lost already
-            self._open[connection] = (to.host, to.port, to.secure)
-        return connection
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def post(self, to: Destination, headers: Mapping[str, str], body: bytes) -> Posted:
+        """Raises ForbiddenAddress, and Broken where there was no answer."""
+        if to.is_address:
+            _check(self._reach, to.host, [to.host])
+        began, connecting = self._loop.time(), _Connecting()
+        try:
+            async with self._session.post(
+                URL(to.url, encoded=True),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                trace_request_ctx=connecting,
+            ) as response:
+                headed = self._loop.time()
+                connect = connecting.ended - connecting.began
+                return Posted(
+                    status=response.status,
+                    headers=list(response.headers.items()),
+                    body=await _beginning(response),
+                    connect_ms=connect * 1000,
+                    head_ms=(headed - began - connect) * 1000,
+                )
+        except (aiohttp.ClientError, OSError, ValueError, _UVLOOP_ERROR) as failed:
+            raise Broken(self._why(to, failed)) from None
+
+    def _why(self, to: Destination, failed: Exception) -> str:
+        """In the system's words, without the address that asyncio adds."""
+        timeouts, host = self._timeouts, to.host
+        match failed:
+            case aiohttp.ConnectionTimeoutError():
+                why = f"no connection within {timeouts.connect:g} s"
+            case aiohttp.SocketTimeoutError():
+                why = f"the receiver was silent for {timeouts.silence:g} s"
+            case TimeoutError():
+                why = f"no answer within {timeouts.total:g} s"
+            case aiohttp.ClientConnectorDNSError():
+                why = f"the host {host} cannot be resolved: {failed.os_error.strerror}"
+            case aiohttp.ClientConnectorCertificateError():
+                why = f"no secure connection to {host}: {_reason(failed.certificate_error)}"
+            case aiohttp.ClientConnectorSSLError():
+                why = f"no secure connection to {host}: {_reason(failed.os_error)}"
+            case aiohttp.ClientConnectorError():
+                why = f"no connection to {host}: {_reason(failed.os_error)}"
+            case aiohttp.ServerDisconnectedError():
+                why = "the receiver closed the connection without an answer"
+            case aiohttp.ClientResponseError():
+                why = f"the answer is not valid HTTP: {failed.message.partition(':')[0]}"
+            case _:
+                why = f"the connection broke: {_reason(failed)}"
+        return why
 
 
-def _why(to: Destination, failed: Exception) -> str:
-    """In the system's words, without the address that asyncio adds."""
-    match failed:
-        case socket.gaierror():
-            return f"the host {to.host} cannot be resolved: {failed.strerror}"
-        case ssl.SSLCertVerificationError():
-            return (
-                f"no secure connection to {to.host}: its certificate is not accepted: {failed.verify_message}"
+class _CheckedResolver(AbstractResolver):
+    """The system's resolver in threads of its own: a name that hangs holds up neither other names nor
+    anything else that needs a thread."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="resolver")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        _check(self._reach, host, [str(address[0]) for *_, address in found])
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _check(reach: Reach, host: str, addresses: Sequence[str]) -> None:
+    if reason := reach.refusal(host, addresses):
+        raise ForbiddenAddress(
+            f"{reason}: if it is meant, allow it by SAGAHOOK_NOTIFY_ALLOW_NETWORKS or SAGAHOOK_NOTIFY_ALLOW_HOSTS"
+        )
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Of the body, and no more. Once the status is there it counts, however the rest of the answer breaks off."""
+    body, read = bytearray(), 0
+    with suppress(aiohttp.ClientError, OSError, ValueError, _UVLOOP_ERROR):
+        while read <= _READ_BYTES and (chunk := await response.content.readany()):
+            read += len(chunk)
+            body += chunk[: _KEPT_BYTES - len(body)]
+    if not response.content.at_eof():
+        response.close()
+    return bytes(body)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not accepted: {error.verify_message}"
         case ssl.SSLError():
-            return f"no secure connection to {to.host}: {failed.reason or failed}"
-        case OSError() if failed.errno is not None:
-            return f"no connection to {to.host}: {os.strerror(failed.errno)}"
+            return error.reason or str(error)
+        case OSError() if error.errno is not None:
+            return os.strerror(error.errno)
         case _:
-            return f"no connection to {to.host}: {failed or type(failed).__name__}"
+            return str(error) or type(error).__name__
+
+
+def _tracing(loop: asyncio.AbstractEventLoop) -> aiohttp.TraceConfig:
+    async def begin(session: object, context: Any, parameters: object) -> None:
+        context.trace_request_ctx.began = loop.time()
+
+    async def end(session: object, context: Any, parameters: object) -> None:
+        context.trace_request_ctx.ended = loop.time()
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_start.append(begin)
+    tracing.on_connection_create_end.append(end)
+    return tracing

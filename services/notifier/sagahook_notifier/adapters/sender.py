@@ -14,8 +14,7 @@ from pydantic import SecretStr
 from sagahook import __version__
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.sources import Sources
-from sagahook_notifier.adapters.connections import Answered, Broken
-from sagahook_notifier.adapters.http_client import ForbiddenAddress, HttpClient, Posted, Timeouts
+from sagahook_notifier.adapters.http_client import Broken, ForbiddenAddress, HttpClient, Posted, Timeouts
 from sagahook_notifier.domain.addresses import Reach
 from sagahook_notifier.domain.deliveries import Claimed, Exchange, Target
 from sagahook_notifier.domain.policies import Answer, NoAnswer, NotSent, Said, Unsendable
@@ -44,16 +43,16 @@ async def open_sender(
     try:
         yield Sender(client, sources, clock)
     finally:
-        client.close()
+        await client.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What all requests to a target have in common. shown: of its headers, what people may see."""
+    """What all requests to a target have in common. shown: its headers as people may see them."""
 
     target: Target
     to: Destination
-    head: bytes
+    headers: Mapping[str, str]
     shown: Mapping[str, str]
     secrets: tuple[str, ...]
 
@@ -76,15 +75,11 @@ class Sender:
             prepared = self._prepare(claimed.target)
             signing = self._signing(claimed.target, started_at)
             signed = signature_headers(signing, claimed.delivery_id, started_at, claimed.body)
-            shown = {
-                **prepared.shown,
-                "Content-Type": claimed.content_type,
-                **signed,
-                "webhook-signature": REMOVED,
-            }
+            ours = {"Content-Type": claimed.content_type, **signed}
+            shown = {**prepared.shown, **ours, "webhook-signature": REMOVED}
             secrets = [*signing, *signed["webhook-signature"].split(), *prepared.secrets]
-            posted = await self._client.post(prepared.to, _request(prepared, claimed, signed))
-            said = Answer(posted.answered.status, posted.answered.header(b"retry-after"))
+            posted = await self._client.post(prepared.to, {**prepared.headers, **ours}, claimed.body)
+            said = Answer(posted.status, posted.header("retry-after"))
         except (InvalidSecret, InvalidUrl) as wrong:
             said = Unsendable(f"nothing can be sent to the endpoint: {wrong}")
         except _Unsigned as unsigned:
@@ -129,24 +124,13 @@ def _prepared(target: Target) -> _Prepared:
         for name, value in target.credentials.headers.items()
         if name.lower() not in taken and not name.lower().startswith("webhook-")
     }
-    headers = {"Host": to.authority, **_CONSTANT, **{name: _revealed(value) for name, value in own.items()}}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return _Prepared(
         target=target,
         to=to,
-        head=f"POST {to.target} HTTP/1.1\r\n{lines}".encode("ascii"),
-        shown={**_CONSTANT, **dict.fromkeys(own, REMOVED)},
+        headers={**{name: _revealed(value) for name, value in own.items()}, **_CONSTANT},
+        shown={**dict.fromkeys(own, REMOVED), **_CONSTANT},
         secrets=tuple(filter(None, map(_revealed, own.values()))),
     )
-
-
-def _request(prepared: _Prepared, claimed: Claimed, signed: Mapping[str, str]) -> bytes:
-    variable = (
-        f"Content-Type: {claimed.content_type}\r\nContent-Length: {len(claimed.body)}\r\n"
-        f"webhook-id: {signed['webhook-id']}\r\nwebhook-timestamp: {signed['webhook-timestamp']}\r\n"
-        f"webhook-signature: {signed['webhook-signature']}\r\n\r\n"
-    )
-    return prepared.head + variable.encode("ascii") + claimed.body
 
 
 def _revealed(value: SecretStr) -> str:
@@ -163,23 +147,23 @@ def _exchange(
 ) -> Exchange:
     if posted is None:
         return Exchange(said, started_at, duration_ms, shown)
-    body = bytes(posted.answered.body).decode(errors="replace")
+    body = posted.body.decode(errors="replace")
     return Exchange(
         said,
         started_at,
         duration_ms,
         request_headers=shown,
-        response_headers=_shown_headers(posted.answered, secrets),
+        response_headers=_shown_headers(posted, secrets),
         response_excerpt=_presentable(body, secrets)[:_EXCERPT_CHARACTERS],
-        phases={"connect": round(posted.connect_ms, 2), "first_byte": round(posted.first_byte_ms, 2)},
+        phases={"connect": round(posted.connect_ms, 2), "head": round(posted.head_ms, 2)},
     )
 
 
-def _shown_headers(answered: Answered, secrets: list[str]) -> dict[str, str]:
+def _shown_headers(posted: Posted, secrets: list[str]) -> dict[str, str]:
     return {
-        name.decode("latin-1"): _presentable(value.decode("latin-1"), secrets)[:_SHOWN_CHARACTERS]
-        for name, value in answered.headers[:_SHOWN_HEADERS]
-        if name.lower() != b"set-cookie"
+        name: _presentable(value, secrets)[:_SHOWN_CHARACTERS]
+        for name, value in posted.headers[:_SHOWN_HEADERS]
+        if name.lower() != "set-cookie"
     }
 
 

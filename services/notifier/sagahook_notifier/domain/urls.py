@@ -39,6 +39,10 @@ class Destination:
         usual = self.port == _PORTS["https" if self.secure else "http"]
         return host if usual else f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{self.authority}{self.target}"
+
 
 def destination(url: str) -> Destination:
     """Raises InvalidUrl."""
