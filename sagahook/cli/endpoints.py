@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from sagahook.cli.endpoints_given import body_of, moment
+from sagahook.cli.endpoints_given import body_of, cleared, moment
 from sagahook.cli.sagas import DEFAULT_URL, AsJson, Key, Url, one_line
 from sagahook.cli.sagas_client import NotDone, SagasClient, escaped
 
@@ -144,8 +144,8 @@ def edit(
         bool | None, typer.Option("--enable/--disable", help="Whether it is sent anything.")
     ] = None,
     clear: Annotated[
-        list[Literal["sources", "sagas", "filter", "headers"]] | None,
-        typer.Option(help="Sources, sagas: all again. Filter, headers: none."),
+        list[str] | None,
+        typer.Option(help="sources, sagas: all again; filter, headers: none. Several may be given."),
     ] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
@@ -166,7 +166,7 @@ def edit(
             description=description,
             enabled=enabled,
         )
-        body |= {name: {} if name == "headers" else None for name in clear or ()}
+        body |= cleared(clear or [])
         if not body:
             raise NotDone("Say what is to change: see `sagahook endpoints edit --help`")
         SagasClient(url, key).patch(f"{_PATH}/{escaped(endpoint_id)}", body)

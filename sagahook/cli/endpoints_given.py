@@ -25,6 +25,14 @@ def body_of(**given: Any) -> dict[str, Any]:
     return body
 
 
+def cleared(names: list[str]) -> dict[str, Any]:
+    """Raises NotDone."""
+    empty: dict[str, Any] = {"sources": None, "sagas": None, "filter": None, "headers": {}}
+    if unknown := sorted(set(names) - empty.keys()):
+        raise NotDone(f"--clear {unknown[0]} is not understood: give {', '.join(empty)}")
+    return {name: empty[name] for name in names}
+
+
 def referred(option: str, reference: str) -> str:
     """What `env:NAME` or `file:/path` stands for. Raises NotDone."""
     from sagahook.runtime.source_files import Files, Unusable, resolve
