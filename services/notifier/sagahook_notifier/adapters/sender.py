@@ -161,7 +161,7 @@ def _exchange(
 
 def _shown_headers(posted: Posted, secrets: list[str]) -> dict[str, str]:
     return {
-        name: _presentable(value, secrets)[:_SHOWN_CHARACTERS]
+        str(name): _presentable(value, secrets)[:_SHOWN_CHARACTERS]
         for name, value in posted.headers[:_SHOWN_HEADERS]
         if name.lower() != "set-cookie"
     }
