@@ -223,11 +223,11 @@ UPDATE notifier.endpoint_health
 SET open_until = :now
 WHERE endpoint_id = ANY (:endpoints::text[]) AND open_until IS NOT NULL;
 
--- name: listeners(event_types)
+-- name: listeners(event_type)
 -- Who hears of what happens to other endpoints.
 SELECT id, payload_format
 FROM notifier.endpoints
-WHERE active AND origin <> 'notify_url' AND event_types && :event_types::text[];
+WHERE active AND origin <> 'notify_url' AND :event_type = ANY (event_types);
 
 -- name: add_operational(ids, endpoint_ids, event_ids, event_type, bodies, content_types, now)!
 -- Deliveries about endpoints, and about no saga.

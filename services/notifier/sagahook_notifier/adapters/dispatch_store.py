@@ -19,7 +19,7 @@ from sagahook_notifier.domain.credentials import Credentials
 from sagahook_notifier.domain.deliveries import Claimed, Finished, Target, announcements
 from sagahook_notifier.domain.endpoints import DISABLED_TYPE
 from sagahook_notifier.domain.health import Health
-from sagahook_notifier.domain.operational import HEARD_AS, Disabled, disabled_deliveries
+from sagahook_notifier.domain.operational import Disabled, disabled_deliveries
 from sagahook_notifier.domain.policies import Exhausted, RetryAt, RetryPolicy
 from sagahook_notifier.domain.verdicts import Verdicts
 
@@ -214,7 +214,7 @@ async def _disable(connection: asyncpg.Connection, verdicts: Verdicts, at: datet
     ]
     listeners = [
         (row["id"], row["payload_format"])
-        async for row in queries.listeners(connection, event_types=list(HEARD_AS))
+        async for row in queries.listeners(connection, event_type=DISABLED_TYPE)
     ]
     told = disabled_deliveries(disabled, listeners)
     await queries.add_operational(

@@ -125,7 +125,10 @@ class HttpClient:
                 connect = connecting.ended - connecting.began
                 return Posted(
                     status=response.status,
-                    headers=list(response.headers.items()),
+                    headers=[
+                        (name.decode("latin-1"), value.decode("latin-1"))
+                        for name, value in response.raw_headers
+                    ],
                     body=await _beginning(response),
                     connect_ms=connect * 1000,
                     head_ms=(headed - began - connect) * 1000,

@@ -12,9 +12,6 @@ from sagahook_notifier.domain.urls import InvalidUrl, destination
 from sagahook_schemas.envelope import rfc3339
 from sagahook_schemas.identity import delivery_id
 
-HEARD_AS = (DISABLED_TYPE, "endpoint.*")
-"""How endpoints ask for it among their event types."""
-
 
 @dataclass(frozen=True, slots=True)
 class Disabled:

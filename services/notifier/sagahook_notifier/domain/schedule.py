@@ -1,8 +1,8 @@
 """Which endpoints a dispatcher looks at next, and how much of each: pure.
 
 It knows for each endpoint when something may be due, and how many attempts are under way. Endpoints with the fewest
-come first, and the less room there is in all, the less each gets of it at a time: neither a long queue nor a crowd
-of slow receivers takes all the places.
+come first; none may have more than its share of all places, and the last of them are for those that have none under
+way: neither a long queue nor a crowd of slow receivers takes them all.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush, nsmallest
 
-_SHARE = 8
-"""An endpoint gets at most this part of the free places at a time, and always one."""
+_LAST = 4
+"""The last quarter of the places is for endpoints that have none."""
 _AT_ONCE = 256
 """Endpoints that are looked at together."""
 
@@ -52,13 +52,12 @@ class Schedule:
     def rooms(self, now: datetime) -> dict[str, int]:
         """What to look for: how many deliveries at most, by endpoint."""
         self._ripen(now)
-        free, rooms = self.free, {}
-        for endpoint in nsmallest(_AT_ONCE, filter(self._has_room, self._ready), key=self._load):
-            if free == 0:
-                break
-            room = min(self.per_endpoint - self.sending[endpoint], max(1, free // _SHARE))
-            rooms[endpoint] = room
-            free -= room
+        free, share, rooms = self.free, self._share(), {}
+        for endpoint in nsmallest(_AT_ONCE, self._ready, key=self._load):
+            room = self._room(endpoint, share, free)
+            if room > 0:
+                rooms[endpoint] = room
+                free -= room
         return rooms
 
     def found(self, rooms: Mapping[str, int], counts: Mapping[str, int]) -> list[str]:
@@ -91,7 +90,8 @@ class Schedule:
         self._ripen(now)
         if self.free == 0:
             return None
-        if any(map(self._has_room, self._ready)):
+        share = self._share()
+        if any(self._room(endpoint, share, self.free) > 0 for endpoint in self._ready):
             return now
         return self._later[0][0] if self._later else None
 
@@ -105,8 +105,15 @@ class Schedule:
     def _is_stale(self, entry: tuple[datetime, str]) -> bool:
         return self._due.get(entry[1]) != entry[0]
 
-    def _has_room(self, endpoint: str) -> bool:
-        return self.sending[endpoint] < self.per_endpoint
+    def _share(self) -> int:
+        """The attempts that may be under way to one endpoint."""
+        busy = len(self.sending.keys() | self._ready.keys())
+        return min(self.per_endpoint, max(1, self.concurrency // (busy + 1)))
+
+    def _room(self, endpoint: str, share: int, free: int) -> int:
+        sending = self.sending[endpoint]
+        beyond_the_last = free - self.concurrency // _LAST
+        return min(share - sending, max(beyond_the_last, 0 if sending else min(free, 1)))
 
     def _load(self, endpoint: str) -> int:
         return self.sending[endpoint]

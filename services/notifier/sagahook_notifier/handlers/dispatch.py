@@ -134,9 +134,8 @@ class Dispatcher:
         SENDING.set(self._schedule.under_way)
         counts = Counter(each.target.endpoint_id for each in claimed)
         if fewer := self._schedule.found(rooms, counts):
-            soon = self._clock.now() + _SHORTEST_REST
             for endpoint, at in (await self._database.reach(lambda: self._store.next_due(fewer))).items():
-                self._schedule.tell(endpoint, max(at, soon))
+                self._schedule.tell(endpoint, at if at > now else self._clock.now() + _SHORTEST_REST)
 
     async def _rest(self) -> None:
         """Until something is due, or room is made for what is."""
@@ -178,6 +177,9 @@ class Dispatcher:
                 self._schedule.tell(each.claimed.target.endpoint_id, each.outcome.at)
                 self._look.set()  # it may be due before the current rest is over
         SENDING.set(self._schedule.under_way)
+        if disabled:
+            self._next_round = None  # there are deliveries that tell of it
+            self._look.set()
         tell_attempts(finished, recorded)
         tell_disabled(disabled)
         if recorded:
