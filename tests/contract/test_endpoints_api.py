@@ -12,10 +12,15 @@ from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
 from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.vault import Vault
+from sagahook_notifier.domain.endpoints import EndpointConfig
 from tests.notifier_api import Api, Kept, open_api, open_kept
 from tests.notifier_harness import SECRET, SECRET_KEY, notifier_settings
 
 CONFIGURED = {"id": "billing", "url": "https://billing.example/hooks", "secret": SECRET}
+
+
+def configured(*endpoints: dict[str, Any]) -> tuple[EndpointConfig, ...]:
+    return notifier_settings(endpoints, database_url="postgresql://x").endpoints
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -291,6 +296,23 @@ async def test_a_configured_endpoint_is_shown_and_changed_where_it_is_configured
             "billing is configured: change it in SAGAHOOK_ENDPOINTS",
         )
     assert (await api.post("/api/v1/endpoints/billing:test")).status == 202
+
+
+async def test_what_is_configured_as_before_is_left_as_it_is_at_the_next_start(
+    kept: Kept, store: EndpointStore
+) -> None:
+    async def stored() -> Any:
+        return await kept.pool.fetchrow("SELECT * FROM notifier.endpoints WHERE id = 'billing'")
+
+    before = await stored()
+
+    await store.put_configured(configured(CONFIGURED), SystemClock().now())
+    assert await stored() == before
+
+    await store.put_configured(configured({**CONFIGURED, "headers": {"X-Key": "1"}}), SystemClock().now())
+    after = await stored()
+    assert after["updated_at"] > before["updated_at"]
+    assert after["sealed"] != before["sealed"]
 
 
 @pytest.mark.parametrize(

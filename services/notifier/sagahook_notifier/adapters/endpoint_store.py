@@ -65,7 +65,9 @@ class EndpointStore:
         """Make the configured endpoints what the configuration says, and switch off those it no longer has."""
         for endpoint in endpoints:
             async with self._changing(endpoint.id) as (connection, before):
-                await self._save(connection, configured(endpoint, before, now))
+                after = configured(endpoint, before, now)
+                if after is not before:
+                    await self._save(connection, after)
         with reaching_database():
             await queries.disable_other_endpoints(self._pool, ids=[each.id for each in endpoints], now=now)
 
@@ -182,9 +184,10 @@ def _options(row: Mapping[str, Any], credentials: Credentials | None) -> Endpoin
     """As they were stored: what was right then is not judged again."""
     rate = None if row["rate_burst"] is None else RateLimit(row["rate_per_second"], row["rate_burst"])
     headers = {} if credentials is None else dict(credentials.headers)
-    return EndpointOptions.model_construct(
-        **{name: row[name] for name in _COLUMNS}, headers=headers, rate_limit=rate
-    )
+    stored: dict[str, Any] = {
+        name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in _COLUMNS
+    }
+    return EndpointOptions.model_construct(**stored, headers=headers, rate_limit=rate)
 
 
 def _in_the_clear(row: Mapping[str, Any]) -> Credentials:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -210,12 +210,12 @@ class Endpoint:
 
 
 def configured(config: EndpointConfig, before: Endpoint | None, now: datetime) -> Endpoint:
-    """The endpoint as the configuration has it. One that was switched off stays so until its URL changes or a person
-    enables it."""
+    """The endpoint as the configuration has it: `before` itself where that is what it is. One that was switched off
+    stays so until its URL changes or a person enables it."""
     held = before.credentials.secrets if before is not None and before.credentials is not None else ()
     since = {secret.value: secret.created_at for secret in held}
     same_url = before is not None and before.options.url == config.url
-    return Endpoint(
+    after = Endpoint(
         id=config.id,
         origin="configuration",
         options=config.options(),
@@ -223,10 +223,11 @@ def configured(config: EndpointConfig, before: Endpoint | None, now: datetime) -
             tuple(Secret(value, since.get(value, now)) for value in config.secret), config.headers
         ),
         created_at=now if before is None else before.created_at,
-        updated_at=now,
+        updated_at=now if before is None else before.updated_at,
         disabled_at=before.disabled_at if before is not None and same_url else None,
         disabled_reason=before.disabled_reason if before is not None and same_url else None,
     )
+    return before if before == after else replace(after, updated_at=now)
 
 
 def with_kept_headers(
