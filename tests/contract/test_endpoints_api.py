@@ -298,6 +298,31 @@ async def test_a_configured_endpoint_is_shown_and_changed_where_it_is_configured
     assert (await api.post("/api/v1/endpoints/billing:test")).status == 202
 
 
+async def test_a_url_that_a_webhook_named_is_shown_and_enabled_but_not_changed(api: Api, kept: Kept) -> None:
+    await kept.pool.execute(
+        """
+        INSERT INTO notifier.endpoints (
+            id, origin, url, signing_source, event_types, payload_format, retry_policy, headers, enabled, created_at,
+            updated_at, disabled_at, disabled_reason
+        )
+        VALUES ('notify-1', 'notify_url', 'https://caller.example', 'orders', '{task_completed}', 'standard',
+            '"standard"', '{}', TRUE, now(), now(), now(), 'it answered 410')
+        """
+    )
+    path = "/api/v1/endpoints/notify-1"
+
+    shown = (await api.get(path)).body
+    assert (shown["origin"], shown["secrets"], shown["enabled"]) == ("notify_url", [], False)
+    assert "notify-1" not in [each["id"] for each in (await api.get("/api/v1/endpoints?limit=1000")).body]
+    assert (await api.post(f"{path}:enable")).body["enabled"]
+    for method, action in (("PATCH", ""), ("DELETE", ""), ("POST", ":rotate-secret")):
+        said = await api.ask(method, path + action, None if method == "DELETE" else {})
+        assert (said.status, said.body["error"]) == (
+            409,
+            "notify-1 is a URL that webhooks of a source named: it cannot be changed",
+        )
+
+
 async def test_what_is_configured_as_before_is_left_as_it_is_at_the_next_start(
     kept: Kept, store: EndpointStore
 ) -> None:

@@ -96,7 +96,7 @@ class EndpointStore:
                 return None
             after = change(before)
             await self._save(connection, after)
-            if after.active and not before.active:
+            if after.active and (not before.active or after.options.url != before.options.url):
                 await queries.forget_failures(connection, id=id)
             return after
 

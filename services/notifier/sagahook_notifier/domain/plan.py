@@ -3,7 +3,7 @@ leaves as `Plan`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sagahook.runtime.sources import Sources
@@ -139,7 +139,7 @@ def plan(events: Iterable[Event], known: Known, sources: Sources, limits: Limits
         types = event_types(event, marks)
         told = _subscribers_told(types, envelope, view, known.subscribers)
         told += _callers_told(types, envelope, view, asking, waiting.get(saga, {}).values())
-        made.deliveries += [_delivery(each, Payload(envelope, event, view, marks), limits) for each in told]
+        made.deliveries += _deliveries(told, Payload(envelope, event, view, marks), limits)
     return made
 
 
@@ -205,19 +205,25 @@ def _callers_told(
     return []
 
 
-def _delivery(told: _Told, payload: Payload, limits: Limits) -> NewDelivery:
-    body, content_type = render(told.payload_format, told.event_type, payload, told.correlation_id, limits)
-    return NewDelivery(
-        delivery_id=delivery_id(payload.envelope.id, told.endpoint_id),
-        endpoint_id=told.endpoint_id,
-        event_id=payload.envelope.id,
-        event_type=told.event_type,
-        saga_id=payload.view.saga_id,
-        run=payload.view.run,
-        correlation_id=told.correlation_id,
-        body=body,
-        content_type=content_type,
-    )
+def _deliveries(told: Iterable[_Told], payload: Payload, limits: Limits) -> Iterator[NewDelivery]:
+    """What is said alike to several endpoints is written once."""
+    written: dict[tuple[PayloadFormat, str, str], tuple[bytes, str]] = {}
+    for each in told:
+        alike = (each.payload_format, each.event_type, each.correlation_id)
+        if alike not in written:
+            written[alike] = render(*alike[:2], payload, each.correlation_id, limits)
+        body, content_type = written[alike]
+        yield NewDelivery(
+            delivery_id=delivery_id(payload.envelope.id, each.endpoint_id),
+            endpoint_id=each.endpoint_id,
+            event_id=payload.envelope.id,
+            event_type=each.event_type,
+            saga_id=payload.view.saga_id,
+            run=payload.view.run,
+            correlation_id=each.correlation_id,
+            body=body,
+            content_type=content_type,
+        )
 
 
 def _notify_endpoint(event: Contract, sources: Sources) -> NotifyEndpoint | None:
