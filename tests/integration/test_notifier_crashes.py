@@ -1,11 +1,9 @@
 """The notifier right after any crash: of itself, of its neighbour, of Kafka and of PostgreSQL."""
 
 import asyncio
-import random
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,14 +31,12 @@ from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliverySuccee
 from tests.notifier_harness import (
     COMPLETED,
     SECRET,
-    Answer,
     Deployment,
     Receiver,
     deploy,
     open_receiver,
     started,
 )
-from tests.preforked import Preforked
 
 SHORT_LEASE = {"notify_lease": 1.0, "notify_timeout": 0.9, "session_timeout": 2.0}
 
@@ -130,69 +126,6 @@ async def test_a_dispatcher_that_stalled_past_its_lease_records_nothing(
     assert first.delivery_id == second.delivery_id == delivery["id"]
     assert delivery["status"] == "succeeded"
     assert [attempt["status_code"] for attempt in await deployment.attempts(delivery["id"])] == [204]
-
-
-async def test_dispatchers_that_are_killed_and_stalled_under_load_lose_nothing_and_keep_the_order(
-    deployment: Deployment, receiver: Receiver, tmp_path: Path
-) -> None:
-    sagas, per_endpoint = 40, 4
-    endpoints = (
-        hook(receiver, retry_policy=[0.05] * 50),
-        hook(receiver, id="line", url=f"{receiver.url}/line", ordered=True, retry_policy=[0.05] * 50),
-    )
-    options = SHORT_LEASE | {"notify_endpoint_concurrency": per_endpoint, "notify_breaker_failures": 1_000}
-    for path in ("/hook", "/line"):
-        receiver.answer(path, *random.Random(7).choices((_slow(0.01), _slow(0.05), 500), k=60), 204)
-
-    async def load() -> None:
-        for number in range(sagas):
-            await deployment.log.write(f"s-{number}", started(f"s-{number}"))
-            await asyncio.sleep(0.02)
-
-    async with AsyncExitStack() as running:
-
-        async def start(name: str) -> Preforked:
-            folder = tmp_path / name
-            folder.mkdir()
-            return await running.enter_async_context(deployment.process(folder, *endpoints, **options))
-
-        killed, stalled = await start("first"), await start("second")
-        loading = asyncio.create_task(load())
-        await receiver.wait_for(8)
-        killed.kill()
-        await start("third")
-        await receiver.wait_for(16)
-        stalled.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(2 * SHORT_LEASE["notify_lease"])
-        stalled.send_signal(signal.SIGCONT)
-        await loading
-        await deployment.wait_until_finished(2 * sagas)
-
-    rows = await deployment.pool.fetch(
-        "SELECT id, endpoint_id, status FROM notifier.deliveries ORDER BY number"
-    )
-    assert {row["status"] for row in rows} == {"succeeded"}
-    for endpoint in ("hook", "line"):
-        arrived = [arrival.delivery_id for arrival in receiver.at(f"/{endpoint}")]
-        planned = [row["id"] for row in rows if row["endpoint_id"] == endpoint]
-        assert set(arrived) == set(planned)
-        recorded = await deployment.pool.fetchval(
-            "SELECT count(*) FROM notifier.attempts JOIN notifier.deliveries AS d ON d.id = delivery_id"
-            " WHERE d.endpoint_id = $1",
-            endpoint,
-        )
-        # Sent without a record of it: what was under way when a process was killed or stalled.
-        assert len(arrived) - recorded <= 2 * per_endpoint
-    line = [arrival.delivery_id for arrival in receiver.at("/line")]
-    assert list(dict.fromkeys(line)) == [row["id"] for row in rows if row["endpoint_id"] == "line"]
-
-
-def _slow(seconds: float) -> Answer:
-    async def answer(_: web.Request) -> web.Response:
-        await asyncio.sleep(seconds)
-        return web.Response()
-
-    return answer
 
 
 async def test_two_dispatchers_share_the_work_and_send_nothing_twice(

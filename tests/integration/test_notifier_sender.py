@@ -11,7 +11,6 @@ import pytest_asyncio
 
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.domain.policies import Answer, NoAnswer, NotSent, Unsendable
-from tests.certificates import authority, certified
 from tests.sender_harness import RawServer, delivery, sender, serving
 
 
@@ -281,38 +280,3 @@ async def test_a_receivers_retry_after_is_heard_and_its_cookies_are_not_kept(ser
 
     assert exchange.said == Answer(503, retry_after="7")
     assert {name.lower() for name in exchange.response_headers} == {"retry-after", "server", "content-length"}
-
-
-async def test_tls_is_verified_by_the_name_in_the_url() -> None:
-    trusted, ours = authority()
-    async with serving("localhost", tls=certified(ours, "localhost")) as server:
-        server.says(b"HTTP/1.1 204 No Content\r\n\r\n")
-        async with sender(tls=trusted) as opened:
-            exchange = await opened.send(delivery(f"https://localhost:{server.port}/"))
-
-    assert exchange.said == Answer(204)
-
-
-@pytest.mark.parametrize("name", ["other.example", "*.localhost"])
-async def test_a_certificate_of_another_name_is_refused(name: str) -> None:
-    trusted, ours = authority()
-    async with serving("localhost", tls=certified(ours, name)) as server, sender(tls=trusted) as opened:
-        exchange = await opened.send(delivery(f"https://localhost:{server.port}/"))
-
-    assert isinstance(exchange.said, NoAnswer)
-    assert "no secure connection to localhost: its certificate is not accepted" in exchange.said.error
-    assert server.requests == []
-
-
-async def test_a_certificate_of_an_unknown_authority_is_refused_and_plain_http_behind_https_is_a_failure(
-    server: RawServer,
-) -> None:
-    _, ours = authority()
-    async with serving("localhost", tls=certified(ours, "localhost")) as strange, sender() as opened:
-        unknown = await opened.send(delivery(f"https://localhost:{strange.port}/"))
-        plain = await opened.send(delivery(f"https://127.0.0.1:{server.port}/"))
-
-    assert isinstance(unknown.said, NoAnswer)
-    assert "its certificate is not accepted" in unknown.said.error
-    assert isinstance(plain.said, NoAnswer)
-    assert server.requests == []
