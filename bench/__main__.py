@@ -1,6 +1,6 @@
 """`make bench`: every figure of docs/performance.md in one run, on servers of its own.
 
-ARGS: the names of the parts to run (ingest, runner, projection, end_to_end); all by default.
+ARGS: the names of the parts to run (ingest, runner, projection, delivery, end_to_end); all by default.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import end_to_end, ingest, projection, runner
+from bench import delivery, end_to_end, ingest, projection, runner
 from bench.broker import long_lived_broker
 from sagahook.embedded.postgres import EmbeddedPostgres
 
@@ -29,6 +29,7 @@ async def main(wanted: list[str]) -> None:
                 "ingest": lambda: ingest.measure(kafka.bootstrap),
                 "runner": lambda: runner.measure(kafka.bootstrap),
                 "projection": lambda: projection.measure(kafka.bootstrap, url),
+                "delivery": lambda: delivery.measure(kafka.bootstrap, url),
             },
             wanted,
         )

@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
-from sagahook_notifier.adapters.store import MIGRATIONS, SCHEMA
+from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.settings import NotifierSettings
 from sagahook_notifier.wiring import Notifier
 from sagahook_schemas import sagas, steps
@@ -32,6 +32,7 @@ from sagahook_schemas.topics import ALL_TOPICS, NOTIFICATIONS, SAGA_EVENTS, Topi
 from tests.preforked import Preforked, start_service
 
 PARTITIONS = 2
+SECRET_KEY = "what secrets are encrypted by, here"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SOURCES = {
     "orders": {"secret": "whsec_" + "c291cmNlIHNlY3JldCBvZiB0aGUgb3JkZXJzIQ==", "allow_notify_url": True}
@@ -182,6 +183,32 @@ def done(result: Any = None) -> steps.StepCompleted:
 COMPLETED = sagas.SagaCompleted(name="order")
 
 
+def notifier_environment(endpoints: Sequence[dict[str, Any]] = (), **settings: Any) -> dict[str, str]:
+    """settings: by the names in NotifierSettings."""
+    given = {
+        "kafka": "127.0.0.1:1",
+        "endpoints": json.dumps(list(endpoints)),
+        "sources": json.dumps(SOURCES),
+        "notify_allow_private": True,
+        "secret_key": SECRET_KEY,
+        **settings,
+    }
+    return {
+        "DATABASE_URL" if name == "database_url" else f"SAGAHOOK_{name.upper()}": str(value)
+        for name, value in given.items()
+    }
+
+
+def notifier_settings(endpoints: Sequence[dict[str, Any]] = (), **settings: Any) -> NotifierSettings:
+    before = dict(os.environ)
+    os.environ.update(notifier_environment(endpoints, **settings))
+    try:
+        return NotifierSettings()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @dataclass
 class Deployment:
     """One notifier deployment's topics and database."""
@@ -194,26 +221,12 @@ class Deployment:
 
     def environment(self, endpoints: Sequence[dict[str, Any]] = (), **settings: Any) -> dict[str, str]:
         """settings: by the names in NotifierSettings."""
-        given = {
-            "kafka": self.kafka,
-            "topic_prefix": self.prefix,
-            "endpoints": json.dumps(list(endpoints)),
-            "sources": json.dumps(SOURCES),
-            "notify_allow_private": True,
-            **settings,
-        }
-        return {"DATABASE_URL": self.database_url} | {
-            f"SAGAHOOK_{name.upper()}": str(value) for name, value in given.items()
-        }
+        mine = {"kafka": self.kafka, "topic_prefix": self.prefix, "database_url": self.database_url}
+        return notifier_environment(endpoints, **{**mine, **settings})
 
     def settings(self, endpoints: Sequence[dict[str, Any]] = (), **settings: Any) -> NotifierSettings:
-        before = dict(os.environ)
-        os.environ.update(self.environment(endpoints, **settings))
-        try:
-            return NotifierSettings()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        mine = {"kafka": self.kafka, "topic_prefix": self.prefix, "database_url": self.database_url}
+        return notifier_settings(endpoints, **{**mine, **settings})
 
     @asynccontextmanager
     async def running(self, *endpoints: dict[str, Any], **settings: Any) -> AsyncIterator[Notifier]:

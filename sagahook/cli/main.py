@@ -7,13 +7,16 @@ import typer
 from sagahook.cli import (
     check,
     dead_letters,
+    deliveries,
     demo,
     dev,
     diagram,
     doctor,
+    endpoints,
     erasing,
     history,
     keys,
+    listen,
     pausing,
     replay_test,
     sagas,
@@ -41,11 +44,14 @@ app.add_typer(pausing.definitions, name="definitions")
 app.command("erase")(erasing.erase)
 app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
+app.command("listen")(listen.listen)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
-app.command("tail")(tail.tail)
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dev.app, name="dev")
+app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(keys.app, name="keys")
+app.command("tail")(tail.tail)
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(sources.app, name="sources")

@@ -62,6 +62,14 @@ class SagasClient:
         """path: escaped already."""
         return json.loads(self._ask("POST", path, body=body))
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """path: escaped already."""
+        return json.loads(self._ask("PATCH", path, body=body))
+
+    def delete(self, path: str) -> None:
+        """path: escaped already."""
+        self._ask("DELETE", path)
+
     def _ask(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> bytes:

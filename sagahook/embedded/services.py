@@ -17,12 +17,14 @@ RELOADED_KINDS = ("api", "saga-runner")
 
 @dataclass(frozen=True)
 class Deployment:
-    """Everything that differs from one stack to the next. `keys`: the plain API key of each role."""
+    """Everything that differs from one stack to the next. `keys`: the plain API key of each role. `secret_key`: what
+    endpoints' secrets are encrypted by."""
 
     kafka: str
     postgres: str
     api_port: HeldPort
     keys: Mapping[str, str]
+    secret_key: str = field(repr=False)
     app: str
     prefix: str = "sagahook"
     runners: int = 1
@@ -37,6 +39,7 @@ class Deployment:
             "SAGAHOOK_API_KEYS": json.dumps(
                 {role: hashlib.sha256(key.encode()).hexdigest() for role, key in self.keys.items()}
             ),
+            "SAGAHOOK_SECRET_KEY": self.secret_key,
             # The receivers of someone who develops listen on this machine.
             "SAGAHOOK_NOTIFY_ALLOW_PRIVATE": "true",
             # So does whoever sends and asks, and how fast is theirs to choose.

@@ -132,6 +132,7 @@ class Stack:
             postgres=postgres.url,
             api_port=port,
             keys=_keys(self.data),
+            secret_key=_secret_key(self.data),
             app=self.options.app,
             prefix=self.options.prefix,
             runners=self.options.runners,
@@ -274,11 +275,19 @@ def _public_port(chosen: int | None) -> HeldPort:
 
 def _keys(data: Path) -> dict[str, str]:
     """One API key a role, made once for a data directory."""
-    path = data / "keys.json"
+    return _kept(data / "keys.json", {role: f"{role}-{secrets.token_urlsafe(24)}" for role in ROLES})
+
+
+def _secret_key(data: Path) -> str:
+    """What endpoints' secrets are encrypted by: made once, as the database that holds them."""
+    return _kept(data / "secret-key.json", {"secret_key": secrets.token_urlsafe(32)})["secret_key"]
+
+
+def _kept(path: Path, made: dict[str, str]) -> dict[str, str]:
     if not path.exists():
-        registry.write_private(path, {role: f"{role}-{secrets.token_urlsafe(24)}" for role in ROLES})
-    keys: dict[str, str] = json.loads(path.read_text())
-    return keys
+        registry.write_private(path, made)
+    kept: dict[str, str] = json.loads(path.read_text())
+    return kept
 
 
 async def _together(*work: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -71,5 +71,6 @@ def _is_away(error: Any) -> bool:
         | asyncpg.PostgresConnectionError
         | asyncpg.OperatorInterventionError  # it is starting, or shutting down
         | asyncpg.InsufficientResourcesError
-        | asyncpg.TransactionRollbackError,  # a deadlock, or a conflict
+        | asyncpg.TransactionRollbackError  # a deadlock, or a conflict
+        | asyncpg.InternalClientError,  # it was given back within a cancelled statement; the pool has dropped it
     )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 async def migrate(
     database_url: str, schema: str, migrations: Path, *, written_for: str | None = None
 ) -> None:
-    """Bring `schema` to the newest of `migrations`: all of it, or nothing. written_for: the schema that their SQL names,
-    where it is another one.
+    """Bring `schema` to the newest of `migrations`: all of it, or nothing. written_for: the schema that their SQL
+    names, where it is another one.
 
     Several processes may try at once: one works, the others wait and find it done. Raises OSError or
     asyncpg.PostgresError where the database is away or refuses.

@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
 from sagahook.runtime.clock import SystemClock
 from sagahook_notifier.adapters.announcer import Announcer
+from sagahook_notifier.adapters.dispatch_store import DispatchStore
+from sagahook_notifier.adapters.http_client import Timeouts
+from sagahook_notifier.adapters.outbox_store import OutboxStore
 from sagahook_notifier.adapters.sender import open_sender
-from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.adapters.vault import Vault
+from sagahook_notifier.domain.addresses import Reach
 from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
 from sagahook_notifier.handlers.outbox import Outbox
@@ -173,15 +178,18 @@ async def test_a_stop_lets_attempts_under_way_end(deployment: Deployment, receiv
 
 
 async def test_a_stop_is_heard_even_where_work_arrives_at_the_same_moment(deployment: Deployment) -> None:
-    store, database = Store(deployment.pool), Dependency("PostgreSQL")
+    database = Dependency("PostgreSQL")
     outbox = Outbox(
-        store=store, announcer=Announcer("unused", "unused"), database=database, kafka=Dependency("Kafka")
+        store=OutboxStore(deployment.pool),
+        announcer=Announcer("unused", "unused"),
+        database=database,
+        kafka=Dependency("Kafka"),
     )
     async with open_sender(
-        sources={}, clock=SystemClock(), timeout=1, connect_timeout=1, allow_private=True
+        sources={}, clock=SystemClock(), timeouts=Timeouts(1, 1, 1), reach=Reach()
     ) as sender:
         dispatcher = Dispatcher(
-            store=store,
+            store=DispatchStore(deployment.pool, Vault(["a key that no secret is sealed by"])),
             sender=sender,
             clock=SystemClock(),
             dice=lambda: 0.5,
@@ -191,10 +199,10 @@ async def test_a_stop_is_heard_even_where_work_arrives_at_the_same_moment(deploy
             database=database,
             on_recorded=outbox.wake,
         )
-        for part in (dispatcher, outbox):
+        for part, wake in ((dispatcher, partial(dispatcher.wake, ["hook"])), (outbox, outbox.wake)):
             task = asyncio.create_task(part.run(asyncio.Event()))
             await asyncio.sleep(0.2)  # it rests by now
-            part.wake()
+            wake()
             task.cancel()
             await asyncio.wait({task}, timeout=5)
             assert task.cancelled()

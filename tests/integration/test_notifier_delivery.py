@@ -155,7 +155,7 @@ async def test_a_slow_receiver_does_not_delay_another(deployment: Deployment, re
 
     receiver.answer("/slow", hang)
     slow, fast = hook(receiver, "/slow"), hook(receiver, "/fast")
-    async with deployment.running(slow, fast, notify_endpoint_concurrency=2, notify_concurrency=3):
+    async with deployment.running(slow, fast, notify_endpoint_concurrency=2, notify_concurrency=6):
         for number in range(10):
             await deployment.log.write(f"s-{number}", started(f"s-{number}"), COMPLETED)
         # The fast one gets everything while the slow one has answered nothing yet.

@@ -1,92 +1,23 @@
-"""One attempt against receivers that behave badly, and addresses that nothing may be sent to. Raw sockets answer,
-so that a connection is seen even where no request follows."""
+"""One attempt against receivers that behave badly."""
 
 import asyncio
 import gzip
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from uuid import uuid4
+import struct
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from pydantic import SecretStr
 
-from sagahook.runtime.clock import SystemClock
-from sagahook_notifier.adapters.sender import Sender, open_sender
-from sagahook_notifier.domain.deliveries import Claimed
-from sagahook_notifier.domain.policies import Answer, NoAnswer, RetryPolicy, Unsendable
-from tests.notifier_harness import SECRET
-
-Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@dataclass
-class RawServer:
-    port: int = 0
-    connections: int = 0
-    requests: list[bytes] = field(default_factory=list)
-    behaviour: Behaviour | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
-            if self.behaviour is not None:
-                await self.behaviour(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    def says(self, answer: bytes) -> None:
-        async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(answer)
-            await writer.drain()
-
-        self.behaviour = say
+from sagahook_notifier.adapters.http_client import Timeouts
+from sagahook_notifier.domain.policies import Answer, NoAnswer, NotSent, Unsendable
+from tests.sender_harness import RawServer, delivery, sender, serving
 
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[RawServer]:
-    raw = RawServer()
-    listening = await asyncio.start_server(raw.serve, "127.0.0.1", 0)
-    raw.port = listening.sockets[0].getsockname()[1]
-    yield raw
-    listening.close()
-
-
-@asynccontextmanager
-async def sender(allow_private: bool = True) -> AsyncIterator[Sender]:
-    async with open_sender(
-        sources={}, clock=SystemClock(), timeout=0.5, connect_timeout=0.4, allow_private=allow_private
-    ) as opened:
-        yield opened
-
-
-def delivery(url: str, *, secret: str | None = SECRET, headers: dict[str, str] | None = None) -> Claimed:
-    return Claimed(
-        delivery_id="d-1",
-        lease_token=uuid4(),
-        endpoint_id="hook",
-        event_id="e-1",
-        event_type="task_completed",
-        saga_id="s-1",
-        run=1,
-        correlation_id="c-1",
-        body=b"{}",
-        attempt=1,
-        url=url,
-        secret=SecretStr(secret) if secret else None,
-        signing_source=None if secret else "orders",
-        headers={name: SecretStr(value) for name, value in (headers or {}).items()},
-        policy=RetryPolicy(()),
-    )
+    async with serving() as raw:
+        yield raw
 
 
 async def test_a_redirect_is_not_followed(server: RawServer) -> None:
@@ -161,7 +92,15 @@ async def test_a_compressed_body_is_left_compressed(server: RawServer) -> None:
         (b"", "the receiver closed the connection without an answer"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer is not valid HTTP"),
         (b"HTTP/1.1 200 OK\r\nBad\0Header\r\n\r\n", "the answer is not valid HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "the answer is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 400_000 + b"\r\n\r\n", "the answer is not valid HTTP"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more than that",
+            "the answer is not valid HTTP",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnot a chunk",
+            "the answer is not valid HTTP",
+        ),
     ],
 )
 async def test_what_is_no_answer_is_a_failure_that_says_why(
@@ -220,44 +159,124 @@ async def test_nothing_is_sent_unsigned(server: RawServer) -> None:
         unsigned = await opened.send(delivery(server.url, secret=None))
         malformed = await opened.send(delivery(server.url, secret="whsec_x"))
 
-    assert isinstance(unsigned.said, NoAnswer)
+    assert isinstance(unsigned.said, NotSent)
     assert "the source 'orders' has no secret" in unsigned.said.error
     assert isinstance(malformed.said, Unsendable)
     assert server.connections == 0
 
 
+async def test_a_connection_serves_many_attempts(server: RawServer) -> None:
+    async def keep_answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            await server.read_request(reader)
+
+    server.behaviour = keep_answering
+    async with sender() as opened:
+        exchanges = [await opened.send(delivery(server.url)) for _ in range(3)]
+
+    assert [exchange.said for exchange in exchanges] == [Answer(200)] * 3
+    assert server.connections == 1
+    assert exchanges[0].phases["connect"] > exchanges[1].phases["connect"]
+
+
 @pytest.mark.parametrize(
-    "host",
+    "answer",
     [
-        "127.0.0.1",
-        "localhost",
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-        "0177.0.0.1",
-        "[::ffff:127.0.0.1]",
-        "[::ffff:7f00:1]",
-        "[::1]",
-        "0.0.0.0",  # noqa: S104 nothing binds here
-        "0",
-        "[::]",
-        "[fe80::1%25lo]",
-        "127.0.0.1.",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ntoo short",
+        b"HTTP/1.1 200 OK\r\n\r\nuntil the connection ends",
+        b"HTTP/1.0 200 OK\r\n\r\nold",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
     ],
 )
-async def test_no_connection_is_made_to_an_address_that_is_not_public(server: RawServer, host: str) -> None:
-    async with sender(allow_private=False) as opened:
-        exchange = await opened.send(delivery(f"http://{host}:{server.port}/"))
+async def test_a_status_counts_whatever_its_body_is_like_and_such_a_connection_serves_once(
+    server: RawServer, answer: bytes
+) -> None:
+    server.says(answer)
+    async with sender() as opened:
+        first = await opened.send(delivery(server.url))
+        second = await opened.send(delivery(server.url))
 
-    assert isinstance(exchange.said, NoAnswer | Unsendable)
-    assert server.connections == 0
+    assert first.said == second.said == Answer(200)
+    assert server.connections == 2
 
 
-async def test_the_refusal_of_an_address_says_what_to_do(server: RawServer) -> None:
-    async with sender(allow_private=False) as opened:
+async def test_a_head_that_drips_ends_at_the_time_limit(server: RawServer) -> None:
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    server.behaviour = drip
+    async with sender() as opened:
         exchange = await opened.send(delivery(server.url))
 
-    assert exchange.said == NoAnswer(
-        "no connection to 127.0.0.1: 127.0.0.1 is not a public address, and "
-        "SAGAHOOK_NOTIFY_ALLOW_PRIVATE does not allow it"
+    assert exchange.said == NoAnswer("no answer within 0.5 s")
+
+
+async def test_a_receiver_that_falls_silent_is_left_before_the_time_limit(server: RawServer) -> None:
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200")
+        await reader.read()
+
+    server.behaviour = begin
+    async with sender(timeouts=Timeouts(connect=1, silence=0.1, total=30)) as opened:
+        exchange = await opened.send(delivery(server.url))
+
+    assert exchange.said == NoAnswer("the receiver was silent for 0.1 s")
+
+
+async def test_a_receiver_that_takes_nothing_in_is_left_too(server: RawServer) -> None:
+    stays = asyncio.Event()
+
+    async def stay(*_: object) -> None:
+        await stays.wait()
+
+    server.takes, server.behaviour = False, stay
+    async with sender() as opened:
+        exchange = await opened.send(delivery(server.url, body=b"x" * 20_000_000))
+    stays.set()
+
+    assert exchange.said == NoAnswer("no answer within 0.5 s")
+
+
+async def test_a_reset_says_so(server: RawServer) -> None:
+    async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    server.behaviour = reset
+    async with sender() as opened:
+        exchange = await opened.send(delivery(server.url))
+
+    assert exchange.said == NoAnswer("the connection broke: Connection reset by peer")
+
+
+async def test_trailers_without_end_are_not_kept(server: RawServer) -> None:
+    async def trail(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        while True:
+            writer.write(b"X: " + b"y" * 1_000 + b"\r\n")
+            await writer.drain()
+
+    server.behaviour = trail
+    async with sender() as opened:
+        exchange = await opened.send(delivery(server.url))
+
+    assert exchange.said == Answer(200)
+    assert len(exchange.response_headers) <= 32
+
+
+async def test_a_receivers_retry_after_is_heard_and_its_cookies_are_not_kept(server: RawServer) -> None:
+    server.says(
+        b"HTTP/1.1 503 Busy\r\nretry-after: 7\r\nSet-Cookie: a=b\r\nServer: x\r\nContent-Length: 0\r\n\r\n"
     )
+    async with sender() as opened:
+        exchange = await opened.send(delivery(server.url))
+
+    assert exchange.said == Answer(503, retry_after="7")
+    assert {name.lower() for name in exchange.response_headers} == {"retry-after", "server", "content-length"}

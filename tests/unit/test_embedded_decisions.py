@@ -78,6 +78,7 @@ def a_deployment() -> Deployment:
         postgres="postgresql://127.0.0.1:2/sagahook",
         api_port=hold_port(),
         keys={"reader": "plain"},
+        secret_key="a secret key",
         app="app",
         runners=2,
         env={"LOG_LEVEL": "DEBUG", "SAGAHOOK_NOTIFY_ALLOW_PRIVATE": "false"},

@@ -2,7 +2,11 @@
 
 import pytest
 
-from sagahook_notifier.domain.addresses import forbidden
+from sagahook_notifier.domain.addresses import Reach
+
+
+def refusal(address: str) -> str | None:
+    return Reach().refusal(address, [address])
 
 
 @pytest.mark.parametrize(
@@ -20,7 +24,7 @@ from sagahook_notifier.domain.addresses import forbidden
     ],
 )
 def test_public_addresses_may_be_sent_to(address: str) -> None:
-    assert forbidden(address) is None
+    assert refusal(address) is None
 
 
 @pytest.mark.parametrize(
@@ -68,9 +72,9 @@ def test_public_addresses_may_be_sent_to(address: str) -> None:
     ],
 )
 def test_addresses_that_lead_inside_may_not(address: str) -> None:
-    assert forbidden(address) == f"{address} is not a public address"
+    assert refusal(address) == f"{address} is not a public address"
 
 
 @pytest.mark.parametrize("address", ["2130706433", "127.1", "0x7f000001", "0177.0.0.1", "localhost", ""])
 def test_what_is_no_plain_address_may_not(address: str) -> None:
-    assert forbidden(address) == f"{address} is not a plain IP address"
+    assert refusal(address) == f"{address} is not a plain IP address"

@@ -8,11 +8,13 @@ from orjson import loads
 from pydantic import SecretStr
 
 from sagahook.runtime.sources import Source
-from sagahook_notifier.domain.endpoints import LOOK_BACK, Subscriber
+from sagahook_notifier.domain.endpoints import LOOK_BACK, PayloadFormat, Subscriber
+from sagahook_notifier.domain.payloads import CLOUD_EVENT, Limits
 from sagahook_notifier.domain.plan import Event, Known, NewDelivery, Plan, plan, types_to_pass_over
 from sagahook_notifier.domain.sagas import RESULTS_LIMIT
 from sagahook_schemas import sagas, steps
 from sagahook_schemas.base import Contract
+from sagahook_schemas.definitions import Retry, StepDefinition
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import delivery_id, notify_endpoint_id, saga_event_id
 
@@ -20,10 +22,11 @@ SAGA = "saga-1"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 URL = "https://caller.example/done"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+LIMITS = Limits(256 * 1024)
 SOURCES = {"orders": Source(secret=SecretStr(SECRET), allow_notify_url=True)}
 
 
-def started(notify_url: str | None = None) -> sagas.SagaStarted:
+def started(notify_url: str | None = None, **more: Any) -> sagas.SagaStarted:
     return sagas.SagaStarted(
         name="order",
         version=1,
@@ -31,9 +34,8 @@ def started(notify_url: str | None = None) -> sagas.SagaStarted:
         source="orders",
         event_id="e-1",
         correlation_id="c-1",
-        context={},
-        total_steps=2,
         notify_url=notify_url,
+        **{"context": {}, "total_steps": 2, **more},
     )
 
 
@@ -50,6 +52,10 @@ def joined(state: str, correlation_id: str = "c-2", notify_url: str | None = URL
 
 def done(step: str, result: Any = None) -> steps.StepCompleted:
     return steps.StepCompleted(step=step, phase="action", attempt=1, result=result)
+
+
+def said(progress: float, message: str = "") -> sagas.SagaProgressed:
+    return sagas.SagaProgressed(progress=progress, message=message)
 
 
 COMPLETED = sagas.SagaCompleted(name="order")
@@ -83,14 +89,16 @@ def endpoint(*types: str, **options: Any) -> Subscriber:
     return Subscriber("crm", types or ("task_started", "task_completed", "task_failed"), NOON, **options)
 
 
-def made(events: list[Event], *subscribers: Subscriber, after: Plan | None = None) -> Plan:
+def made(
+    events: list[Event], *subscribers: Subscriber, after: Plan | None = None, limits: Limits = LIMITS
+) -> Plan:
     """What is planned; `after`: what was planned of earlier events, and stored."""
     known = Known(
         views=after.views if after else {},
         subscriptions=after.subscriptions if after else [],
         subscribers=subscribers,
     )
-    return plan(events, known, SOURCES)
+    return plan(events, known, SOURCES, limits)
 
 
 def body(delivery: NewDelivery) -> dict[str, Any]:
@@ -116,6 +124,7 @@ def test_an_endpoint_hears_of_a_sagas_start_and_end() -> None:
             "correlation_id": "c-1",
             "correlation_ids": ["c-1"],
             "name": "order",
+            "version": 1,
             "source": "orders",
             "run": 1,
             "event_id": "saga-1/1/1",
@@ -130,6 +139,7 @@ def test_an_endpoint_hears_of_a_sagas_start_and_end() -> None:
         "correlation_id": "c-1",
         "correlation_ids": ["c-1"],
         "name": "order",
+        "version": 1,
         "source": "orders",
         "run": 1,
         "event_id": "",
@@ -190,11 +200,101 @@ def test_progress_is_told_when_a_mark_is_crossed() -> None:
     planned = made(events, endpoint("task_progress"))
 
     assert [body(delivery)["data"]["progress"] for delivery in planned.deliveries] == [0.3, 0.5, 0.8]
+    assert [body(delivery)["data"]["crossed"] for delivery in planned.deliveries] == [[0.25], [0.5], [0.75]]
+
+
+@pytest.mark.parametrize(
+    ("events", "crossed"),
+    [
+        ((done("reserve"), done("charge")), [[0.25, 0.5], [0.75]]),
+        ((said(0.3), said(0.1), said(0.3), said(0.6)), [[0.25], [0.5]]),
+        ((said(0.9),), [[0.25, 0.5, 0.75]]),
+        ((done("reserve"), said(0.4), said(0.8)), [[0.25, 0.5], [0.75]]),
+        ((done("pay[0]"), done("pay[1]"), done("pay")), [[0.25, 0.5]]),
+        ((steps.StepSkipped(step="gift"), done("charge")), [[0.25, 0.5], [0.75]]),
+        ((said(2.0), said(-1.0)), [[0.25, 0.5, 0.75]]),
+    ],
+)
+def test_each_mark_is_told_of_once_in_a_run(events: tuple[Contract, ...], crossed: list[list[float]]) -> None:
+    planned = made(log(STARTED, *events, COMPLETED), endpoint("task_progress"))
+    again = made(log(STARTED, *events, COMPLETED, run=2), endpoint("task_progress"), after=planned)
+
+    assert [body(delivery)["data"]["crossed"] for delivery in planned.deliveries] == crossed
+    assert [body(delivery)["data"]["crossed"] for delivery in again.deliveries] == crossed
+
+
+def test_of_a_function_counts_only_what_it_says_itself() -> None:
+    declared = steps.StepDeclared(number=1, definition=StepDefinition(name="a", timeout=1, retry=Retry()))
+    begun = started(total_steps=0)
+
+    planned = made(log(begun, declared, done("a"), said(0.5, "half"), COMPLETED), endpoint("task_progress"))
+
+    (told,) = planned.deliveries
+    assert body(told)["data"]["message"] == "order is running: half"
 
 
 def test_an_endpoint_hears_only_of_its_sources() -> None:
     assert types(made(log(STARTED), endpoint(sources=("stripe",)))) == []
     assert types(made(log(STARTED), endpoint(sources=("stripe", "orders")))) == ["task_started"]
+
+
+def test_an_endpoint_hears_only_of_its_sagas() -> None:
+    assert types(made(log(STARTED), endpoint(sagas=("refund",)))) == []
+    assert types(made(log(STARTED), endpoint(sagas=("refund", "order")))) == ["task_started"]
+
+
+def test_an_endpoint_hears_only_what_its_filter_wants() -> None:
+    begun = started(attributes={"repository": "octo/hello"}, user_id="u-1")
+    events = log(begun, done("reserve"), COMPLETED)
+
+    def told(expression: str) -> list[str]:
+        subscriber = endpoint("task_started", "task_progress", "task_completed", filter=expression)
+        return types(made(events, subscriber))
+
+    assert told('attributes.repository == "octo/hello" and progress >= 0.5') == [
+        "task_progress",
+        "task_completed",
+    ]
+    assert told('attributes.repository == "octo/other"') == []
+    assert told('user_id == "u-1" and status == "started"') == ["task_started"]
+    assert told('state == "COMPLETED" and saga == "order" and version == 1 and run == 1') == [
+        "task_completed"
+    ]
+    assert told('type == "task_progress" and source == "orders" and correlation_id == "c-1"') == [
+        "task_progress"
+    ]
+
+
+def test_a_webhook_carries_the_sagas_attributes_and_user() -> None:
+    begun = started(attributes={"repository": "octo/hello"}, user_id="u-1")
+
+    planned = made(log(begun, COMPLETED), endpoint("task_completed", payload_format="task"))
+
+    metadata = body(planned.deliveries[0])["data"]["metadata"]
+    assert metadata["attributes"] == {"repository": "octo/hello"}
+    assert metadata["user_id"] == "u-1"
+
+
+def test_the_cloudevents_format_is_a_structured_event() -> None:
+    planned = made(log(STARTED, COMPLETED), endpoint("task_completed", payload_format="cloudevents"))
+
+    (delivery,) = planned.deliveries
+    told = body(delivery)
+    assert delivery.content_type == CLOUD_EVENT
+    assert told.pop("data")["status"] == "completed"
+    assert told == {
+        "specversion": "1.0",
+        "id": "saga-1/1/2",
+        "source": "/sagahook/notifier",
+        "type": "sagahook.task_completed.v1",
+        "time": "2026-03-01T12:00:00.000Z",
+        "datacontenttype": "application/json",
+        "subject": SAGA,
+        "sagaid": SAGA,
+        "sagarun": 1,
+        "sequence": 2,
+        "correlationid": "c-1",
+    }
 
 
 def test_a_new_endpoint_does_not_hear_the_logs_whole_past() -> None:
@@ -285,7 +385,7 @@ def test_a_replay_without_the_views_plans_no_delivery_that_was_not_planned_befor
     events = log(STARTED, COMPLETED, joined("COMPLETED"))
     first = made(events, endpoint())
 
-    again = plan(events, Known({}, first.subscriptions, [endpoint()]), SOURCES)
+    again = plan(events, Known({}, first.subscriptions, [endpoint()]), SOURCES, LIMITS)
 
     assert again.deliveries == first.deliveries
 
@@ -299,7 +399,7 @@ def test_a_replay_without_the_views_plans_no_delivery_that_was_not_planned_befor
     ],
 )
 def test_a_notify_url_counts_only_where_the_source_allows_and_signs_it(sources: dict[str, Source]) -> None:
-    planned = plan(log(started(notify_url=URL), COMPLETED), Known({}, [], []), sources)
+    planned = plan(log(started(notify_url=URL), COMPLETED), Known({}, [], []), sources, LIMITS)
 
     assert planned.deliveries == []
     assert planned.endpoints == {}
@@ -309,13 +409,39 @@ def test_a_notify_url_that_nothing_can_be_sent_to_is_left_out() -> None:
     assert made(log(started(notify_url="gopher://caller.example"), COMPLETED)).deliveries == []
 
 
-def test_results_that_are_too_large_are_left_out_of_the_webhook() -> None:
+@pytest.mark.parametrize("payload_format", ["standard", "task", "cloudevents"])
+@pytest.mark.parametrize("result", ["x" * 20_000, "x" * RESULTS_LIMIT])
+def test_a_result_that_is_too_large_is_linked_to(payload_format: PayloadFormat, result: str) -> None:
+    limits = Limits(16 * 1024, "https://sagas.example/")
+
     planned = made(
-        log(STARTED, done("reserve", "x" * RESULTS_LIMIT), done("charge", 1), COMPLETED),
-        endpoint("task_completed"),
+        log(STARTED, done("reserve", result), COMPLETED),
+        endpoint("task_completed", payload_format=payload_format),
+        limits=limits,
     )
 
-    assert "result" not in body(planned.deliveries[0])["data"]
+    (delivery,) = planned.deliveries
+    data = body(delivery)["data"]
+    told = data["metadata"] if payload_format == "task" else data
+    assert len(delivery.body) <= limits.body
+    assert "result" not in data
+    assert (told["truncated"], told["result_url"]) == (True, f"https://sagas.example/api/v1/tasks/{SAGA}")
+
+
+def test_whatever_is_large_a_body_fits() -> None:
+    large = "é" * 20_000
+    begun = started(attributes={"a": large[:10_000]}, user_id="u", context={"c": large})
+    failed = sagas.SagaRolledBack(name="order", failed_step="charge", error=large)
+    limits = Limits(16 * 1024)
+
+    planned = made(
+        log(begun, done("reserve", large), failed), endpoint("saga.*", "task_failed"), limits=limits
+    )
+
+    assert types(planned) == ["saga.started", "task_failed"]
+    assert all(len(delivery.body) <= limits.body for delivery in planned.deliveries)
+    assert all(body(delivery)["data"]["truncated"] for delivery in planned.deliveries)
+    assert "result_url" not in body(planned.deliveries[0])["data"]
 
 
 def test_a_log_without_its_beginning_is_read_all_the_same() -> None:

@@ -9,21 +9,24 @@ from sagahook_notifier.domain.policies import (
     Answer,
     Exhausted,
     NoAnswer,
+    NotSent,
     Outcome,
+    PolicyName,
     RetryAt,
     RetryPolicy,
+    Said,
     Succeeded,
     Unsendable,
     decide_outcome,
+    pause_asked,
+    sign_of,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MIDDLE = 0.5  # the dice that leave a delay as it is
 
 
-def decide(
-    policy: RetryPolicy, attempt: int, said: Answer | NoAnswer | Unsendable, dice: float = MIDDLE
-) -> Outcome:
+def decide(policy: RetryPolicy, attempt: int, said: Said, dice: float = MIDDLE) -> Outcome:
     return decide_outcome(policy, attempt, said, NOW, dice)
 
 
@@ -64,7 +67,7 @@ def test_two_hundreds_are_success(status: int) -> None:
     assert decide(RetryPolicy.of("standard"), 1, Answer(status)) == Succeeded()
 
 
-@pytest.mark.parametrize("status", [100, 199, 301, 307, 400, 404, 410, 500, 503])
+@pytest.mark.parametrize("status", [100, 199, 301, 307, 400, 404, 409, 500, 503])
 def test_everything_else_is_a_failure(status: int) -> None:
     assert isinstance(decide(RetryPolicy.of("standard"), 1, Answer(status)), RetryAt)
 
@@ -76,6 +79,39 @@ def test_under_the_task_policy_anything_below_four_hundred_is_success() -> None:
 
 def test_the_last_attempts_failure_leaves_the_delivery_to_a_person() -> None:
     assert decide(RetryPolicy.of("task"), 3, Answer(500)) == Exhausted("the receiver answered 500")
+
+
+@pytest.mark.parametrize("policy", ["standard", "task"])
+def test_a_receiver_that_is_gone_gets_nothing_more(policy: PolicyName) -> None:
+    outcome = decide(RetryPolicy.of(policy), 1, Answer(410))
+
+    assert isinstance(outcome, Exhausted)
+    assert outcome.is_gone
+
+
+@pytest.mark.parametrize(
+    ("said", "sign"),
+    [
+        (Answer(204), "accepted"),
+        (Answer(302), "refused"),
+        (Answer(404), "refused"),
+        (Answer(429), "refused"),
+        (Answer(503), "sick"),
+        (NoAnswer("away"), "sick"),
+        (NotSent("no secret"), "silent"),
+        (Unsendable("no URL"), "silent"),
+    ],
+)
+def test_each_attempt_says_something_of_its_endpoint(said: Said, sign: str) -> None:
+    assert sign_of(said, decide(RetryPolicy.of("standard"), 1, said)) == sign
+
+
+def test_only_a_busy_receiver_asks_for_rest_from_all() -> None:
+    assert pause_asked(Answer(429, "7"), NOW) == timedelta(seconds=7)
+    assert pause_asked(Answer(503, "7"), NOW) == timedelta(seconds=7)
+    assert pause_asked(Answer(503), NOW) is None
+    assert pause_asked(Answer(503, "0"), NOW) is None
+    assert pause_asked(Answer(301, "7"), NOW) is None
 
 
 def test_what_can_never_be_sent_is_not_tried_again() -> None:

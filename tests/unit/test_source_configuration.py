@@ -321,6 +321,7 @@ def test_the_notifier_needs_no_secret_that_only_ingest_needs_and_ingest_none_of_
     signing = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     monkeypatch.setenv("SAGAHOOK_KAFKA", "localhost:9092")
     monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/sagahook")
+    monkeypatch.setenv("SECRET_KEY", "what secrets are encrypted by")
     shop = {"scheme": "stripe", "secrets": ["env:IN"], "secret": "env:OUT", "allow_notify_url": True}
     monkeypatch.setenv("SAGAHOOK_SOURCES", json.dumps({"shop": shop}))
 

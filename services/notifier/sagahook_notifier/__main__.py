@@ -15,7 +15,7 @@ from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.service import run_service
 from sagahook.runtime.settings_errors import explain
 from sagahook.runtime.topics import TopicsMismatch
-from sagahook_notifier.adapters.store import MIGRATIONS, SCHEMA
+from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.settings import NotifierSettings
 from sagahook_notifier.wiring import Notifier, build_app
 

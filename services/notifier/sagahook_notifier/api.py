@@ -2,102 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
-from orjson import loads
+from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi.responses import Response
 
 from sagahook.runtime.batches import Unavailable
-from sagahook.runtime.http_errors import ApiError
+from sagahook.runtime.clock import Clock
+from sagahook.runtime.http_errors import ApiError, ErrorBody
 from sagahook.runtime.keys import Guard
-from sagahook_notifier.adapters.store import Store
-from sagahook_schemas.envelope import rfc3339
+from sagahook_notifier.api_bodies import (
+    Accepted,
+    EndpointBody,
+    EndpointChange,
+    NewEndpoint,
+    Rotation,
+    Statistics,
+    shown,
+    statistics,
+)
+from sagahook_notifier.domain.endpoints import PLAIN, EndpointOptions
+from sagahook_notifier.domain.signing import scheme_of
+from sagahook_notifier.handlers.endpoints import Endpoints, Invalid, NoSuchEndpoint, Refused
 
-DeliveryStatus = Literal["pending", "succeeded", "exhausted"]
+_ERRORS = {400: "Malformed", 401: "No key", 403: "A wrong key", 503: "PostgreSQL is away: see Retry-After"}
+_ONE = {404: "There is no such endpoint"}
+_ACT = _ONE | {409: "Not as the endpoint is: the text says what to do first"}
 
-
-def routes(guard: Guard) -> APIRouter:
-    """Of an app that holds a Store in its state. guard: refuses who is no admin."""
-    router = APIRouter(tags=["outbound webhooks"], dependencies=[Depends(guard)])
-
-    @router.get("/api/v1/deliveries/{delivery_id}")
-    async def get_delivery(request: Request, delivery_id: str) -> dict[str, Any]:
-        """One delivery with its payload and its attempts, the first one first."""
-        with _database_errors():
-            found = await _store(request).delivery(delivery_id)
-        if found is None:
-            raise ApiError(404, f"There is no delivery {delivery_id}")
-        row, attempts = found
-        return _delivery(row) | {
-            "payload": loads(row["body"]),
-            "attempts": [_attempt(attempt) for attempt in attempts],
-        }
-
-    @router.get("/api/v1/endpoints/{endpoint_id}/deliveries")
-    async def get_endpoint_deliveries(
-        request: Request,
-        endpoint_id: str,
-        status: DeliveryStatus | None = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> list[dict[str, Any]]:
-        """An endpoint's deliveries, newest first."""
-        with _database_errors():
-            rows = await _store(request).endpoint_deliveries(
-                endpoint_id, status=status, most=limit, skipped=offset
-            )
-        if rows is None:
-            raise ApiError(404, f"There is no endpoint {endpoint_id}")
-        return [_delivery(row) for row in rows]
-
-    return router
+Id = Annotated[str, Path(max_length=256, pattern=PLAIN)]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+Offset = Annotated[int, Query(ge=0, le=2**31)]
 
 
-def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
+def described(errors: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {code: {"description": text, "model": ErrorBody} for code, text in errors.items()}
+
+
+def router_for(guard: Guard) -> APIRouter:
+    return APIRouter(
+        prefix="/api/v1",
+        tags=["outbound webhooks"],
+        dependencies=[Depends(guard)],
+        responses=described(_ERRORS),
+    )
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     try:
         yield
+    except NoSuchEndpoint as unknown:
+        raise ApiError(404, f"There is no endpoint {unknown}") from None
+    except Refused as refused:
+        raise ApiError(409, str(refused)) from None
+    except Invalid as invalid:
+        raise ApiError(400, str(invalid)) from None
     except Unavailable as away:
         raise ApiError(503, "The database is away: try again in a moment", retry_after=2) from away
 
 
-def _delivery(row: Mapping[str, Any]) -> dict[str, Any]:
-    waits = row["status"] == "pending" and not row["leased"]
-    return {
-        "id": row["id"],
-        "endpoint_id": row["endpoint_id"],
-        "event_id": row["event_id"],
-        "event_type": row["event_type"],
-        "task_id": row["saga_id"],
-        "run": row["run"],
-        "correlation_id": row["correlation_id"],
-        "status": row["status"],
-        "attempt_count": row["attempts"],
-        "next_attempt_at": rfc3339(row["claimable_at"]) if waits else None,
-        "created_at": rfc3339(row["created_at"]),
-        "finished_at": _time(row["finished_at"]),
-    }
+def endpoint_routes(endpoints: Callable[[], Endpoints], clock: Clock, guard: Guard) -> APIRouter:
+    """endpoints: asked for at each request. guard: a dependency that refuses callers."""
+    router = router_for(guard)
+    _add_reading(router, endpoints, clock.now)
+    _add_changing(router, endpoints, clock.now)
+    _add_acting(router, endpoints, clock.now)
+    return router
 
 
-def _attempt(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "attempt": row["attempt"],
-        "started_at": rfc3339(row["started_at"]),
-        "duration_ms": round(row["duration_ms"], 1),
-        "status_code": row["status_code"],
-        "error": row["error"],
-        "request_headers": row["request_headers"],
-        "response_excerpt": row["response_excerpt"],
-    }
+def _add_reading(router: APIRouter, endpoints: Callable[[], Endpoints], now: Callable[[], datetime]) -> None:
+    @router.get("/endpoints")
+    async def list_endpoints(limit: Limit = 100, offset: Offset = 0) -> list[EndpointBody]:
+        """Those that the API or the configuration made, the oldest first."""
+        with refusals():
+            return [shown(each, now()) for each in await endpoints().all(most=limit, skipped=offset)]
+
+    @router.get("/endpoints/{endpoint_id}", responses=described(_ONE))
+    async def get_endpoint(endpoint_id: Id) -> EndpointBody:
+        """Also one that a webhook named by `X-Notify-URL`."""
+        with refusals():
+            return shown(await endpoints().get(endpoint_id), now())
+
+    @router.get("/endpoints/{endpoint_id}/stats", responses=described(_ONE))
+    async def get_statistics(endpoint_id: Id, hours: Annotated[int, Query(ge=1, le=720)] = 24) -> Statistics:
+        """How its deliveries of the last hours went, and how it is doing now."""
+        with refusals():
+            return statistics(endpoint_id, await endpoints().statistics(endpoint_id, hours))
 
 
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else rfc3339(at)
+def _add_changing(router: APIRouter, endpoints: Callable[[], Endpoints], now: Callable[[], datetime]) -> None:
+    @router.post("/endpoints", status_code=201, responses=described({409: "There is an endpoint of that id"}))
+    async def add_endpoint(body: NewEndpoint) -> EndpointBody:
+        """The answer shows the secret; no other answer will."""
+        with refusals():
+            made, secret = await endpoints().add(
+                body.options(), id=body.id, secret=body.secret, scheme=body.signature
+            )
+        return shown(made, now(), secret)
+
+    @router.patch("/endpoints/{endpoint_id}", responses=described(_ACT))
+    async def change_endpoint(endpoint_id: Id, body: EndpointChange) -> EndpointBody:
+        """Changes what the body has, and leaves the rest. A header whose value is sent as it is shown stays."""
+        with refusals():
+            return shown(await endpoints().change(endpoint_id, body.changed()), now())
+
+    @router.put("/endpoints/{endpoint_id}", responses=described(_ACT))
+    async def replace_endpoint(endpoint_id: Id, body: EndpointOptions) -> EndpointBody:
+        """What the body lacks becomes what it is by default. Its secrets stay."""
+        options = {name: getattr(body, name) for name in EndpointOptions.model_fields}
+        with refusals():
+            return shown(await endpoints().change(endpoint_id, options), now())
+
+    @router.delete("/endpoints/{endpoint_id}", status_code=204, responses=described(_ACT))
+    async def remove_endpoint(endpoint_id: Id) -> Response:
+        """Nothing more is sent to it. Its deliveries stay to be read."""
+        with refusals():
+            await endpoints().remove(endpoint_id)
+        return Response(status_code=204)
+
+
+def _add_acting(router: APIRouter, endpoints: Callable[[], Endpoints], now: Callable[[], datetime]) -> None:
+    @router.post("/endpoints/{endpoint_id}:rotate-secret", responses=described(_ACT))
+    async def rotate_secret(
+        endpoint_id: Id, body: Annotated[Rotation, Body(default_factory=Rotation)]
+    ) -> EndpointBody:
+        """A new secret, shown in this answer alone. Those before it sign beside it for a while, so that receivers can
+        be given the new one meanwhile."""
+        with refusals():
+            scheme = body.signature
+            if scheme is None:
+                held = (await endpoints().get(endpoint_id)).credentials
+                newest = held.secrets[0].value.get_secret_value() if held and held.secrets else ""
+                scheme = scheme_of(newest)
+            after, secret = await endpoints().rotate(
+                endpoint_id, secret=body.secret, scheme=scheme, overlap=timedelta(seconds=body.overlap)
+            )
+        return shown(after, now(), secret)
+
+    @router.post("/endpoints/{endpoint_id}:test", status_code=202, responses=described(_ACT))
+    async def test_endpoint(endpoint_id: Id) -> Accepted:
+        """Sends it `endpoint.test`, which says nothing. What came of it is read as of any delivery."""
+        with refusals():
+            return Accepted(delivery_id=await endpoints().test(endpoint_id))
+
+    @router.post("/endpoints/{endpoint_id}:enable", responses=described(_ACT))
+    async def enable_endpoint(endpoint_id: Id) -> EndpointBody:
+        """Also after it was switched off because it failed: what waits for it is sent then."""
+        with refusals():
+            return shown(await endpoints().enable(endpoint_id), now())

@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 PLANNED = Counter("sagahook_notifier_planned", "Deliveries that events asked for, replays included")
 ATTEMPTS = Counter("sagahook_notifier_attempts", "Attempts that were made and recorded", ["result"])
 DELIVERIES = Counter("sagahook_notifier_deliveries", "Deliveries that came to their end", ["outcome"])
+DISABLED = Counter("sagahook_notifier_disabled", "Endpoints that were disabled by failing or by a 410")
 SENDING = Gauge("sagahook_notifier_sending", "Attempts under way")
 ATTEMPT_SECONDS = Histogram(
     "sagahook_notifier_attempt_seconds",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -25,11 +26,24 @@ from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
+from sagahook_notifier.adapters.delivery_store import DeliveryStore
+from sagahook_notifier.adapters.dispatch_store import DispatchStore
+from sagahook_notifier.adapters.endpoint_store import EndpointStore
+from sagahook_notifier.adapters.http_client import Timeouts
+from sagahook_notifier.adapters.intake_store import IntakeStore
+from sagahook_notifier.adapters.outbox_store import OutboxStore
 from sagahook_notifier.adapters.sender import Sender, open_sender
-from sagahook_notifier.adapters.store import Store
-from sagahook_notifier.api import routes
+from sagahook_notifier.adapters.vault import Vault
+from sagahook_notifier.api import endpoint_routes
+from sagahook_notifier.delivery_api import delivery_routes
+from sagahook_notifier.domain.addresses import Reach
+from sagahook_notifier.domain.health import Breaker
+from sagahook_notifier.domain.payloads import Limits as PayloadLimits
+from sagahook_notifier.domain.verdicts import Rules
+from sagahook_notifier.handlers.deliveries import Deliveries
 from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
+from sagahook_notifier.handlers.endpoints import Endpoints
 from sagahook_notifier.handlers.intake import Intake
 from sagahook_notifier.handlers.outbox import Outbox
 from sagahook_notifier.settings import NotifierSettings, check_signing
@@ -71,36 +85,34 @@ class Notifier:
         settings, clock, database = self._settings, self._clock, self._database
         async with AsyncExitStack() as opened:
             pool = await opened.enter_async_context(_pool(settings))
-            store = Store(pool)
+            vault = Vault(settings.secret_keys)
             dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
             opened.push_async_callback(dead_letters.close)
             announcer = await opened.enter_async_context(
                 Announcer(settings.kafka, settings.topic(NOTIFICATIONS))
             )
-            sender = await opened.enter_async_context(
-                open_sender(
-                    sources=self._sources,
-                    clock=clock,
-                    timeout=settings.notify_timeout,
-                    connect_timeout=settings.notify_connect_timeout,
-                    allow_private=settings.notify_allow_private,
-                )
+            sender = await opened.enter_async_context(_sender(settings, self._sources, clock))
+            outbox = Outbox(
+                store=OutboxStore(pool), announcer=announcer, database=database, kafka=Dependency("Kafka")
             )
-            outbox = Outbox(store=store, announcer=announcer, database=database, kafka=Dependency("Kafka"))
-            dispatcher = self._dispatcher(store, sender, outbox)
+            dispatcher = self._dispatcher(DispatchStore(pool, vault), sender, outbox)
+            intake_store = IntakeStore(pool)
             intake = Intake(
-                store=store,
+                store=intake_store,
                 sources=self._sources,
                 dead_letters=dead_letters,
                 clock=clock,
+                limits=PayloadLimits(settings.notify_payload_limit, settings.public_url),
                 on_planned=dispatcher.wake,
             )
-            await database.reach(lambda: store.put_endpoints(settings.endpoints, clock.now()))
+            endpoints = EndpointStore(pool, vault)
+            await database.reach(endpoints.seal)
+            await database.reach(lambda: endpoints.put_configured(settings.endpoints, clock.now()))
             async with asyncio.TaskGroup() as parts:
                 watch = SourceWatch(settings.source_configuration, self._reconfigure)
                 parts.create_task(watch.run(), name="sources")
                 for part in (
-                    self._read_log(store, intake, stopping),
+                    self._read_log(intake_store, intake, stopping),
                     dispatcher.run(stopping),
                     outbox.run(stopping),
                 ):
@@ -112,24 +124,18 @@ class Notifier:
         self._sources.clear()
         self._sources.update(sources)
 
-    def _dispatcher(self, store: Store, sender: Sender, outbox: Outbox) -> Dispatcher:
-        settings = self._settings
+    def _dispatcher(self, store: DispatchStore, sender: Sender, outbox: Outbox) -> Dispatcher:
         return Dispatcher(
             store=store,
             sender=sender,
             clock=self._clock,
             dice=random.SystemRandom().random,
-            limits=Limits(
-                lease=timedelta(seconds=settings.notify_lease),
-                concurrency=settings.notify_concurrency,
-                per_endpoint=settings.notify_endpoint_concurrency,
-                drain=timedelta(seconds=settings.notify_drain),
-            ),
+            limits=_limits(self._settings),
             database=self._database,
             on_recorded=outbox.wake,
         )
 
-    async def _read_log(self, store: Store, intake: Intake, stopping: asyncio.Event) -> None:
+    async def _read_log(self, store: IntakeStore, intake: Intake, stopping: asyncio.Event) -> None:
         settings = self._settings
         if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
             return
@@ -154,6 +160,42 @@ class Notifier:
         await consumer.run(stopping)
 
 
+def _sender(
+    settings: NotifierSettings, sources: Sources, clock: Clock
+) -> AbstractAsyncContextManager[Sender]:
+    return open_sender(
+        sources=sources,
+        clock=clock,
+        timeouts=Timeouts(
+            connect=settings.notify_connect_timeout,
+            silence=settings.notify_read_timeout,
+            total=settings.notify_timeout,
+        ),
+        reach=Reach(
+            everything=settings.notify_allow_private,
+            networks=settings.notify_allow_networks,
+            hosts=settings.notify_allow_hosts,
+        ),
+        tls=ssl.create_default_context(cafile=settings.notify_ca_file) if settings.notify_ca_file else None,
+    )
+
+
+def _limits(settings: NotifierSettings) -> Limits:
+    hours = settings.notify_disable_hours
+    return Limits(
+        lease=timedelta(seconds=settings.notify_lease),
+        concurrency=settings.notify_concurrency,
+        per_endpoint=settings.notify_endpoint_concurrency,
+        drain=timedelta(seconds=settings.notify_drain),
+        rules=Rules(
+            breaker=Breaker(
+                settings.notify_breaker_failures, timedelta(seconds=settings.notify_breaker_seconds)
+            ),
+            disable_after=timedelta(hours=hours) if hours else None,
+        ),
+    )
+
+
 async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) -> None:
     """No part goes on without the others."""
     try:
@@ -166,20 +208,27 @@ def build_app(settings: NotifierSettings) -> FastAPI:
     """The notifier's HTTP face: what people ask of it. It starts without Kafka and without the database."""
     health, clock = Health(), SystemClock()
     audit = Audit(settings.kafka, settings.topic_prefix, "notifier", clock)
+    opened: list[tuple[Endpoints, Deliveries]] = []
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with _pool(settings) as pool, _running(audit):
-            store = app.state.store = Store(pool)
+            store = EndpointStore(pool, Vault(settings.secret_keys))
+            endpoints = Endpoints(store, clock, [endpoint.id for endpoint in settings.endpoints])
+            deliveries = Deliveries(DeliveryStore(pool), store, clock, settings.notify_recover_rate)
+            opened.append((endpoints, deliveries))
             health.add("postgres", lambda: _answers(store))
             health.ready = True
             yield
             health.ready = False
+            opened.clear()
 
     app = FastAPI(title="sagahook notifier", lifespan=lifespan)
     app.state.health = health
     app.include_router(health_routes(health))
-    app.include_router(routes(Access(settings, audit, clock).needs("admin")))
+    guard = Access(settings, audit, clock).needs("admin")
+    app.include_router(endpoint_routes(lambda: opened[0][0], clock, guard))
+    app.include_router(delivery_routes(lambda: opened[0][1], guard))
     install_error_handlers(app)
     return app
 
@@ -195,7 +244,7 @@ async def _running(audit: Audit) -> AsyncIterator[None]:
             await auditing
 
 
-async def _answers(store: Store) -> Status:
+async def _answers(store: EndpointStore) -> Status:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             await store.ping()

@@ -1,4 +1,4 @@
-"""Which addresses an outbound webhook may be sent to: only public ones.
+"""Which addresses an outbound webhook may be sent to: only public ones, and those that an operator allows.
 
 The networks are listed here, because Python 3.11's `is_global` calls several of them global that lead inside:
 NAT64, 6to4 and some metadata services among them. Source: the IANA special-purpose address registries.
@@ -6,6 +6,8 @@ NAT64, 6to4 and some metadata services among them. Source: the IANA special-purp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _FORBIDDEN_V4 = tuple(
@@ -46,27 +48,57 @@ _FORBIDDEN_V6 = tuple(
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
-def forbidden(address: str) -> str | None:
-    """Why nothing may be sent to this address, or None where it is public.
 
-    What is no plain address (`2130706433`, `0x7f.1`) is forbidden: what the system makes of it is not ours
-    to guess. An IPv4 address inside an IPv6 one (mapped, NAT64) is judged as what it is.
-    """
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return f"{address} is not a plain IP address"
-    if _is_public(parsed):
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What may be sent to besides public addresses. everything: any address at all. networks: those in them. hosts: any
+    address of these names, in lower case; `.example.internal` is every name below that one."""
+
+    everything: bool = False
+    networks: tuple[Network, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    def refusal(self, host: str, addresses: Iterable[str]) -> str | None:
+        """Why nothing may be sent to a host with these addresses, or None. One that is not allowed is enough: a
+        name that has a public address beside it is made to get past a check."""
+        if self.everything or self._names(host):
+            return None
+        for address in addresses:
+            if reason := self._refused(address):
+                of = "" if address == host else f" (an address of {host})"
+                return f"{address}{of} {reason}"
         return None
-    return f"{address} is not a public address"
+
+    def _names(self, host: str) -> bool:
+        return any(
+            host.endswith(allowed) if allowed.startswith(".") else host == allowed for allowed in self.hosts
+        )
+
+    def _refused(self, address: str) -> str | None:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return "is not a plain IP address"
+        meant = _meant(parsed)
+        if _is_public(meant) or any(meant in network or parsed in network for network in self.networks):
+            return None
+        return "is not a public address"
 
 
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
+def _meant(address: Address) -> Address:
+    """An IPv4 address inside an IPv6 one (mapped, NAT64) is judged as what it is: the system or a gateway unwraps
+    it."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else address
+
+
+def _is_public(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _FORBIDDEN_V4)
-    if address.ipv4_mapped is not None:
-        return _is_public(address.ipv4_mapped)
-    if address in _NAT64:
-        return _is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
     return address in _UNICAST_V6 and not any(address in network for network in _FORBIDDEN_V6)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import SecretStr
-
+from sagahook_notifier.domain.credentials import Credentials
+from sagahook_notifier.domain.health import Sign
 from sagahook_notifier.domain.policies import (
     Answer,
     Exhausted,
-    NoAnswer,
     Outcome,
     RetryAt,
     RetryPolicy,
+    Said,
     Succeeded,
-    Unsendable,
+    sign_of,
 )
 from sagahook_schemas.base import Contract
 from sagahook_schemas.envelope import Envelope
@@ -25,40 +26,58 @@ from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliveryExhaus
 SOURCE = "/sagahook/notifier"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """An endpoint as of a claim; one object for each version of it. signing_source: the source whose secret signs
+    in place of the endpoint's own. unsigned: why there are no secrets to sign by; then nothing is sent."""
+
+    endpoint_id: str
+    url: str
+    credentials: Credentials
+    signing_source: str | None
+    unsigned: str | None
+    policy: RetryPolicy
+    ordered: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery that this dispatcher holds under `lease_token`, with its endpoint as of the claim.
+    """A delivery that this dispatcher holds under `lease_token` until `leased_until`.
 
-    attempt: the one that is to be made, from 1. One of `secret` and `signing_source` is set.
+    attempt: the one that is to be made, from 1. attempts_before: those that the policy does not count, because
+    somebody asked for the delivery again after them. probe: the endpoint's circuit let this one through alone.
+    ailing: the endpoint's last attempts failed.
     """
 
     delivery_id: str
     lease_token: UUID
-    endpoint_id: str
+    leased_until: datetime
+    target: Target
     event_id: str
     event_type: str
     saga_id: str
     run: int
     correlation_id: str
     body: bytes
+    content_type: str
     attempt: int
-    url: str
-    secret: SecretStr | None
-    signing_source: str | None
-    headers: dict[str, SecretStr]
-    policy: RetryPolicy
+    attempts_before: int = 0
+    probe: bool = False
+    ailing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What an attempt said and heard, without secrets: the headers are those that people may see, and the
-    excerpt is the beginning of the answer's body."""
+    excerpt is the beginning of the answer's body. phases: milliseconds by their names."""
 
-    said: Answer | NoAnswer | Unsendable
+    said: Said
     started_at: datetime
     duration_ms: float
-    request_headers: dict[str, str]
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    response_headers: Mapping[str, str] = field(default_factory=dict)
     response_excerpt: str | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def status_code(self) -> int | None:
@@ -78,13 +97,22 @@ class Finished:
     def error(self) -> str | None:
         return None if isinstance(self.outcome, Succeeded) else self.outcome.error
 
+    @property
+    def sign(self) -> Sign:
+        return sign_of(self.exchange.said, self.outcome)
+
+    @property
+    def tells_of_health(self) -> bool:
+        """Whether it may change what is known of the endpoint: what succeeds while all is well does not."""
+        return self.sign != "accepted" or self.claimed.ailing or self.claimed.probe
+
 
 def announcements(finished: Finished) -> list[tuple[Envelope, Contract]]:
     """What the world is told of an attempt; the ids derive from it, so that a repetition is known as one."""
     claimed, outcome = finished.claimed, finished.outcome
     about = {
         "delivery_id": claimed.delivery_id,
-        "endpoint_id": claimed.endpoint_id,
+        "endpoint_id": claimed.target.endpoint_id,
         "event_id": claimed.event_id,
         "event_type": claimed.event_type,
         "saga_id": claimed.saga_id,
@@ -116,7 +144,7 @@ def _enveloped(event_id: str, finished: Finished, event: Contract) -> tuple[Enve
         source=SOURCE,
         type=event.ce_type,
         time=finished.at,
-        subject=claimed.endpoint_id,
+        subject=claimed.target.endpoint_id,
         correlation_id=claimed.correlation_id,
         causation_id=claimed.event_id,
         saga_id=claimed.saga_id,

@@ -3,20 +3,20 @@ leaves as `Plan`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.domain.endpoints import (
     FINAL_TYPES,
-    InvalidUrl,
     PayloadFormat,
     Subscriber,
     check_url,
     fine_type,
 )
-from sagahook_notifier.domain.payloads import render
-from sagahook_notifier.domain.sagas import FINAL, SagaView, evolve
+from sagahook_notifier.domain.payloads import Limits, Payload, fields_of, render
+from sagahook_notifier.domain.sagas import FINAL, SagaView, crossed, evolve
+from sagahook_notifier.domain.urls import InvalidUrl
 from sagahook_schemas import sagas, steps
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import CONTRACTS
@@ -24,8 +24,6 @@ from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import delivery_id, notify_endpoint_id
 
 Event = tuple[Envelope, Contract]
-
-PROGRESS_MARKS = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +62,7 @@ class NewDelivery:
     run: int
     correlation_id: str
     body: bytes
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,9 @@ _FOLDED = frozenset(
         sagas.SagaRolledBack,
         sagas.SagaFailed,
         sagas.SagaSuspended,
+        sagas.SagaProgressed,
         steps.StepCompleted,
+        steps.StepSkipped,
     )
 )
 
@@ -110,7 +111,7 @@ def types_to_pass_over(subscribers: Sequence[Subscriber]) -> frozenset[str]:
     )
 
 
-def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:
+def plan(events: Iterable[Event], known: Known, sources: Sources, limits: Limits) -> Plan:
     """What becomes of a batch. Events that were folded in before are passed over."""
     made = Plan()
     waiting: dict[str, dict[str, Subscription]] = {}
@@ -134,15 +135,17 @@ def plan(events: Iterable[Event], known: Known, sources: Sources) -> Plan:
             made.endpoints[asking.endpoint_id] = asking
             made.subscriptions.append(subscription)
 
-        types = event_types(event, before, view)
+        marks = crossed(before, view)
+        types = event_types(event, marks)
         told = _subscribers_told(types, envelope, view, known.subscribers)
         told += _callers_told(types, envelope, view, asking, waiting.get(saga, {}).values())
-        made.deliveries += [_delivery(each, envelope, event, view) for each in told]
+        made.deliveries += _deliveries(told, Payload(envelope, event, view, marks), limits)
     return made
 
 
-def event_types(event: Contract, before: SagaView | None, after: SagaView) -> tuple[str, ...]:
-    """An event's outbound names, the coarse before the fine: an endpoint hears of one event once."""
+def event_types(event: Contract, marks: tuple[float, ...]) -> tuple[str, ...]:
+    """An event's outbound names, the coarse before the fine: an endpoint hears of one event once. marks: those that
+    the saga's progress passed by it."""
     fine = fine_type(event.ce_type)
     match event:
         case sagas.SagaStarted():
@@ -151,12 +154,8 @@ def event_types(event: Contract, before: SagaView | None, after: SagaView) -> tu
             return ("task_completed", fine)
         case sagas.SagaRolledBack() | sagas.SagaFailed():
             return ("task_failed", fine)
-        case steps.StepCompleted(phase="action"):
-            reached = before.progress if before is not None else 0.0
-            crossed = any(reached < mark <= after.progress < 1 for mark in PROGRESS_MARKS)
-            return ("task_progress", fine) if crossed else (fine,)
         case _:
-            return (fine,)
+            return ("task_progress", fine) if marks else (fine,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +171,17 @@ def _subscribers_told(
 ) -> list[_Told]:
     told = []
     for subscriber in subscribers:
-        name = subscriber.type_for(types, view.source, envelope.time)
-        if name is not None:
+        name = subscriber.type_for(types, view.source, view.name, envelope.time)
+        if name is not None and _wanted(subscriber, name, envelope, view):
             told.append(
                 _Told(subscriber.endpoint_id, name, envelope.correlation_id, subscriber.payload_format)
             )
     return told
+
+
+def _wanted(subscriber: Subscriber, name: str, envelope: Envelope, view: SagaView) -> bool:
+    condition = subscriber.condition
+    return condition is None or condition.matches(fields_of(name, envelope.correlation_id, view))
 
 
 def _callers_told(
@@ -201,24 +205,25 @@ def _callers_told(
     return []
 
 
-def _delivery(told: _Told, envelope: Envelope, event: Contract, view: SagaView) -> NewDelivery:
-    return NewDelivery(
-        delivery_id=delivery_id(envelope.id, told.endpoint_id),
-        endpoint_id=told.endpoint_id,
-        event_id=envelope.id,
-        event_type=told.event_type,
-        saga_id=view.saga_id,
-        run=view.run,
-        correlation_id=told.correlation_id,
-        body=render(
-            told.payload_format,
-            told.event_type,
-            envelope=envelope,
-            event=event,
-            view=view,
-            correlation_id=told.correlation_id,
-        ),
-    )
+def _deliveries(told: Iterable[_Told], payload: Payload, limits: Limits) -> Iterator[NewDelivery]:
+    """What is said alike to several endpoints is written once."""
+    written: dict[tuple[PayloadFormat, str, str], tuple[bytes, str]] = {}
+    for each in told:
+        alike = (each.payload_format, each.event_type, each.correlation_id)
+        if alike not in written:
+            written[alike] = render(*alike[:2], payload, each.correlation_id, limits)
+        body, content_type = written[alike]
+        yield NewDelivery(
+            delivery_id=delivery_id(payload.envelope.id, each.endpoint_id),
+            endpoint_id=each.endpoint_id,
+            event_id=payload.envelope.id,
+            event_type=each.event_type,
+            saga_id=payload.view.saga_id,
+            run=payload.view.run,
+            correlation_id=each.correlation_id,
+            body=body,
+            content_type=content_type,
+        )
 
 
 def _notify_endpoint(event: Contract, sources: Sources) -> NotifyEndpoint | None:

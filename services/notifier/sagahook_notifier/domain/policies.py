@@ -8,10 +8,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+from sagahook_notifier.domain.health import Sign
+
 PolicyName = Literal["standard", "task", "exponential"]
 
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 """A receiver may ask for a later attempt by `Retry-After`, but not for one that never comes."""
+
+GONE = 410
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,13 @@ class NoAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class NotSent:
+    """Something of ours is missing, so that nothing was tried: another attempt may succeed."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unsendable:
     """No attempt can ever succeed, because of the endpoint's own data: a person must correct it."""
 
@@ -80,18 +91,20 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """The delivery waits for a person."""
+    """The delivery waits for a person. is_gone: so does its endpoint, which asked to be sent nothing more."""
 
     error: str
+    is_gone: bool = False
 
 
+Said = Answer | NoAnswer | NotSent | Unsendable
 Outcome = Succeeded | RetryAt | Exhausted
 
 
 def decide_outcome(
     policy: RetryPolicy,
     attempt: int,
-    said: Answer | NoAnswer | Unsendable,
+    said: Said,
     now: datetime,
     dice: float,
 ) -> Outcome:
@@ -102,7 +115,11 @@ def decide_outcome(
     if isinstance(said, Answer):
         if 200 <= said.status < policy.success_below:
             return Succeeded()
-        asked = parse_retry_after(said.retry_after, now)
+        if said.status == GONE:
+            return Exhausted(
+                "the receiver answered 410: it wants nothing more, and its endpoint is disabled", True
+            )
+        asked = retry_after(said, now)
         redirected = ": redirects are not followed" if 300 <= said.status < 400 else ""
         error = f"the receiver answered {said.status}{redirected}"
     else:
@@ -111,8 +128,34 @@ def decide_outcome(
     if delay is None:
         return Exhausted(error)
     if asked is not None:
-        delay = max(delay, min(asked, LONGEST_RETRY_AFTER))
+        delay = max(delay, asked)
     return RetryAt(now + delay, error)
+
+
+def sign_of(said: Said, outcome: Outcome) -> Sign:
+    """What an attempt says of its endpoint."""
+    if isinstance(outcome, Succeeded):
+        return "accepted"
+    match said:
+        case Answer():
+            return "sick" if said.status >= 500 else "refused"
+        case NoAnswer():
+            return "sick"
+        case _:
+            return "silent"
+
+
+def pause_asked(said: Said, now: datetime) -> timedelta | None:
+    """For how long the receiver wants to be sent nothing at all. In other answers (of RFC 9110 and RFC 6585) the header
+    concerns the one request."""
+    if not isinstance(said, Answer) or said.status not in (429, 503):
+        return None
+    return retry_after(said, now) or None
+
+
+def retry_after(answer: Answer, now: datetime) -> timedelta | None:
+    asked = parse_retry_after(answer.retry_after, now)
+    return None if asked is None else min(asked, LONGEST_RETRY_AFTER)
 
 
 def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:

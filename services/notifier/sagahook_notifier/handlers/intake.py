@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiokafka import ConsumerRecord
 
@@ -10,7 +10,8 @@ from sagahook.runtime.batches import Batches
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.dead_letters import DeadLetters
 from sagahook.runtime.sources import Sources
-from sagahook_notifier.adapters.store import Store
+from sagahook_notifier.adapters.intake_store import IntakeStore
+from sagahook_notifier.domain.payloads import Limits
 from sagahook_notifier.domain.plan import Event, plan, types_to_pass_over
 from sagahook_notifier.metrics import PLANNED
 from sagahook_schemas.codec import Undecodable, decode
@@ -18,21 +19,23 @@ from sagahook_schemas.envelope import InvalidEnvelope
 
 
 class Intake:
-    """on_planned: called once new deliveries are committed."""
+    """on_planned: called with the endpoints of new deliveries, once they are committed."""
 
     def __init__(
         self,
         *,
-        store: Store,
+        store: IntakeStore,
         sources: Sources,
         dead_letters: DeadLetters,
         clock: Clock,
-        on_planned: Callable[[], None],
+        limits: Limits,
+        on_planned: Callable[[Collection[str]], None],
     ) -> None:
         self._store = store
         self._sources = sources
         self._dead_letters = dead_letters
         self._clock = clock
+        self._limits = limits
         self._on_planned = on_planned
 
     async def handle(self, batches: Batches) -> None:
@@ -47,11 +50,11 @@ class Intake:
             and (event := await self._read(record)) is not None
         ]
         known = await self._store.known({envelope.saga_id for envelope, _ in events}, subscribers)
-        made = plan(events, known, self._sources)
+        made = plan(events, known, self._sources, self._limits)
         await self._store.keep(made, batches, self._clock.now())
         if made.deliveries:
             PLANNED.inc(len(made.deliveries))
-            self._on_planned()
+            self._on_planned({each.endpoint_id for each in made.deliveries})
 
     async def _read(self, record: ConsumerRecord) -> Event | None:
         """None: the record concerns no saga, or it cannot be read and lies in the dead letters."""

@@ -6,12 +6,12 @@ import asyncio
 from contextlib import suppress
 
 from sagahook_notifier.adapters.announcer import Announcer
-from sagahook_notifier.adapters.store import OutboxQueue, Store
+from sagahook_notifier.adapters.outbox_store import OutboxQueue, OutboxStore
 from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.metrics import PUBLISHED
 
-_AT_ONCE = 500
-"""Messages that are sent before the first of them is taken out of the outbox."""
+_AT_ONCE = 50
+"""Transactions whose messages are sent before the first of them is taken out of the outbox."""
 
 _REST_SECONDS = 1.0
 """Between two looks for what other processes put there, or for a publisher that is gone."""
@@ -24,7 +24,7 @@ class Outbox:
     """Several processes may run one: a single one publishes at a time, which keeps the order."""
 
     def __init__(
-        self, *, store: Store, announcer: Announcer, database: Dependency, kafka: Dependency
+        self, *, store: OutboxStore, announcer: Announcer, database: Dependency, kafka: Dependency
     ) -> None:
         self._store = store
         self._announcer = announcer
@@ -43,7 +43,7 @@ class Outbox:
             await asyncio.sleep(_REST_SECONDS)
 
     async def _publish_while_alone(self, stopping: asyncio.Event) -> None:
-        async with self._store.outbox() as queue:
+        async with self._store.publishing() as queue:
             while queue is not None and not stopping.is_set():
                 self._look.clear()
                 if await self._publish(queue) < _AT_ONCE:
@@ -53,10 +53,10 @@ class Outbox:
                         await asyncio.sleep(_GATHER_SECONDS)
 
     async def _publish(self, queue: OutboxQueue) -> int:
-        """How many messages there were."""
-        messages = await queue.first(_AT_ONCE)
-        if messages:
-            await self._kafka.reach(lambda: self._announcer.publish(messages))
-            await queue.remove(messages)
-            PUBLISHED.inc(len(messages))
-        return len(messages)
+        """How many transactions there were."""
+        packed = await queue.first(_AT_ONCE)
+        if packed:
+            count = await self._kafka.reach(lambda: self._announcer.publish(packed))
+            await queue.remove(packed)
+            PUBLISHED.inc(count)
+        return len(packed)
