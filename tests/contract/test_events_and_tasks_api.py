@@ -280,7 +280,12 @@ async def test_an_answer_that_the_caller_has_is_not_sent_again(
     tracker: Tracker, api: Api, story: Story
 ) -> None:
     await write(tracker, story.received())
-    for path in (f"{EVENTS}/{story.event}", f"{EVENTS}?source={story.source}"):
+    for path in (
+        f"{EVENTS}/{story.event}",
+        f"{EVENTS}?source={story.source}",
+        f"/webhooks/{story.source}/status/{story.cid}",
+        f"/api/v1/sagas?source={story.source}",
+    ):
         code, _, headers = await ask(api, path)
         assert (code, headers["cache-control"]) == (200, "private, no-cache")
         for known in (headers["etag"], f'"other", W/{headers["etag"]}', "*"):

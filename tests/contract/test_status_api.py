@@ -247,6 +247,7 @@ async def test_a_saga_by_its_id(tracker: Tracker, api: Api, ids: Ids) -> None:
         "parent": None,
         "acts": [],
         "deadline_at": None,
+        "held": None,
     }
 
 

@@ -5,7 +5,9 @@ from itertools import chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sagahook_schemas.identity import record_number
 from sagahook_tracker.domain.changes import Changes, Event, fold
+from sagahook_tracker.domain.rollups import Place
 from sagahook_tracker.domain.runs import Run, RunKey
 from tests.tracker_log import SagaLog, Written, received, routed
 
@@ -26,7 +28,10 @@ PARTITIONS: list[list[Written]] = [
 
 
 def events() -> list[list[Event]]:
-    return [[record.event(number) for number, record in enumerate(each)] for each in PARTITIONS]
+    return [
+        [record.event(record_number(partition, offset)) for offset, record in enumerate(each)]
+        for partition, each in enumerate(PARTITIONS)
+    ]
 
 
 @st.composite
@@ -55,6 +60,16 @@ class Tables:
         self.rows.routes |= changes.routes
         self.rows.runs |= changes.runs
         self.rows.ended |= changes.ended
+        self.rows.history += changes.history
+        self.rows.rollups.counts.update(changes.rollups.counts)
+        self.rows.rollups.milliseconds.update(changes.rollups.milliseconds)
+
+
+def sums(changes: Changes) -> dict[Place, tuple[int, int]]:
+    """Without those of nothing."""
+    rollups = changes.rollups
+    told = {place: (count, rollups.milliseconds[place]) for place, count in rollups.counts.items()}
+    return {place: sum for place, sum in told.items() if any(sum)}
 
 
 @given(mixtures(), st.lists(st.integers(0, 40)))
@@ -74,6 +89,8 @@ def test_the_rows_are_the_same_however_topics_are_mixed_and_batches_are_cut(
         expected.runs,
         expected.ended,
     )
+    assert sums(rows) == sums(expected)
+    assert sorted(rows.history) == sorted(expected.history)
 
 
 def test_a_webhook_that_joined_is_linked_to_the_run_it_joined() -> None:
@@ -94,3 +111,23 @@ def test_an_end_is_told_once() -> None:
     log = SagaLog("s1").started("e1", "c1").completed().joined("e2", "c2")
     known = fold([record.event(0) for record in log.written[:2]], {})
     assert fold([log.written[2].event(0)], known.runs).ended == set()
+
+
+def test_the_rollups_are_the_counts_of_how_everything_stands() -> None:
+    told = sums(fold(list(chain(*events())), {}))
+    assert {(kind, outcome): count for (_, kind, _, _, outcome), (count, _) in told.items()} == {
+        ("saga", "completed"): 1,
+        ("saga", "rolled_back"): 2,
+        ("attempt", "completed"): 6,
+        ("attempt", "failed"): 2,
+    }
+
+
+def test_events_and_runs_that_stand_otherwise_are_named() -> None:
+    log = SagaLog("s1").started("e1", "c1").done("reserve")
+    begun = fold([record.event(0) for record in log.written], {})
+    assert (begun.touched, begun.moved) == (set(), set())
+    ended = fold([record.event(0) for record in log.completed().joined("e2", "c2").written[-2:]], begun.runs)
+    assert (ended.touched, ended.moved) == ({"e2"}, {("s1", 1)})
+    again = SagaLog("s1", run=2).started("e1", "c1").written
+    assert fold([again[0].event(0)], {}).touched == {"e1"}

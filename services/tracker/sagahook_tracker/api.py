@@ -18,6 +18,7 @@ from sagahook_tracker.adapters.views import RunView
 from sagahook_tracker.answers import Answers, Behind
 from sagahook_tracker.domain.runs import State, StepStatus
 from sagahook_tracker.domain.status import Answer, SagaStatus, SagaView, Status
+from sagahook_tracker.tagging import Tagged
 
 LONGEST_WAIT = 30.0
 
@@ -120,6 +121,7 @@ def status_routes(answers: Callable[[], Answers], guard: Guard) -> APIRouter:
         prefix="/webhooks",
         tags=["status"],
         dependencies=[Depends(guard)],
+        route_class=Tagged,
         responses={code: {"description": text, "model": ErrorBody} for code, text in _ERRORS.items()},
     )
 

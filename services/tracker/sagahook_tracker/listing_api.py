@@ -19,6 +19,7 @@ from sagahook_tracker.domain.operating import Filter
 from sagahook_tracker.domain.positions import Position
 from sagahook_tracker.domain.runs import Run, State
 from sagahook_tracker.operator_bodies import Time, Word
+from sagahook_tracker.tagging import Tagged
 
 MOST_ATTRIBUTES = 5
 
@@ -82,6 +83,7 @@ def listing_routes(finder: Callable[[], Finder], guard: Guard) -> APIRouter:
         prefix="/api/v1",
         tags=["operating"],
         dependencies=[Depends(guard)],
+        route_class=Tagged,
         responses={code: {"description": text, "model": ErrorBody} for code, text in errors.items()},
     )
 

@@ -82,6 +82,7 @@ class Telling:
             return None
         what, name = found
         while True:
+            movements = self._news.movements
             loaded = await self._timelines.load(what, name, cursor)
             told = page(loaded.entries, loaded.parents, cursor, limit)
             standing = answer(loaded.events)
@@ -89,7 +90,8 @@ class Telling:
             if told.told or standing.final or left <= 0:
                 break
             began = time.monotonic()
-            await self._news.moves(left)
+            if not await self._news.moves(movements, left):
+                deadline = began  # a last look: the time is up, or the process is to end
             await asyncio.sleep(max(0.0, PACE - (time.monotonic() - began)))
         payloads = await self._payloads(told.told, excerpt) if excerpt else {}
         return Timeline(

@@ -115,8 +115,8 @@ class Projector:
 
 def build_app(settings: TrackerSettings) -> FastAPI:
     """The status API, with `/health` and `/metrics`. Its lifespan opens and closes everything; it starts, and
-    answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health; `app.state.dismiss()` answers now whoever
-    waits or watches."""
+    answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health; `app.state.dismiss()`
+    answers now whoever waits or watches."""
     health = Health()
     clock = SystemClock()
     audit = Audit(settings.kafka, settings.topic_prefix, "tracker", clock)
@@ -158,7 +158,12 @@ def _add_routes(
     app.include_router(deployment_routes(lambda: opened().answers, access.needs("reader")))
     app.include_router(pausing_routes(lambda: opened().pausing, access.needs("operator")))
     app.include_router(timeline_routes(lambda: opened().telling, access.needs("reader")))
-    add_read_routes(app, access, lambda: opened().reads, lambda: opened().retention.trigger())
+    add_read_routes(
+        app,
+        access,
+        lambda: opened().reads,
+        lambda: opened().retention.trigger(),  # noqa: PLW0108  # nothing is opened yet
+    )
     app.include_router(stuck_routes(lambda: opened().watching, access.needs("reader")))
     app.include_router(operator_routes(lambda: opened().operating, access.needs("operator")))
     app.include_router(audit_routes(lambda: opened().audit, access.needs("admin")))

@@ -80,6 +80,8 @@ class News:
         self._refresh = asyncio.Event()
         self._dismissed = False
         self.listening = False
+        self.movements = 0
+        """How often the views were heard to have changed. To miss nothing, look at it before the look at them."""
 
     @contextmanager
     def following(self, correlation_id: str) -> Iterator[Follower]:
@@ -99,6 +101,8 @@ class News:
     def dismiss(self) -> None:
         """Nobody waits any more, from now on: the process is to end."""
         self._dismissed = True
+        self._moved.set()
+        self._moved.clear()
         for followers in self._followers.values():
             for follower in followers:
                 follower.dismiss()
@@ -132,11 +136,14 @@ class News:
         while all(offset <= places.get(number, 0) for number, offset in self.places(topic).items()):
             await self._moved.wait()
 
-    async def moves(self, seconds: float) -> bool:
-        """Whether the views come to stand for more of the log within the time."""
+    async def moves(self, since: int, seconds: float) -> bool:
+        """Whether the views come to stand for more of the log than when `movements` was `since`, within the time. Not
+        where the wait is to end now."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._moved.wait(), seconds)
-            return True
+            async with asyncio.timeout(seconds):
+                while self.movements == since and not self._dismissed:
+                    await self._moved.wait()
+                return not self._dismissed
         return False
 
     def lag(self, ends: Mapping[TopicPartition, int]) -> int:
@@ -194,6 +201,7 @@ class News:
         """Notifications and what is looked up may overtake each other: the later offset is the newer."""
         for partition, offset in offsets.items():
             self._offsets[partition] = max(offset, self._offsets.get(partition, 0))
+        self.movements += 1
         self._moved.set()
         self._moved.clear()
 
