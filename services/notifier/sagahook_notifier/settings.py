@@ -19,7 +19,6 @@ from sagahook.runtime.sources import Sources
 from sagahook_notifier.domain.endpoints import EndpointConfig
 from sagahook_notifier.domain.signing import InvalidSecret, check_secret
 
-
 _SHORTEST_KEY = 24
 """Characters: what is shorter was thought up by a person, and can be found by a machine."""
 
@@ -101,8 +100,8 @@ class NotifierSettings(SourceSettings, DatabaseSettings):
     )
     notify_allow_hosts: HostNames = Field(
         default=(),
-        description="names, comma-separated, that may be sent to whatever their addresses; `.example.internal` is every "
-        "name below that one",
+        description="names, comma-separated, that may be sent to whatever their addresses; `.example.internal` is "
+        "every name below that one",
     )
     notify_ca_file: Path | None = Field(
         default=None,
@@ -121,7 +120,8 @@ class NotifierSettings(SourceSettings, DatabaseSettings):
     notify_breaker_failures: int = Field(
         default=10,
         ge=1,
-        description="attempts of an endpoint that fail one after the other, by no answer or a 5xx, and open its circuit",
+        description="attempts of an endpoint that fail one after the other, by no answer or a 5xx, and open its "
+        "circuit",
     )
     notify_breaker_seconds: float = Field(
         default=30.0,
