@@ -47,7 +47,9 @@ async def measure(
     """`ratio` of `deliveries_per_second` to `bare_posts_per_second` (medians); `dead_endpoint_costs`: the share of the
     others' speed; `event_to_receiver_p50_ms` and p99 at 50 a second."""
     async with _receiver() as port, _deployment(bootstrap, postgres_url) as (environment, prefix, pool):
-        ours, bare, beside_dead = [], [], []
+        ours: list[float] = []
+        bare: list[float] = []
+        beside_dead: list[float] = []
         async with _notifier(environment, port, pool):
             await _backlog(pool, port, count // 4)
             for turn in range(rounds):

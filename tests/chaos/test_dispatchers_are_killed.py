@@ -93,14 +93,14 @@ async def test_dispatchers_that_are_killed_and_stalled_under_load_lose_nothing_a
         "SELECT id, endpoint_id, status FROM notifier.deliveries ORDER BY number"
     )
     assert {row["status"] for row in rows} == {"succeeded"}
-    for endpoint in ("hook", "line"):
-        arrived = [arrival.delivery_id for arrival in receiver.at(f"/{endpoint}")]
-        planned = [row["id"] for row in rows if row["endpoint_id"] == endpoint]
+    for name in ("hook", "line"):
+        arrived = [arrival.delivery_id for arrival in receiver.at(f"/{name}")]
+        planned = [row["id"] for row in rows if row["endpoint_id"] == name]
         assert set(arrived) == set(planned)
         recorded = await deployment.pool.fetchval(
             "SELECT count(*) FROM notifier.attempts JOIN notifier.deliveries AS d ON d.id = delivery_id"
             " WHERE d.endpoint_id = $1",
-            endpoint,
+            name,
         )
         # Sent without a record of it: what was under way when a process was killed or stalled.
         assert len(arrived) - recorded <= 2 * per_endpoint

@@ -42,7 +42,7 @@ enabled = false
 """What a filter, a secret or a header's name must be like no schema can say: 400. Endpoints come and go meanwhile: 404,
 409. A further parameter is no wrong request in HTTP."""
 
-EXAMPLES = 4
+EXAMPLES = 3
 """That schemathesis makes for each route. What it works out of the document besides (`--phases=coverage`)
 takes as long as the rest of the contract's tests together."""
 
