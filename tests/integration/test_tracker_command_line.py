@@ -111,7 +111,9 @@ async def test_sagas_are_listed_shown_and_drawn(tracker: Tracker, run: Run) -> N
     assert "signal approval" in shown
     assert "left behind" in (await run("sagas", "show", "s-1")).output
     assert (await run("diagram", "--saga", "s-1")).output.startswith("flowchart TD\n")
-    assert (await run("diagram", "--definition", "order", "--version", "3")).output.startswith("flowchart TD\n")
+    assert (await run("diagram", "--definition", "order", "--version", "3")).output.startswith(
+        "flowchart TD\n"
+    )
 
 
 async def test_what_senders_wrote_does_not_drive_the_terminal(tracker: Tracker, run: Run) -> None:
