@@ -20,9 +20,10 @@ class NotMigrated(Exception):
     """Call an operator: the tables are not there."""
 
 
-async def open_pool(settings: DatabaseSettings) -> asyncpg.Pool:
+async def open_pool(settings: DatabaseSettings, *, clean_up: bool = True) -> asyncpg.Pool:
     """Succeeds also while the database is away: connections are made when they are needed. jsonb is read and
-    written as Python values."""
+    written as Python values. clean_up: what a connection holds (locks of its session, settings) ends when it is given
+    back, which costs each use a round trip."""
     return await asyncpg.create_pool(
         settings.database_url.get_secret_value(),
         min_size=0,
@@ -32,7 +33,7 @@ async def open_pool(settings: DatabaseSettings) -> asyncpg.Pool:
         # The queries are short: compiling one costs more than running it.
         server_settings={"jit": "off"},
         init=_read_json,
-        reset=_leave_as_it_is,
+        reset=None if clean_up else _leave_as_it_is,
     )
 
 
@@ -43,8 +44,7 @@ async def _read_json(connection: asyncpg.Connection) -> None:
 
 
 async def _leave_as_it_is(_: asyncpg.Connection) -> None:
-    """Nothing is left in a connection that is given back: what asyncpg would clean up costs each use a round trip more.
-    Whoever takes a lock of the session lets go of it: `alone`."""
+    """Nobody leaves anything in it: whoever takes a lock of the session lets go of it, see `alone`."""
 
 
 @asynccontextmanager
