@@ -29,10 +29,9 @@ async def test_who_is_alone_lets_go_also_where_nothing_is_cleaned_up(database_ur
         await open_pool(settings(database_url), clean_up=False) as yours,
         yours.acquire() as other,
     ):
-        async with mine.acquire() as connection:
-            async with alone(connection, "cleaning", "tracker") as nobody_else:
-                assert nobody_else
-                async with alone(other, "cleaning", "tracker") as nobody_but_the_other:
-                    assert not nobody_but_the_other
+        async with mine.acquire() as connection, alone(connection, "cleaning", "tracker") as nobody_else:
+            assert nobody_else
+            async with alone(other, "cleaning", "tracker") as nobody_but_the_other:
+                assert not nobody_but_the_other
         async with alone(other, "cleaning", "tracker") as nobody_else:
             assert nobody_else
