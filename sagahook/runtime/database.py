@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -20,9 +20,10 @@ class NotMigrated(Exception):
     """Call an operator: the tables are not there."""
 
 
-async def open_pool(settings: DatabaseSettings) -> asyncpg.Pool:
+async def open_pool(settings: DatabaseSettings, *, clean_up: bool = True) -> asyncpg.Pool:
     """Succeeds also while the database is away: connections are made when they are needed. jsonb is read and
-    written as Python values."""
+    written as Python values. clean_up: what a connection holds (locks of its session, settings) ends when it is given
+    back, which costs each use a round trip."""
     return await asyncpg.create_pool(
         settings.database_url.get_secret_value(),
         min_size=0,
@@ -32,6 +33,7 @@ async def open_pool(settings: DatabaseSettings) -> asyncpg.Pool:
         # The queries are short: compiling one costs more than running it.
         server_settings={"jit": "off"},
         init=_read_json,
+        reset=None if clean_up else _leave_as_it_is,
     )
 
 
@@ -39,6 +41,23 @@ async def _read_json(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=lambda value: dumps(value).decode(), decoder=loads
     )
+
+
+async def _leave_as_it_is(_: asyncpg.Connection) -> None:
+    """Nobody leaves anything in it: whoever takes a lock of the session lets go of it, see `alone`."""
+
+
+@asynccontextmanager
+async def alone(connection: asyncpg.Connection, what: str, of: str) -> AsyncIterator[bool]:
+    """Whether nobody else does it now; then nobody does before the block ends."""
+    names = "hashtext($1), hashtext($2)"
+    taken = bool(await connection.fetchval(f"SELECT pg_try_advisory_lock({names})", what, of))
+    try:
+        yield taken
+    finally:
+        # A connection that broke has let go by itself.
+        if taken and not connection.is_closed():
+            await connection.execute(f"SELECT pg_advisory_unlock({names})", what, of)
 
 
 @contextmanager

@@ -4,9 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sagahook_schemas.codec import decode_data
+from sagahook_schemas.envelope import Envelope
+from sagahook_tracker.domain.changes import Event, fold
 from sagahook_tracker.domain.differences import Report, compare, missing
+from sagahook_tracker.domain.expected import OfAll, OfPartition
 from sagahook_tracker.domain.retention import BEGINNING, Cutoff, Kept, cutoffs, days_ahead, is_over
 from sagahook_tracker.domain.states import States
+from tests.saga_world import World
+from tests.unit.test_engine_chaos import chaos
 
 NOON = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
 
@@ -82,3 +88,34 @@ def test_the_names_of_events_tell_how_runs_ended() -> None:
         states.add({"ce_sagaid": b"s", "ce_sagarun": run, "ce_type": name, "ce_time": time})
     assert states.final(BEGINNING) == {"COMPLETED": 1, "ROLLED_BACK": 1}
     assert states.final(NOON + timedelta(minutes=1)) == {"ROLLED_BACK": 1}
+
+
+@pytest.mark.parametrize("seed", [108, 141, 145])
+def test_what_is_counted_of_any_lawful_log_is_what_the_log_tells(seed: int) -> None:
+    """Also where an operator has a wait begun anew that failed: its one attempt ends twice."""
+    _, world, _ = chaos(seed)
+    part, everything = OfPartition(), OfAll()
+    part.add(logged(world))
+    everything.add(part)
+    counted = {place: count for place, count in fold(logged(world), {}).rollups.counts.items() if count}
+    assert counted == {place: count for place, count in everything.counts.items() if place[0] is not None}
+
+
+def logged(world: World) -> list[Event]:
+    return [
+        Event(
+            number,
+            Envelope(
+                id=f"{each.saga_id}/{each.run}/{each.sequence}",
+                source="/sagahook/saga-runner",
+                type=each.ce_type,
+                time=each.time,
+                correlation_id=each.correlation_id,
+                saga_id=each.saga_id,
+                run=each.run,
+                sequence=each.sequence,
+            ),
+            decode_data(each.ce_type, each.value),
+        )
+        for number, each in enumerate(world.log)
+    ]

@@ -14,7 +14,7 @@ import asyncpg
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.clock import Clock
-from sagahook.runtime.database import NotMigrated, reaching_database
+from sagahook.runtime.database import NotMigrated, alone, reaching_database
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
 from sagahook_tracker.adapters.partitions import PARTITIONED, Partitions
@@ -77,8 +77,11 @@ class Retention:
         NotMigrated or Busy, and then something is left for the next time."""
         gone: Counter[str] = Counter()
         with reaching_database():
-            async with self._pool.acquire() as connection:  # its locks end with its use
-                if await self._is_alone(connection):
+            async with (
+                self._pool.acquire() as connection,
+                alone(connection, "sagahook.retention", self._schema) as nobody_else,
+            ):
+                if nobody_else:
                     await self._clean(connection, gone)
         return gone
 
@@ -92,11 +95,6 @@ class Retention:
         else:
             if +gone:
                 log.info("retention.cleaned", gone=dict(+gone))
-
-    async def _is_alone(self, connection: asyncpg.Connection) -> bool:
-        """Whether nobody else cleans; then nobody does as long as the connection is in use."""
-        lock = "SELECT pg_try_advisory_lock(hashtext('sagahook.retention'), hashtext($1))"
-        return bool(await connection.fetchval(lock, self._schema))
 
     async def _clean(self, connection: asyncpg.Connection, gone: Counter[str]) -> None:
         now = self._clock.now()

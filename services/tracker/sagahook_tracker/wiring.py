@@ -76,7 +76,7 @@ class Projector:
         settings = self._settings
         if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
             return
-        pool = await open_pool(settings)
+        pool = await open_pool(settings, clean_up=False)
         _watch_connections(pool)
         projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
@@ -187,7 +187,7 @@ class _Opened:
 async def _open(
     settings: TrackerSettings, health: Health, audit: Audit, keys: KeysInTime
 ) -> AsyncIterator[_Opened]:
-    pool = await open_pool(settings)
+    pool = await open_pool(settings, clean_up=False)
     _watch_connections(pool)
     queries = load_queries()
     views = Views(pool, queries, settings.topics)

@@ -35,6 +35,14 @@ _V = TypeVar("_V")
 
 _MILLISECOND = timedelta(milliseconds=1)
 
+_OUTCOMES = {
+    "step.completed": "completed",
+    "step.failed": "failed",
+    "step.attempt_lost": "lost",
+    "step.continued": "continued",
+}
+"""How an attempt ended. One may do so twice: a wait for a signal or a child that failed, and was begun anew."""
+
 
 @dataclass(slots=True)
 class OfPartition:
@@ -117,11 +125,13 @@ class OfAll:
             taken = run.finished_at - run.started_at if run.finished_at and run.started_at else timedelta()
             taken = taken if run.state in FINAL else timedelta()
             self._count(run.started_at, "saga", run.source or "", run.name, run.state.lower(), taken)
-        for attempt in part.attempts.values():
-            if attempt.completed_at is not None:
-                of = part.runs[attempt.key[:2]]
-                taken = timedelta(milliseconds=attempt.duration_ms or 0)
-                self._count(attempt.completed_at, "attempt", of.source or "", of.name, attempt.status, taken)
+        for entry in part.history:
+            outcome = _OUTCOMES.get(entry.type)
+            if outcome is not None:
+                of = part.runs[entry.saga_id, entry.run]
+                outcome = "unknown" if entry.metadata.get("outcome") == "unknown" else outcome
+                taken = timedelta(milliseconds=entry.metadata.get("duration_ms", 0))
+                self._count(entry.at, "attempt", of.source or "", of.name, outcome, taken)
 
     def tables(self) -> Iterator[tuple[str, Rows]]:
         yield "links", {key: plain_row(fields_of(link)) for key, link in self.links.items()}

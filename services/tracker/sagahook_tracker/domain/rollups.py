@@ -48,7 +48,7 @@ def run_weight(run: Run) -> Weight:
 
 
 def attempt_weight(run: Run, attempt: Attempt) -> Weight | None:
-    """By the minute in which it ended; None while it runs."""
+    """By the minute in which it ended, each time that it did (a wait may be begun anew); None while it runs."""
     if attempt.completed_at is None:
         return None
     place: Place = (minute_of(attempt.completed_at), "attempt", run.source or "", run.name, attempt.status)
