@@ -20,6 +20,7 @@ from tests.notifier_harness import notifier_settings
 from tests.tracker_harness import serving
 
 KEYS = {role: sha256(role.encode()).hexdigest() for role in ("reader", "operator", "admin")}
+NO_LIMITS = {"api_rate_limit": "none", "open_rate_limit": "none"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ async def open_kept(postgres_url: str) -> AsyncIterator[Kept]:
 @asynccontextmanager
 async def open_api(database_url: str, *endpoints: dict[str, Any], **settings: Any) -> AsyncIterator[Api]:
     """endpoints: those of the configuration."""
-    given = {"api_keys": json.dumps(KEYS), "database_url": database_url, **settings}
+    given = {"api_keys": json.dumps(KEYS), "database_url": database_url, **NO_LIMITS, **settings}
     app = build_app(notifier_settings(endpoints, **given))
     async with serving(app) as url, aiohttp.ClientSession() as http:
         yield Api(url, http)

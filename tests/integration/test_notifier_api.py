@@ -9,6 +9,7 @@ import aiohttp
 import pytest_asyncio
 
 from sagahook_notifier.wiring import build_app
+from tests.notifier_api import NO_LIMITS
 from tests.notifier_harness import COMPLETED, SECRET, Deployment, deploy, open_receiver, started
 from tests.tracker_harness import serving
 
@@ -28,7 +29,8 @@ async def get(url: str, headers: dict[str, str] | None = None) -> tuple[int, Any
 
 
 def api(deployment: Deployment, **settings: Any) -> Any:
-    return serving(build_app(deployment.settings(api_keys=json.dumps(KEYS["SAGAHOOK_API_KEYS"]), **settings)))
+    keys = json.dumps(KEYS["SAGAHOOK_API_KEYS"])
+    return serving(build_app(deployment.settings(api_keys=keys, **NO_LIMITS, **settings)))
 
 
 async def test_a_delivery_is_shown_with_its_payload_and_attempts(deployment: Deployment) -> None:

@@ -28,7 +28,13 @@ from sagahook_notifier.domain.endpoints import PLAIN, EndpointOptions
 from sagahook_notifier.domain.signing import scheme_of
 from sagahook_notifier.handlers.endpoints import Endpoints, Invalid, NoSuchEndpoint, Refused
 
-_ERRORS = {400: "Malformed", 401: "No key", 403: "A wrong key", 503: "PostgreSQL is away: see Retry-After"}
+_ERRORS = {
+    400: "Malformed",
+    401: "No key",
+    403: "A wrong key",
+    429: "Too many calls: see Retry-After",
+    503: "PostgreSQL or Kafka is away: see Retry-After",
+}
 _ONE = {404: "There is no such endpoint"}
 _ACT = _ONE | {409: "Not as the endpoint is: the text says what to do first"}
 
