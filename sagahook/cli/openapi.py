@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 
+@cache
 def documents() -> dict[str, dict[str, Any]]:
-    """By the service's name. Nothing is connected to: the addresses are never used."""
+    """By the service's name. Nothing is connected to: the addresses are never used. Made once: it takes seconds."""
     from pydantic import SecretStr
 
     from sagahook_ingest.settings import IngestSettings
