@@ -1,4 +1,4 @@
-"""The notifier's HTTP API over a real database of its own; it needs no Kafka."""
+"""The notifier's HTTP API over a real database of its own; Kafka takes the records of what is done."""
 
 import json
 import uuid
@@ -14,13 +14,14 @@ import aiohttp
 import asyncpg
 
 from sagahook.runtime.migrations import migrate
+from sagahook.runtime.topics import ensure_topics
 from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.wiring import build_app
-from tests.notifier_harness import notifier_settings
+from tests.notifier_harness import PARTITIONS, notifier_settings
 from tests.tracker_harness import serving
 
 KEYS = {role: sha256(role.encode()).hexdigest() for role in ("reader", "operator", "admin")}
-NO_LIMITS = {"api_rate_limit": "none", "open_rate_limit": "none"}
+NO_LIMITS: dict[str, Any] = {"api_rate_limit": "none", "open_rate_limit": "none"}
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ class Api:
 
 @dataclass(frozen=True)
 class Kept:
-    """The notifier's tables."""
+    """The notifier's tables. log: the settings of a Kafka that is there."""
 
     url: str
     pool: asyncpg.Pool
+    log: dict[str, Any]
 
     async def delivery(
         self, endpoint_id: str, status: str, *, hours_ago: float = 0, attempts: int = 1
@@ -96,14 +98,16 @@ class Kept:
 
 
 @asynccontextmanager
-async def open_kept(postgres_url: str) -> AsyncIterator[Kept]:
+async def open_kept(postgres_url: str, kafka: str) -> AsyncIterator[Kept]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(postgres_url)
     await admin.execute(f"CREATE DATABASE {name}")
     url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
     await migrate(url, SCHEMA, MIGRATIONS)
+    log = {"kafka": kafka, "topic_prefix": name}
+    await ensure_topics(kafka, name, PARTITIONS)
     async with asyncpg.create_pool(url, min_size=0, max_size=4) as pool:
-        yield Kept(url, pool)
+        yield Kept(url, pool, log)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
 

@@ -10,14 +10,14 @@ from tests.notifier_api import Api, Kept, open_api, open_kept
 
 
 @pytest_asyncio.fixture(scope="module")
-async def kept(postgres_url: str) -> AsyncIterator[Kept]:
-    async with open_kept(postgres_url) as opened:
+async def kept(postgres_url: str, kafka_bootstrap: str) -> AsyncIterator[Kept]:
+    async with open_kept(postgres_url, kafka_bootstrap) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module")
 async def api(kept: Kept) -> AsyncIterator[Api]:
-    async with open_api(kept.url, notify_recover_rate=2) as opened:
+    async with open_api(kept.url, notify_recover_rate=2, **kept.log) as opened:
         yield opened
 
 

@@ -24,14 +24,14 @@ def configured(*endpoints: dict[str, Any]) -> tuple[EndpointConfig, ...]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def kept(postgres_url: str) -> AsyncIterator[Kept]:
-    async with open_kept(postgres_url) as opened:
+async def kept(postgres_url: str, kafka_bootstrap: str) -> AsyncIterator[Kept]:
+    async with open_kept(postgres_url, kafka_bootstrap) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module")
 async def api(kept: Kept) -> AsyncIterator[Api]:
-    async with open_api(kept.url, CONFIGURED) as opened:
+    async with open_api(kept.url, CONFIGURED, **kept.log) as opened:
         yield opened
 
 
@@ -380,6 +380,32 @@ async def test_a_key_may_call_so_often_and_is_told_when_to_come_again(kept: Kept
     assert [each.status for each in said] == [200, 200, 429]
     assert said[2].body.keys() == {"error", "status_code", "path", "correlation_id"}
     assert 30 <= int(said[2].headers["Retry-After"]) <= 36
+
+
+async def test_while_kafka_is_away_nothing_is_done_and_everything_is_shown(api: Api, kept: Kept) -> None:
+    made = await api.add(id="staying")
+    delivery = await kept.delivery("staying", "exhausted")
+    async with open_api(kept.url, api_rate_limit="none") as alone:
+        for method, path, body in (
+            ("POST", "/api/v1/endpoints", {"id": "never", "url": "https://crm.example"}),
+            ("PATCH", "/api/v1/endpoints/staying", {"ordered": True}),
+            ("PUT", "/api/v1/endpoints/staying", {"url": "https://x.example"}),
+            ("DELETE", "/api/v1/endpoints/staying", None),
+            ("POST", "/api/v1/endpoints/staying:rotate-secret", None),
+            ("POST", "/api/v1/endpoints/staying:enable", None),
+            ("POST", "/api/v1/endpoints/staying:test", None),
+            ("POST", "/api/v1/endpoints/staying:recover", {"since": "2026-03-01T12:00:00Z"}),
+            ("POST", f"/api/v1/deliveries/{delivery}:resend", None),
+            ("POST", "/api/v1/deliveries:redrive", {"since": "2026-03-01T12:00:00Z"}),
+        ):
+            said = await alone.ask(method, path, body)
+            assert (said.status, said.headers["Retry-After"]) == (503, "2"), path
+            assert said.body["error"].startswith("Kafka is away")
+
+        assert (await alone.get("/api/v1/endpoints/staying")).body == {**made, "secret": None}
+        assert (await alone.get("/api/v1/endpoints/never")).status == 404
+        (left,) = (await alone.get("/api/v1/endpoints/staying/deliveries")).body
+    assert (left["id"], left["status"]) == (delivery, "exhausted")
 
 
 async def test_what_was_stored_in_the_clear_is_encrypted_at_the_start(

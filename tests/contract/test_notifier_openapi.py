@@ -2,6 +2,7 @@
 nothing."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,14 +49,14 @@ takes as long as the rest of the contract's tests together."""
 
 
 @pytest_asyncio.fixture(scope="module")
-async def kept(postgres_url: str) -> AsyncIterator[Kept]:
-    async with open_kept(postgres_url) as opened:
+async def kept(postgres_url: str, kafka_bootstrap: str) -> AsyncIterator[Kept]:
+    async with open_kept(postgres_url, kafka_bootstrap) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module")
 async def api(kept: Kept) -> AsyncIterator[Api]:
-    async with open_api(kept.url) as opened:
+    async with open_api(kept.url, **kept.log) as opened:
         yield opened
 
 
@@ -70,6 +71,7 @@ async def test_every_route_is_described(api: Api) -> None:
     assert operations.keys() == ROUTES
     for route, operation in operations.items():
         assert operation["description"], route
+        assert re.fullmatch("[a-z_]+", operation["operationId"]), route  # as the audit log has it
         assert {"400", "401", "403", "429", "503"} <= operation["responses"].keys(), route
 
 

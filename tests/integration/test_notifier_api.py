@@ -7,9 +7,13 @@ from typing import Any
 
 import aiohttp
 import pytest_asyncio
+from aiokafka import ConsumerRecord
 
 from sagahook_notifier.wiring import build_app
-from tests.notifier_api import NO_LIMITS
+from sagahook_schemas.audit import AuditRecorded
+from sagahook_schemas.codec import decode
+from sagahook_schemas.topics import AUDIT
+from tests.notifier_api import NO_LIMITS, open_api
 from tests.notifier_harness import COMPLETED, SECRET, Deployment, deploy, open_receiver, started
 from tests.tracker_harness import serving
 
@@ -97,3 +101,51 @@ async def test_without_its_database_it_starts_and_says_so(deployment: Deployment
     assert (status, body["error"]) == (503, "The database is away: try again in a moment")
     assert health[0] == 200
     assert health[1]["checks"] == {"postgres": "degraded"}
+
+
+def decoded(record: ConsumerRecord) -> AuditRecorded:
+    told = decode(record.headers, record.value)[1]
+    assert isinstance(told, AuditRecorded)
+    return told
+
+
+async def test_whatever_is_done_is_told_by_whom_before_it_is_answered(deployment: Deployment) -> None:
+    keys = [{"id": "ada", "role": "admin", "hash": KEYS["SAGAHOOK_API_KEYS"]["admin"]}]
+    given = {"kafka": deployment.kafka, "topic_prefix": deployment.prefix, "api_keys": json.dumps(keys)}
+    async with open_api(deployment.database_url, **given) as api:
+        await api.add(id="crm")
+        delivery = (await api.post("/api/v1/endpoints/crm:test")).body["delivery_id"]
+        since = {"since": "2026-03-01T12:00:00Z"}
+        for method, path, body in (
+            ("PATCH", "/api/v1/endpoints/crm", {"headers": {"X-Key": "hunter2"}}),
+            ("PUT", "/api/v1/endpoints/crm", {"url": "https://crm.example/2"}),
+            ("POST", "/api/v1/endpoints/crm:rotate-secret", {"secret": SECRET}),
+            ("POST", "/api/v1/endpoints/crm:enable", None),
+            ("POST", f"/api/v1/deliveries/{delivery}:resend", None),
+            ("POST", "/api/v1/endpoints/crm:recover", since),
+            ("POST", "/api/v1/deliveries:redrive", since),
+            ("DELETE", "/api/v1/endpoints/crm", None),
+        ):
+            assert (await api.ask(method, path, body)).status < 300, path
+        records = await deployment.records(AUDIT, 10)
+        assert (await api.post("/api/v1/endpoints/crm:enable")).status == 404
+
+    told = [decoded(each) for each in await deployment.records(AUDIT, 11)]
+    assert {(each.action, each.target) for each in told if each.outcome == "done"} == {
+        ("add_endpoint", "crm"),
+        ("test_endpoint", "crm"),
+        ("change_endpoint", "crm"),
+        ("replace_endpoint", "crm"),
+        ("rotate_secret", "crm"),
+        ("enable_endpoint", "crm"),
+        ("resend_delivery", delivery),
+        ("recover_endpoint", "crm"),
+        ("redrive_deliveries", "every endpoint"),
+        ("remove_endpoint", "crm"),
+    }
+    assert [(each.action, each.reason) for each in told if each.outcome == "refused"] == [
+        ("enable_endpoint", "There is no endpoint crm")
+    ]
+    assert {(each.actor, each.role, each.service) for each in told} == {("ada", "admin", "notifier")}
+    for secret in ("hunter2", SECRET):
+        assert secret.encode() not in b"".join(record.value for record in records)

@@ -29,7 +29,9 @@ async def deployment(kafka_bootstrap: str, topic_prefix: str, database_url: str)
 
 @pytest_asyncio.fixture
 async def api(deployment: Deployment) -> AsyncIterator[Api]:
-    async with open_api(deployment.database_url, topic_prefix=deployment.prefix) as opened:
+    async with open_api(
+        deployment.database_url, kafka=deployment.kafka, topic_prefix=deployment.prefix
+    ) as opened:
         yield opened
 
 

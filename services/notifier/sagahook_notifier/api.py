@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query
 from fastapi.responses import Response
 
+from sagahook.runtime.acts import Acts, Who
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.http_errors import ApiError, ErrorBody
-from sagahook.runtime.keys import Guard
+from sagahook.runtime.keys import Caller, Calling, Guard
 from sagahook_notifier.api_bodies import (
     Accepted,
     EndpointBody,
@@ -25,8 +26,15 @@ from sagahook_notifier.api_bodies import (
     statistics,
 )
 from sagahook_notifier.domain.endpoints import PLAIN, EndpointOptions
-from sagahook_notifier.domain.signing import scheme_of
-from sagahook_notifier.handlers.endpoints import Endpoints, Invalid, NoSuchEndpoint, Refused
+from sagahook_notifier.handlers.deliveries import NoSuchDelivery
+from sagahook_notifier.handlers.endpoints import (
+    Begin,
+    Endpoints,
+    Invalid,
+    NoSuchEndpoint,
+    Refused,
+    new_id,
+)
 
 _ERRORS = {
     400: "Malformed",
@@ -62,6 +70,8 @@ def refusals() -> Iterator[None]:
         yield
     except NoSuchEndpoint as unknown:
         raise ApiError(404, f"There is no endpoint {unknown}") from None
+    except NoSuchDelivery as unknown:
+        raise ApiError(404, f"There is no delivery {unknown}") from None
     except Refused as refused:
         raise ApiError(409, str(refused)) from None
     except Invalid as invalid:
@@ -70,12 +80,39 @@ def refusals() -> Iterator[None]:
         raise ApiError(503, "The database is away: try again in a moment", retry_after=2) from away
 
 
-def endpoint_routes(endpoints: Callable[[], Endpoints], clock: Clock, guard: Guard) -> APIRouter:
+@asynccontextmanager
+async def acting(acts: Acts, caller: Caller, target: str) -> AsyncIterator[Begin]:
+    """Around an act, whose beginning is in the audit log before anything is done, and whose refusal is too."""
+    who = Who(caller.action, "", "", caller)
+
+    async def begin() -> None:
+        try:
+            await acts.begin(who, target)
+        except Unavailable as away:
+            raise ApiError(
+                503,
+                "Kafka is away, where it is written first who does what: nothing was done, try again in a moment",
+                retry_after=2,
+            ) from away
+
+    try:
+        with refusals():
+            yield begin
+    except ApiError as error:
+        if error.status_code == 503:
+            acts.tell(who, "unavailable", about=target)
+        else:
+            acts.refused(who, target, str(error.detail), about=target)
+        raise
+    acts.tell(who, "accepted", about=target)
+
+
+def endpoint_routes(endpoints: Callable[[], Endpoints], clock: Clock, guard: Guard, acts: Acts) -> APIRouter:
     """endpoints: asked for at each request. guard: a dependency that refuses callers."""
     router = router_for(guard)
     _add_reading(router, endpoints, clock.now)
-    _add_changing(router, endpoints, clock.now)
-    _add_acting(router, endpoints, clock.now)
+    _add_changing(router, endpoints, clock.now, acts)
+    _add_acting(router, endpoints, clock.now, acts)
     return router
 
 
@@ -99,63 +136,71 @@ def _add_reading(router: APIRouter, endpoints: Callable[[], Endpoints], now: Cal
             return statistics(endpoint_id, await endpoints().statistics(endpoint_id, hours))
 
 
-def _add_changing(router: APIRouter, endpoints: Callable[[], Endpoints], now: Callable[[], datetime]) -> None:
+def _add_changing(
+    router: APIRouter, endpoints: Callable[[], Endpoints], now: Callable[[], datetime], acts: Acts
+) -> None:
     @router.post("/endpoints", status_code=201, responses=described({409: "There is an endpoint of that id"}))
-    async def add_endpoint(body: NewEndpoint) -> EndpointBody:
+    async def add_endpoint(body: NewEndpoint, caller: Calling) -> EndpointBody:
         """The answer shows the secret; no other answer will."""
-        with refusals():
+        id = body.id or new_id()
+        async with acting(acts, caller, id) as begin:
             made, secret = await endpoints().add(
-                body.options(), id=body.id, secret=body.secret, scheme=body.signature
+                body.options(), begin, id=id, secret=body.secret, scheme=body.signature
             )
         return shown(made, now(), secret)
 
     @router.patch("/endpoints/{endpoint_id}", responses=described(_ACT))
-    async def change_endpoint(endpoint_id: Id, body: EndpointChange) -> EndpointBody:
+    async def change_endpoint(endpoint_id: Id, body: EndpointChange, caller: Calling) -> EndpointBody:
         """Changes what the body has, and leaves the rest. A header whose value is sent as it is shown stays."""
-        with refusals():
-            return shown(await endpoints().change(endpoint_id, body.changed()), now())
+        async with acting(acts, caller, endpoint_id) as begin:
+            after = await endpoints().change(endpoint_id, body.changed(), begin)
+        return shown(after, now())
 
     @router.put("/endpoints/{endpoint_id}", responses=described(_ACT))
-    async def replace_endpoint(endpoint_id: Id, body: EndpointOptions) -> EndpointBody:
+    async def replace_endpoint(endpoint_id: Id, body: EndpointOptions, caller: Calling) -> EndpointBody:
         """What the body lacks becomes what it is by default. Its secrets stay."""
         options = {name: getattr(body, name) for name in EndpointOptions.model_fields}
-        with refusals():
-            return shown(await endpoints().change(endpoint_id, options), now())
+        async with acting(acts, caller, endpoint_id) as begin:
+            after = await endpoints().change(endpoint_id, options, begin)
+        return shown(after, now())
 
     @router.delete("/endpoints/{endpoint_id}", status_code=204, responses=described(_ACT))
-    async def remove_endpoint(endpoint_id: Id) -> Response:
+    async def remove_endpoint(endpoint_id: Id, caller: Calling) -> Response:
         """Nothing more is sent to it. Its deliveries stay to be read."""
-        with refusals():
-            await endpoints().remove(endpoint_id)
+        async with acting(acts, caller, endpoint_id) as begin:
+            await endpoints().remove(endpoint_id, begin)
         return Response(status_code=204)
 
 
-def _add_acting(router: APIRouter, endpoints: Callable[[], Endpoints], now: Callable[[], datetime]) -> None:
+def _add_acting(
+    router: APIRouter, endpoints: Callable[[], Endpoints], now: Callable[[], datetime], acts: Acts
+) -> None:
     @router.post("/endpoints/{endpoint_id}:rotate-secret", responses=described(_ACT))
     async def rotate_secret(
-        endpoint_id: Id, body: Annotated[Rotation, Body(default_factory=Rotation)]
+        endpoint_id: Id, body: Annotated[Rotation, Body(default_factory=Rotation)], caller: Calling
     ) -> EndpointBody:
         """A new secret, shown in this answer alone. Those before it sign beside it for a while, so that receivers can
         be given the new one meanwhile."""
-        with refusals():
-            scheme = body.signature
-            if scheme is None:
-                held = (await endpoints().get(endpoint_id)).credentials
-                newest = held.secrets[0].value.get_secret_value() if held and held.secrets else ""
-                scheme = scheme_of(newest)
+        async with acting(acts, caller, endpoint_id) as begin:
             after, secret = await endpoints().rotate(
-                endpoint_id, secret=body.secret, scheme=scheme, overlap=timedelta(seconds=body.overlap)
+                endpoint_id,
+                begin,
+                secret=body.secret,
+                scheme=body.signature,
+                overlap=timedelta(seconds=body.overlap),
             )
         return shown(after, now(), secret)
 
     @router.post("/endpoints/{endpoint_id}:test", status_code=202, responses=described(_ACT))
-    async def test_endpoint(endpoint_id: Id) -> Accepted:
+    async def test_endpoint(endpoint_id: Id, caller: Calling) -> Accepted:
         """Sends it `endpoint.test`, which says nothing. What came of it is read as of any delivery."""
-        with refusals():
-            return Accepted(delivery_id=await endpoints().test(endpoint_id))
+        async with acting(acts, caller, endpoint_id) as begin:
+            made = await endpoints().test(endpoint_id, begin)
+        return Accepted(delivery_id=made)
 
     @router.post("/endpoints/{endpoint_id}:enable", responses=described(_ACT))
-    async def enable_endpoint(endpoint_id: Id) -> EndpointBody:
+    async def enable_endpoint(endpoint_id: Id, caller: Calling) -> EndpointBody:
         """Also after it was switched off because it failed: what waits for it is sent then."""
-        with refusals():
-            return shown(await endpoints().enable(endpoint_id), now())
+        async with acting(acts, caller, endpoint_id) as begin:
+            after = await endpoints().enable(endpoint_id, begin)
+        return shown(after, now())

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from sagahook.runtime.acts import Acts
 from sagahook.runtime.http_errors import ApiError
-from sagahook.runtime.keys import Guard
+from sagahook.runtime.keys import Calling, Guard
 from sagahook_notifier.adapters.delivery_store import DeliveryStatus, Wanted
-from sagahook_notifier.api import Id, Limit, Offset, described, refusals, router_for
+from sagahook_notifier.api import Id, Limit, Offset, acting, described, refusals, router_for
 from sagahook_notifier.api_bodies import (
     Accepted,
     DeliveryBody,
@@ -23,7 +24,7 @@ from sagahook_notifier.api_bodies import (
     summary,
 )
 from sagahook_notifier.domain.endpoints import PLAIN
-from sagahook_notifier.handlers.deliveries import Deliveries, NoSuchDelivery
+from sagahook_notifier.handlers.deliveries import Deliveries
 
 _ONE = {404: "There is no such delivery, or no such endpoint"}
 _ACT = _ONE | {409: "Not as it is now: the text says what to do first"}
@@ -31,11 +32,11 @@ _ACT = _ONE | {409: "Not as it is now: the text says what to do first"}
 EventType = Annotated[str, Query(max_length=100, pattern=PLAIN)]
 
 
-def delivery_routes(deliveries: Callable[[], Deliveries], guard: Guard) -> APIRouter:
+def delivery_routes(deliveries: Callable[[], Deliveries], guard: Guard, acts: Acts) -> APIRouter:
     """deliveries: asked for at each request. guard: a dependency that refuses callers."""
     router = router_for(guard)
     _add_reading(router, deliveries)
-    _add_acting(router, deliveries)
+    _add_acting(router, deliveries, acts)
     return router
 
 
@@ -79,31 +80,28 @@ def _add_reading(router: APIRouter, deliveries: Callable[[], Deliveries]) -> Non
         return delivery(*found)
 
 
-def _add_acting(router: APIRouter, deliveries: Callable[[], Deliveries]) -> None:
+def _add_acting(router: APIRouter, deliveries: Callable[[], Deliveries], acts: Acts) -> None:
     @router.post("/deliveries/{delivery_id}:resend", status_code=202, responses=described(_ACT))
-    async def resend(delivery_id: Id) -> Accepted:
+    async def resend_delivery(delivery_id: Id, caller: Calling) -> Accepted:
         """Sends it once more, under its id, by its policy from the beginning."""
-        try:
-            with refusals():
-                await deliveries().resend(delivery_id)
-        except NoSuchDelivery:
-            raise ApiError(404, f"There is no delivery {delivery_id}") from None
+        async with acting(acts, caller, delivery_id) as begin:
+            await deliveries().resend(delivery_id, begin)
         return Accepted(delivery_id=delivery_id)
 
     @router.post("/endpoints/{endpoint_id}:recover", status_code=202, responses=described(_ACT))
-    async def recover(endpoint_id: Id, body: Recovery) -> Redriven:
+    async def recover_endpoint(endpoint_id: Id, body: Recovery, caller: Calling) -> Redriven:
         """Sends again what failed for good since then, the oldest first, so many a second."""
-        with refusals():
+        async with acting(acts, caller, endpoint_id) as begin:
             count, more = await deliveries().redrive(
-                endpoint_id=endpoint_id, since=body.since, until=body.until, rate=body.rate
+                begin, endpoint_id=endpoint_id, since=body.since, until=body.until, rate=body.rate
             )
         return Redriven(count=count, more=more)
 
     @router.post("/deliveries:redrive", status_code=202, responses=described(_ACT))
-    async def redrive(body: Redrive) -> Redriven:
+    async def redrive_deliveries(body: Redrive, caller: Calling) -> Redriven:
         """The same for every endpoint that is not switched off, or for one."""
-        with refusals():
+        async with acting(acts, caller, body.endpoint_id or "every endpoint") as begin:
             count, more = await deliveries().redrive(
-                endpoint_id=body.endpoint_id, since=body.since, until=body.until, rate=body.rate
+                begin, endpoint_id=body.endpoint_id, since=body.since, until=body.until, rate=body.rate
             )
         return Redriven(count=count, more=more)

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI
 
+from sagahook.runtime.acts import Acts
 from sagahook.runtime.audit import Audit
 from sagahook.runtime.batches import BatchConsumer, Unavailable
 from sagahook.runtime.clock import Clock, SystemClock
@@ -223,12 +224,15 @@ def build_app(settings: NotifierSettings) -> FastAPI:
             health.ready = False
             opened.clear()
 
-    app = FastAPI(title="sagahook notifier", lifespan=lifespan)
+    app = FastAPI(
+        title="sagahook notifier", lifespan=lifespan, generate_unique_id_function=lambda route: route.name
+    )
     app.state.health = health
     app.include_router(health_routes(health))
     guard = Access(settings, audit, clock).needs("admin")
-    app.include_router(endpoint_routes(lambda: opened[0][0], clock, guard))
-    app.include_router(delivery_routes(lambda: opened[0][1], guard))
+    acts = Acts(audit)
+    app.include_router(endpoint_routes(lambda: opened[0][0], clock, guard, acts))
+    app.include_router(delivery_routes(lambda: opened[0][1], guard, acts))
     install_error_handlers(app)
     return app
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Depends, FastAPI
 from pydantic import BaseModel, Field
 
+from sagahook.runtime.acts import Acts, Who
 from sagahook.runtime.audit import Audit
 from sagahook.runtime.erasable import KeysInTime
 from sagahook.runtime.erasure_answers import OpenAnswers
 from sagahook.runtime.http_errors import ApiError, ErrorBody
 from sagahook.runtime.keys import Access, Caller, Calling
 from sagahook_schemas.definitions import SourceName
-from sagahook_tracker.acts import Acts, Who
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.operator_bodies import OperatorBody
 from sagahook_tracker.settings import TrackerSettings

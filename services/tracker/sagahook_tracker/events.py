@@ -9,13 +9,13 @@ from typing import Literal
 
 from orjson import JSONDecodeError, loads
 
+from sagahook.runtime.acts import Acts, Who
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.ids import new_event_id
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.commands import ReprocessWebhook
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
-from sagahook_tracker.acts import Acts, Who
 from sagahook_tracker.adapters.command_log import CommandLog, Order
 from sagahook_tracker.adapters.event_reading import EventFilter, EventReading, EventRow, WholeEvent
 from sagahook_tracker.adapters.records_at import RecordsAt

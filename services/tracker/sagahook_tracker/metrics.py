@@ -14,7 +14,6 @@ TASK_DURATION = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
 )
 TASK_RETRIES = Counter("workflow_task_retries_total", "Further attempts of steps", ["task_type"])
-ACTS = Counter("operator_acts_total", "What operators asked for", ["action", "outcome"])
 DEAD_LETTERS = Counter("tracker_dead_letters_total", "Records that could not be projected", ["topic"])
 STUCK_SAGAS = Gauge("stuck_sagas", "Sagas that do not go on by themselves, or should have by now", ["kind"])
 DEAD_LETTER_COUNT = Gauge("dead_letters", "Records in a dead-letter topic, or at most that many", ["topic"])

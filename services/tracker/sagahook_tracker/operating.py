@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sagahook.runtime.acts import Acts, Who
 from sagahook.runtime.audit import Audit
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.logging import get_logger
@@ -14,7 +15,6 @@ from sagahook_schemas.base import Contract
 from sagahook_schemas.commands import SignalSaga
 from sagahook_schemas.definitions import SagaDefinition
 from sagahook_schemas.envelope import Envelope
-from sagahook_tracker.acts import Acts, Who
 from sagahook_tracker.adapters.command_log import CommandLog, Order
 from sagahook_tracker.adapters.finding import Finder
 from sagahook_tracker.adapters.views import Views

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path
 from fastapi.responses import JSONResponse
 
+from sagahook.runtime.acts import Who
 from sagahook.runtime.http_errors import ApiError, ErrorBody
 from sagahook.runtime.keys import Caller, Calling, Guard
 from sagahook_schemas.base import Contract, JsonValue
@@ -21,7 +22,6 @@ from sagahook_schemas.commands import (
 )
 from sagahook_schemas.topics import CONTEXT_LIMIT
 from sagahook_schemas.values import NotKept, kept
-from sagahook_tracker.acts import Who
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.operating import NotFound, Operating, Refused, TooMany
 from sagahook_tracker.operator_bodies import (

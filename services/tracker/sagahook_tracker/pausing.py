@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
+from sagahook.runtime.acts import Acts, Who
 from sagahook.runtime.audit import Audit
 from sagahook.runtime.batches import Unavailable
 from sagahook_schemas.definitions import ControlKind, ControlSet
 from sagahook_schemas.envelope import Envelope
-from sagahook_tracker.acts import Acts, Who
 from sagahook_tracker.adapters.command_log import CommandLog, Order
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.operating import SOURCE, NotFound

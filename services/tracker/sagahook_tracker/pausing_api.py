@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
+from sagahook.runtime.acts import Who
 from sagahook.runtime.http_errors import ApiError, ErrorBody
 from sagahook.runtime.keys import Caller, Calling, Guard
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.definitions import ControlKind
-from sagahook_tracker.acts import Who
 from sagahook_tracker.answers import Answers
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.domain.deployment import Pausable

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import asyncpg
 from fastapi import FastAPI
 
+from sagahook.runtime.acts import Acts
 from sagahook.runtime.audit import Audit
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.keys import Access
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_COMMANDS
-from sagahook_tracker.acts import Acts
 from sagahook_tracker.adapters.command_log import CommandLog
 from sagahook_tracker.adapters.event_reading import EventReading
 from sagahook_tracker.adapters.history_reading import HistoryReading

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sagahook.runtime.acts import Who
 from sagahook.runtime.clock import Clock
 from sagahook_schemas.commands import RetrySaga
-from sagahook_tracker.acts import Who
 from sagahook_tracker.adapters.event_reading import EventReading, WholeEvent
 from sagahook_tracker.adapters.history_reading import Happened, HistoryReading, Sum
 from sagahook_tracker.adapters.news import News

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from sagahook.runtime.acts import Who
 from sagahook.runtime.http_errors import ApiError, ErrorBody
 from sagahook.runtime.keys import Caller, Calling, Guard
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.identity import Phase, idempotency_key
-from sagahook_tracker.acts import Who
 from sagahook_tracker.adapters.task_reading import AttemptRow, TaskFilter, TaskRow
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.domain.runs import TASK_STATUSES, Run, State, TaskStatus

@@ -8,7 +8,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
 from sagahook_notifier.adapters.delivery_store import DeliveryStatus, DeliveryStore, Row, Wanted
 from sagahook_notifier.adapters.endpoint_store import EndpointStore
-from sagahook_notifier.handlers.endpoints import NoSuchEndpoint, Refused
+from sagahook_notifier.handlers.endpoints import Begin, NoSuchEndpoint, Refused
 
 log = get_logger(__name__)
 
@@ -42,29 +42,41 @@ class Deliveries:
     async def find(self, delivery_id: str) -> tuple[Row, list[Row]] | None:
         return await self._store.find(delivery_id)
 
-    async def resend(self, delivery_id: str) -> None:
+    async def resend(self, delivery_id: str, begin: Begin) -> None:
         """Raises NoSuchDelivery or Refused."""
         found = await self._store.find(delivery_id)
         if found is None:
             raise NoSuchDelivery(delivery_id)
-        endpoint_id = found[0]["endpoint_id"]
+        delivery, now = found[0], self._clock.now()
+        endpoint_id, leased_until = delivery["endpoint_id"], delivery["leased_until"]
         try:
             await self._refuse_inactive(endpoint_id)
         except NoSuchEndpoint:
             raise Refused(
                 f"its endpoint {endpoint_id} was removed: add it again under that id first"
             ) from None
-        if not await self._store.resend(delivery_id, self._clock.now()):
-            raise Refused(f"{delivery_id} is being sent at this moment: look what comes of it")
+        being_sent = Refused(f"{delivery_id} is being sent at this moment: look what comes of it")
+        if leased_until is not None and leased_until >= now:
+            raise being_sent
+        await begin()
+        if not await self._store.resend(delivery_id, now):
+            raise being_sent
         log.info("delivery.resent", delivery=delivery_id, endpoint=endpoint_id)
 
     async def redrive(
-        self, *, endpoint_id: str | None, since: datetime, until: datetime | None, rate: float | None
+        self,
+        begin: Begin,
+        *,
+        endpoint_id: str | None,
+        since: datetime,
+        until: datetime | None,
+        rate: float | None,
     ) -> tuple[int, bool]:
         """How many are sent again, and whether there are more. endpoint_id None: of every endpoint that is not switched
         off. Raises NoSuchEndpoint or Refused."""
         if endpoint_id is not None:
             await self._refuse_inactive(endpoint_id)
+        await begin()
         count = await self._store.redrive(
             endpoint_id=endpoint_id,
             since=since,

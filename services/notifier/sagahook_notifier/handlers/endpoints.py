@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,12 +22,16 @@ from sagahook_notifier.domain.endpoints import (
     with_kept_headers,
 )
 from sagahook_notifier.domain.payloads import render_plain
-from sagahook_notifier.domain.signing import KEY_BYTES, Scheme, new_secret
+from sagahook_notifier.domain.signing import KEY_BYTES, Scheme, new_secret, scheme_of
 from sagahook_schemas.identity import delivery_id
 
 log = get_logger(__name__)
 
 LONGEST_OVERLAP = timedelta(days=30)
+
+Begin = Callable[[], Awaitable[None]]
+"""Called once it is known that an act makes sense, and before anything is done: it is written then who acts. What it
+raises passes through."""
 
 
 class NoSuchEndpoint(Exception):
@@ -40,6 +44,11 @@ class Refused(Exception):
 
 class Invalid(Exception):
     """What was asked for cannot be: the text says what is wrong with it."""
+
+
+def new_id() -> str:
+    """For an endpoint."""
+    return f"ep-{uuid4()}"
 
 
 class Endpoints:
@@ -61,26 +70,30 @@ class Endpoints:
         return found
 
     async def add(
-        self, options: EndpointOptions, *, id: str | None, secret: SecretStr | None, scheme: Scheme
+        self, options: EndpointOptions, begin: Begin, *, id: str, secret: SecretStr | None, scheme: Scheme
     ) -> tuple[Endpoint, SecretStr]:
-        """The new endpoint and its secret. id, secret None: made here. Raises Refused or Invalid."""
+        """The new endpoint and its secret. secret None: made here. Raises Refused or Invalid."""
         now = self._clock.now()
         made = secret or _drawn(scheme)
         headers = _headers(options, {})
         endpoint = Endpoint(
-            id=id or f"ep-{uuid4()}",
+            id=id,
             origin="api",
             options=options,
             credentials=Credentials((Secret(made, now),), headers),
             created_at=now,
             updated_at=now,
         )
-        if endpoint.id in self._configured or not await self._store.add(endpoint):
-            raise Refused(f"there is an endpoint {endpoint.id}: choose another id, or change that one")
-        log.info("endpoint.added", endpoint=endpoint.id)
+        taken = Refused(f"there is an endpoint {id}: choose another id, or change that one")
+        if id in self._configured or await self._store.find(id) is not None:
+            raise taken
+        await begin()
+        if not await self._store.add(endpoint):
+            raise taken
+        log.info("endpoint.added", endpoint=id)
         return endpoint, made
 
-    async def change(self, id: str, options: Mapping[str, Any]) -> Endpoint:
+    async def change(self, id: str, options: Mapping[str, Any], begin: Begin) -> Endpoint:
         """options: those of EndpointOptions that are to change, valid. Raises NoSuchEndpoint, Refused or Invalid."""
         now = self._clock.now()
 
@@ -101,14 +114,15 @@ class Endpoints:
                 disabled_reason=None if revived else before.disabled_reason,
             )
 
-        return await self._changed(id, changed, "endpoint.changed")
+        return await self._changed(id, changed, "endpoint.changed", begin)
 
     async def rotate(
-        self, id: str, *, secret: SecretStr | None, scheme: Scheme, overlap: timedelta
+        self, id: str, begin: Begin, *, secret: SecretStr | None, scheme: Scheme | None, overlap: timedelta
     ) -> tuple[Endpoint, SecretStr]:
-        """secret None: one is made. overlap: how long those before it go on signing beside it. Raises NoSuchEndpoint or
-        Refused."""
-        now, new = self._clock.now(), secret or _drawn(scheme)
+        """secret None: one is made; scheme None: of that of the secret before. overlap: how long those before it go on
+        signing beside it. Raises NoSuchEndpoint or Refused."""
+        now, held = self._clock.now(), (await self.get(id)).credentials
+        new = secret or _drawn(scheme or scheme_of(_newest(held)))
 
         def rotated(before: Endpoint) -> Endpoint:
             # Where no key opens the old ones they are lost, and a new one is the way out.
@@ -118,13 +132,14 @@ class Endpoints:
             except TooManySecrets as many:
                 raise Refused(str(many)) from None
 
-        return await self._changed(id, rotated, "endpoint.rotated"), new
+        return await self._changed(id, rotated, "endpoint.rotated", begin), new
 
-    async def enable(self, id: str) -> Endpoint:
+    async def enable(self, id: str, begin: Begin) -> Endpoint:
         """Also one that was switched off because it failed. Raises NoSuchEndpoint or Refused."""
         now = self._clock.now()
         found = await self.get(id)
         if found.origin == "notify_url":
+            await begin()
             await self._store.enable_notify_url(id, now)
             return await self.get(id)
 
@@ -134,19 +149,22 @@ class Endpoints:
             options = before.options.model_copy(update={"enabled": True})
             return replace(before, options=options, updated_at=now, disabled_at=None, disabled_reason=None)
 
+        enabled(found)
+        await begin()
         after = await self._store.change(id, enabled)
         if after is None:
             raise NoSuchEndpoint(id)
         log.info("endpoint.enabled", endpoint=id)
         return after
 
-    async def remove(self, id: str) -> None:
+    async def remove(self, id: str, begin: Begin) -> None:
         """Raises NoSuchEndpoint or Refused."""
         self._refuse_configured(await self.get(id))
+        await begin()
         await self._store.remove(id, self._clock.now())
         log.info("endpoint.removed", endpoint=id)
 
-    async def test(self, id: str) -> str:
+    async def test(self, id: str, begin: Begin) -> str:
         """The id of a delivery that says nothing but that it is a test. Raises NoSuchEndpoint or Refused."""
         endpoint, now = await self.get(id), self._clock.now()
         if not endpoint.active:
@@ -159,6 +177,7 @@ class Endpoints:
         }
         body, content_type = render_plain(endpoint.options.payload_format, TEST_TYPE, now, event_id, data)
         made = delivery_id(event_id, id)
+        await begin()
         await self._store.add_delivery(
             id=made,
             endpoint_id=id,
@@ -179,14 +198,17 @@ class Endpoints:
     def _since(self, hours: int) -> datetime:
         return self._clock.now() - timedelta(hours=hours)
 
-    async def _changed(self, id: str, change: Any, what: str) -> Endpoint:
+    async def _changed(
+        self, id: str, change: Callable[[Endpoint], Endpoint], what: str, begin: Begin
+    ) -> Endpoint:
         """Raises NoSuchEndpoint or Refused, and what `change` raises."""
 
         def checked(before: Endpoint) -> Endpoint:
             self._refuse_configured(before)
-            after: Endpoint = change(before)
-            return after
+            return change(before)
 
+        checked(await self.get(id))
+        await begin()
         after = await self._store.change(id, checked)
         if after is None:
             raise NoSuchEndpoint(id)
@@ -202,6 +224,10 @@ class Endpoints:
 
 def _drawn(scheme: Scheme) -> SecretStr:
     return SecretStr(new_secret(scheme, secrets.token_bytes(KEY_BYTES)))
+
+
+def _newest(held: Credentials | None) -> str:
+    return held.secrets[0].value.get_secret_value() if held and held.secrets else ""
 
 
 def _headers(options: EndpointOptions, held: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from sagahook.runtime.audit import Audit
 from sagahook.runtime.keys import Caller
 from sagahook.runtime.logging import get_logger
-from sagahook_tracker import metrics
+from sagahook.runtime.metrics import OPERATOR_ACTS
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """action: in one word, for the log. actor: who says that it is them; caller: whose key it is."""
+    """action: in one word, for the log. actor: who says that it is them, "" where nobody was asked. caller: whose key
+    it is."""
 
     action: str
     actor: str
@@ -58,7 +59,7 @@ class Acts:
 
     def tell(self, who: Who, outcome: str, **facts: object) -> None:
         """outcome: `accepted`, `refused` or `unavailable`. facts: of what it was."""
-        metrics.ACTS.labels(who.action, outcome).inc()
+        OPERATOR_ACTS.labels(who.action, outcome).inc()
         say = log.info if outcome == "accepted" else log.warning
         say(
             "operator.act",
