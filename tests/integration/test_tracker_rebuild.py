@@ -10,13 +10,18 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from aiokafka import ConsumerRecord
 
 import sagahook_tracker
+from sagahook.runtime.batches import OffsetOutOfRange
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.migrations import migrate
+from sagahook_schemas.codec import Undecodable
+from sagahook_tracker.domain.changes import Event
 from sagahook_tracker.domain.differences import Report
-from sagahook_tracker.filling import helpers
-from sagahook_tracker.rebuilding import Options, Refused, rebuild
+from sagahook_tracker.filling import Filling, helpers
+from sagahook_tracker.handlers import read
+from sagahook_tracker.rebuilding import Options, Rebuild, Refused, rebuild
 from sagahook_tracker.verifying import verify
 from tests.tracker_harness import KEEP_ALL, TABLES, Api, Tracker, open_tracker
 from tests.tracker_stories import further, interesting, webhook
@@ -132,6 +137,56 @@ async def test_a_rebuild_that_was_interrupted_is_gone_on_with_or_begun_anew(trac
         await rebuild(tracker.settings, Options(resume=resume), said.append)
         assert word in said[0]
         assert await tracker.rows() == before
+
+
+async def test_the_projectors_are_not_held_up_for_a_filling_that_ended(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await projected(tracker)
+
+    async def ended(*_: object) -> None:
+        raise OffsetOutOfRange("the log was cut")
+
+    async def meanwhile(*_: object) -> Report:
+        monkeypatch.setattr("sagahook_tracker.filling.project", ended)
+        await tracker.log.write(webhook(1_000, 6))
+        async with tracker.projecting():
+            await tracker.until_caught_up()
+        return Report()
+
+    monkeypatch.setattr("sagahook_tracker.rebuilding.verify", meanwhile)
+    monkeypatch.setattr("sagahook_tracker.rebuilding.GATE_SECONDS", 0.1)
+    monkeypatch.setattr("sagahook_tracker.rebuilding._TRIES", 3)
+    tries: list[Filling] = []
+    try_to_swap = Rebuild._try_to_swap
+
+    async def counted(rebuilding: Rebuild, filling: Filling) -> None:
+        tries.append(filling)
+        await try_to_swap(rebuilding, filling)
+
+    monkeypatch.setattr(Rebuild, "_try_to_swap", counted)
+    with pytest.raises(OffsetOutOfRange, match="the log was cut"):
+        await rebuild(tracker.settings, Options(), lambda _: None)
+    assert len(tries) == 1
+
+
+async def test_what_an_older_version_could_not_read_is_in_the_views_after_a_rebuild(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def could_not(record: ConsumerRecord) -> Event:
+        if record.key == b"e1":
+            raise Undecodable("nobody knows it yet")
+        return read(record)
+
+    await tracker.log.write([*webhook(0, 6), *webhook(1, 6)])
+    with monkeypatch.context() as older_version:
+        older_version.setattr("sagahook_tracker.handlers.read", could_not)
+        async with tracker.projecting():
+            await tracker.until_caught_up()
+    assert [row["event_id"] for row in (await tracker.rows())["webhooks"]] == ["e0"]
+    await rebuild(tracker.settings, Options(), lambda _: None)
+    assert [row["event_id"] for row in (await tracker.rows())["webhooks"]] == ["e0", "e1"]
+    assert (await verified(tracker)).count == 0
 
 
 async def test_what_served_is_kept_where_that_is_asked_for(tracker: Tracker) -> None:

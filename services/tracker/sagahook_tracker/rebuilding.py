@@ -133,7 +133,7 @@ class Rebuild:
             async with _running(filling) as stopped:
                 await self._catch_up(pool, stopped)
                 await self._finish(pool, retention)
-                await self._swap(filling)
+                await self._swap(filling, stopped)
         finally:
             await pool.close()
         self._say("swapped: the new views serve")
@@ -202,12 +202,12 @@ class Rebuild:
                 f"be looked at, as the schema {FRESH}. This is a fault of ours: tell us"
             )
 
-    async def _swap(self, filling: Filling) -> None:
+    async def _swap(self, filling: Filling, stopped: asyncio.Task[None]) -> None:
         for _ in range(_TRIES):
             try:
                 await self._try_to_swap(filling)
             except (asyncpg.LockNotAvailableError, TimeoutError):
-                await asyncio.sleep(_LOOK)
+                await self._wait(stopped)
             else:
                 return
         raise Refused(

@@ -7,7 +7,7 @@ webhooks and sagas take, and a little for all others.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from sagahook_schemas.codec import Undecodable
 from sagahook_schemas.envelope import InvalidEnvelope
 from sagahook_schemas.topics import DEAD_LETTER_TOPICS, SAGA_EVENTS
 from sagahook_tracker.adapters.log_reading import LogReader, open_log_reader
+from sagahook_tracker.adapters.projection import REFUSED
 from sagahook_tracker.domain.changes import Event
 from sagahook_tracker.domain.differences import Difference, Report
 from sagahook_tracker.domain.expected import OfAll, OfPartition
@@ -109,7 +110,8 @@ class Comparison:
             self._ranges[place] = begin, min(stored.get(place, 0), end)
 
     async def _dead_letters(self) -> frozenset[tuple[str, int, int]]:
-        """Topic, partition and offset of the records that a projector could not make rows of."""
+        """Topic, partition and offset of the records that PostgreSQL refused. Which ones can be read, the version that
+        runs now says, as in a rebuild."""
         topics = {
             topic.name(self._settings.topic_prefix)
             for topic in DEAD_LETTER_TOPICS
@@ -121,7 +123,8 @@ class Comparison:
             async for records in self._reader.read(place, begin, end):
                 for record in records:
                     headers = dict(record.headers)
-                    if headers.get("dlqconsumer") == self._settings.group.encode():
+                    ours = headers.get("dlqconsumer") == self._settings.group.encode()
+                    if ours and headers["dlqreason"].startswith(REFUSED.encode()):
                         found.add(
                             (
                                 headers["dlqtopic"].decode(),
@@ -137,9 +140,10 @@ class Comparison:
             place = TopicPartition(topic, number)
             async for records in self._reader.read(place, *self._ranges[place]):
                 alive = [record for record in records if (record.topic, number, record.offset) not in dead]
-                part.add(_events(alive))
+                readable = list(_readable(alive))
+                part.add(event for _, event in readable)
                 if self._base(topic) == SAGA_EVENTS.base:
-                    for record in alive:
+                    for record, _ in readable:
                         self._states.add(dict(record.headers))
         return part
 
@@ -185,10 +189,8 @@ class Comparison:
         return topic.removeprefix(f"{self._settings.topic_prefix}.")
 
 
-def _events(records: Iterable[ConsumerRecord]) -> list[Event]:
+def _readable(records: Iterable[ConsumerRecord]) -> Iterator[tuple[ConsumerRecord, Event]]:
     """Without those that nobody can read."""
-    events = []
     for record in records:
         with suppress(InvalidEnvelope, Undecodable):
-            events.append(read(record))
-    return events
+            yield record, read(record)

@@ -28,6 +28,9 @@ class Refused(Exception):
     """Dead-letter the record: PostgreSQL cannot hold a value of it. Nothing of the batch was kept."""
 
 
+REFUSED = "PostgreSQL refused it"
+"""What the reason of such a dead letter begins with."""
+
 _REFUSALS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -82,7 +85,7 @@ class Projection:
             self._partitions.forget()
             raise Unavailable(f"a partition was dropped a moment ago: {missing}") from missing
         except _REFUSALS as refusal:
-            raise Refused(f"PostgreSQL refused it: {refusal}") from refusal
+            raise Refused(f"{REFUSED}: {refusal}") from refusal
 
     async def _store(
         self, connection: asyncpg.Connection, batches: Batches, events: Sequence[Event]
