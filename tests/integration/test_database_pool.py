@@ -11,7 +11,6 @@ def settings(url: str) -> DatabaseSettings:
 
 
 async def test_a_lock_of_the_session_ends_when_its_connection_is_given_back(database_url: str) -> None:
-    """As the outbox has it, of which one process at a time is the publisher."""
     lock = "SELECT pg_try_advisory_lock(1)"
     async with (
         await open_pool(settings(database_url)) as mine,

@@ -16,6 +16,7 @@ from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
 from sagahook.runtime.clock import SystemClock
+from sagahook.runtime.database import open_pool
 from sagahook_notifier.adapters.announcer import Announcer
 from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.http_client import Timeouts
@@ -206,6 +207,20 @@ async def test_a_stop_is_heard_even_where_work_arrives_at_the_same_moment(deploy
             task.cancel()
             await asyncio.wait({task}, timeout=5)
             assert task.cancelled()
+
+
+async def test_one_process_publishes_at_a_time_and_the_next_one_when_it_no_longer_does(
+    deployment: Deployment,
+) -> None:
+    settings = deployment.settings()
+    async with (
+        await open_pool(settings, clean_up=False) as mine,
+        await open_pool(settings, clean_up=False) as yours,
+    ):
+        async with OutboxStore(mine).publishing() as queue, OutboxStore(yours).publishing() as other:
+            assert (queue is not None, other) == (True, None)
+        async with OutboxStore(yours).publishing() as other, OutboxStore(mine).publishing() as queue:
+            assert (other is not None, queue) == (True, None)
 
 
 async def test_while_postgres_is_away_everything_waits_and_then_goes_on_without_a_restart(

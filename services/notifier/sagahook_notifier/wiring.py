@@ -259,7 +259,7 @@ async def _answers(store: EndpointStore) -> Status:
 
 @asynccontextmanager
 async def _pool(settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
-    pool = await open_pool(settings)
+    pool = await open_pool(settings, clean_up=False)
     DATABASE_CONNECTIONS.labels("notifier").set_function(lambda: pool.get_size() - pool.get_idle_size())
     try:
         yield pool

@@ -11,7 +11,7 @@ from typing import Any
 import aiosql
 import asyncpg
 
-from sagahook.runtime.database import reaching_database
+from sagahook.runtime.database import alone, reaching_database
 
 queries: Any = aiosql.from_path(Path(__file__).with_name("outbox.sql"), "asyncpg")
 
@@ -33,10 +33,14 @@ class OutboxStore:
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[OutboxQueue | None]:
-        """None where another process has it. It is ours as long as the block's one connection lives."""
+        """None where another process has it. It is ours until the block ends, or its one connection does: the order of
+        the outbox is kept by there being one publisher."""
         with reaching_database():
-            async with self._pool.acquire() as connection:
-                yield OutboxQueue(connection) if await queries.become_publisher(connection) else None
+            async with (
+                self._pool.acquire() as connection,
+                alone(connection, "sagahook.notifier", "outbox") as nobody_else,
+            ):
+                yield OutboxQueue(connection) if nobody_else else None
 
 
 class OutboxQueue:
