@@ -206,6 +206,6 @@ async def test_a_notify_url_is_signed_by_the_secret_that_its_source_has_by_then(
         _, second = await receiver.wait_for(2, "/caller")
 
     assert broken["problems"] == [
-        "sources: orders allows a notify URL, but a signing secret begins with whsec_"
+        "sources: orders allows a notify URL, but a signing secret begins with whsec_, or for ed25519 whsk_"
     ]
     assert verified(first, before)["type"] == verified(second, after)["type"] == "task_completed"
