@@ -142,8 +142,9 @@ async def test_without_postgresql_it_is_503_and_later_it_answers_again(tracker: 
     async with tracker.projecting(), tracker.told_otherwise(database_url=wire.url).api() as api:
         await tracker.log.write(records[:-1])
         await tracker.until_caught_up()
+        await api.status("c-cut")  # connects: what waits then waits for news alone
         waiting = asyncio.create_task(api.status("c-cut", wait=30))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         await wire.cut()
         code, body, headers = await api.get("/webhooks/shop/status/c-cut")
         assert (code, headers["Retry-After"]) == (503, "1")
