@@ -23,9 +23,9 @@ demo: setup ## the whole way in four scenes, on real Kafka and PostgreSQL
 dev: setup ## the stack on this machine, with the orders example unless ARGS say otherwise
 	@$(BIN)/sagahook dev $(ARGS)
 
-# Most tests wait for Kafka most of the time: two processes, each with a broker and a database of its own, share the files.
+# Most tests wait for Kafka most of the time: three processes, each with a broker and a database of its own, share the files.
 test: setup ## every test, on real Kafka and PostgreSQL
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## style, types, import directions, schema drift and breaking changes
 	$(BIN)/ruff check .
