@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 READY  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo dev test check schemas bench clean
+.PHONY: setup demo dev test test-long check schemas bench clean
 
 setup: $(READY)
 
@@ -24,8 +24,13 @@ dev: setup ## the stack on this machine, with the orders example unless ARGS say
 	@$(BIN)/sagahook dev $(ARGS)
 
 # Most tests wait for Kafka most of the time: three processes, each with a broker and a database of its own, share the files.
-test: setup ## every test, on real Kafka and PostgreSQL
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+TOGETHER := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+test: setup ## the tests, on real Kafka and PostgreSQL
+	@$(BIN)/pytest $(TOGETHER) -m "not long" $(ARGS)
+
+test-long: setup ## those that take long, in ten minutes more
+	@$(BIN)/pytest $(TOGETHER) -m long $(ARGS)
 
 check: setup ## style, types, import directions, schema drift and breaking changes
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests.projector_kills import SESSION_SECONDS, differences, projectors
@@ -18,6 +19,7 @@ async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) ->
         yield opened
 
 
+@pytest.mark.long
 async def test_a_projector_that_is_killed_at_random_loses_and_repeats_nothing(
     tracker: Tracker, tmp_path: Path
 ) -> None:
@@ -29,6 +31,7 @@ async def test_a_projector_that_is_killed_at_random_loses_and_repeats_nothing(
     assert report.compared["runs"] > 0
 
 
+@pytest.mark.long
 async def test_of_two_projectors_one_that_was_stalled_past_its_session_changes_nothing(
     tracker: Tracker, tmp_path: Path
 ) -> None:

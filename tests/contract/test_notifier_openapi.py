@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests.notifier_api import Api, Kept, open_api, open_kept
@@ -75,6 +76,7 @@ async def test_every_route_is_described(api: Api) -> None:
         assert {"400", "401", "403", "429", "503"} <= operation["responses"].keys(), route
 
 
+@pytest.mark.long
 async def test_schemathesis_finds_nothing(api: Api, kept: Kept, tmp_path: Path) -> None:
     await api.add(id="crm")
     delivery = await kept.delivery("crm", "exhausted")

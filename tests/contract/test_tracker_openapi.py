@@ -123,6 +123,7 @@ async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) ->
         yield tracker
 
 
+@pytest.mark.long
 async def test_schemathesis_finds_nothing(tracker: Tracker, tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     app = build_app(tracker.settings)

@@ -166,6 +166,7 @@ async def test_what_dies_is_started_again_at_the_same_address(
     await connection.close()
 
 
+@pytest.mark.long
 async def test_sigterm_leaves_no_process_no_lock_and_no_temporary_data(
     stacks: Stacks, tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ async def test_sigkill_of_the_stack_leaves_no_process_and_data_to_go_on_with(
     assert second.ready["keys"] == first.ready["keys"]
 
 
+@pytest.mark.long
 async def test_what_a_killed_stack_left_in_the_temporary_directory_is_removed_by_the_next(
     stacks: Stacks,
 ) -> None:
@@ -215,6 +217,7 @@ async def test_what_a_killed_stack_left_in_the_temporary_directory_is_removed_by
     assert entry not in stacks.left_in_temporary_directory()
 
 
+@pytest.mark.long
 async def test_a_second_stack_works_beside_the_first_but_not_on_its_data(
     stacks: Stacks, tmp_path: Path
 ) -> None:
@@ -231,6 +234,7 @@ async def test_a_second_stack_works_beside_the_first_but_not_on_its_data(
     assert stacks.describe("--pid", str(second.process.pid)) == second.ready
 
 
+@pytest.mark.long
 async def test_the_processes_that_hold_the_apps_code_are_restarted_when_it_changes(
     world: Stacks, stack: Running
 ) -> None:
@@ -252,6 +256,7 @@ async def test_the_processes_that_hold_the_apps_code_are_restarted_when_it_chang
     await until(lambda: changed() == {"api", "saga-runner"})
 
 
+@pytest.mark.long
 async def test_the_log_that_a_failed_start_names_is_there_until_the_next_start(stacks: Stacks) -> None:
     stacks.app.write_text("this is no Python")
     failed = await stacks.spawn()

@@ -180,6 +180,7 @@ async def test_a_saga_that_runs_is_suspended_stays_so_over_a_restart_and_can_onl
         assert b"secret-of" not in await written(runners)
 
 
+@pytest.mark.long
 async def test_a_runner_that_starts_after_the_erasure_suspends_what_it_finds(runners: RunnerHarness) -> None:
     first = await runners.start_runner(STEP_SECONDS="30")
     async with ingest(runners) as served, data_keys(runners) as keys, following(runners) as log:
@@ -196,6 +197,7 @@ async def test_a_runner_that_starts_after_the_erasure_suspends_what_it_finds(run
         assert (await contexts(runners, keys))[done.envelope.saga_id]["note"] == "secret-of-bob"
 
 
+@pytest.mark.long
 async def test_a_webhook_that_was_not_routed_yet_ends_failed_and_says_why(runners: RunnerHarness) -> None:
     async with ingest(runners) as served, data_keys(runners) as keys:
         await send(served, 1, "ada")
@@ -222,6 +224,7 @@ async def test_snapshots_of_what_is_sealed_are_the_fold_of_its_log(runners: Runn
         assert await assert_fold_is_snapshots(runners, partial(opened_text, keys)) == 1
 
 
+@pytest.mark.long
 async def test_what_only_looks_sealed_stays_a_senders_text_over_a_restart(runners: RunnerHarness) -> None:
     without = {"SAGAHOOK_ERASURE_KEY": ""}
     forged = f"sealed:1:{'0' * 32}:AAAA"
@@ -237,6 +240,7 @@ async def test_what_only_looks_sealed_stays_a_senders_text_over_a_restart(runner
     assert forged.encode() in await written(runners)
 
 
+@pytest.mark.long
 async def test_the_deployments_key_is_replaced_without_a_pause(runners: RunnerHarness) -> None:
     async with ingest(runners) as served:
         await send(served, 1, "ada")

@@ -172,6 +172,7 @@ async def test_a_listener_registers_itself_verifies_what_arrives_and_leaves(
     assert (await api.get("/api/v1/endpoints")).body == []
 
 
+@pytest.mark.long
 async def test_a_listener_takes_only_what_its_secret_verifies(api: Api, deployment: Deployment) -> None:
     async with listening(api, "--secret", "env:MINE", MINE=SECRET) as listener:
         url = (await said(listener.stderr)).split()[2].rstrip(";")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from sagahook.runtime.topics import ensure_topics
@@ -104,6 +105,7 @@ def assert_ended_as_told(log: Follower) -> dict[str, dict[str, str]]:
     return contexts
 
 
+@pytest.mark.long
 async def test_a_participant_of_another_make_does_and_undoes_each_step_once_while_runners_come_and_go(
     billing: Billing,
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from sagahook.runtime.topics import ensure_topics
@@ -72,6 +73,7 @@ async def test_of_webhooks_with_the_same_key_one_starts_the_saga_and_each_other_
     log.assert_sound()
 
 
+@pytest.mark.long
 async def test_an_action_that_kills_its_process_suspends_its_own_saga_and_no_other(
     runners: RunnerHarness,
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
@@ -145,6 +146,7 @@ async def test_one_saga_is_acted_on(tracker: Tracker, run: Run) -> None:
         assert each in asked
 
 
+@pytest.mark.long
 async def test_many_are_acted_on_only_when_that_is_confirmed(tracker: Tracker, run: Run) -> None:
     await told(tracker, SagaLog("s-1").started("e", "c"), SagaLog("s-2").started("e", "c"), stuck("s-3"))
     words = ("sagas", "cancel", "--name", "order")

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import cycle
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from sagahook_schemas.identity import webhook_task_id
@@ -79,6 +80,7 @@ async def post_and_ask(tracker: Tracker, api: Api, number: int) -> Counter[int]:
     return Counter([(await api.get(path))[0] for path in questions(number)])
 
 
+@pytest.mark.long
 async def test_an_answer_right_after_the_post_is_never_404_also_while_the_projector_stands_still(
     tracker: Tracker,
 ) -> None:

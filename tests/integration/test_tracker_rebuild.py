@@ -61,6 +61,7 @@ async def test_a_rebuild_gives_the_same_rows_and_they_are_what_the_log_tells(tra
     assert await schemas(tracker) == {"tracker"}
 
 
+@pytest.mark.long
 async def test_a_process_that_helps_fills_a_schema_until_its_input_ends(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ async def write_until(done: asyncio.Event, tracker: Tracker) -> list[int]:
     return written
 
 
+@pytest.mark.long
 async def test_a_rebuild_that_was_interrupted_is_gone_on_with_or_begun_anew(tracker: Tracker) -> None:
     before = await projected(tracker)
     for resume, word in ((True, "going on where the last rebuild"), (False, "beginning anew")):
@@ -139,6 +141,7 @@ async def test_a_rebuild_that_was_interrupted_is_gone_on_with_or_begun_anew(trac
         assert await tracker.rows() == before
 
 
+@pytest.mark.long
 async def test_the_projectors_are_not_held_up_for_a_filling_that_ended(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +192,7 @@ async def test_what_an_older_version_could_not_read_is_in_the_views_after_a_rebu
     assert (await verified(tracker)).count == 0
 
 
+@pytest.mark.long
 async def test_what_served_is_kept_where_that_is_asked_for(tracker: Tracker) -> None:
     before = await projected(tracker)
     await rebuild(tracker.settings, Options(keep_old=True), lambda _: None)

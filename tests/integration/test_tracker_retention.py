@@ -89,6 +89,7 @@ async def test_what_is_old_is_let_go_and_not_written_again(tracker: Tracker) -> 
     assert await differences(tracker) == []
 
 
+@pytest.mark.long
 async def test_a_rebuild_lets_go_of_the_same(tracker: Tracker) -> None:
     tracker = tracker.told_otherwise(
         keep_history=_DAY, keep_finished=_DAY, keep_rollups=_DAY, keep_history_rows=2
