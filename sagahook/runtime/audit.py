@@ -194,8 +194,7 @@ class Audit:
 
     async def _write(self, told: list[AuditRecorded]) -> None:
         """Raises Unavailable."""
-        partitions = await self._writer.partitions()
-        await self._writer.send([self._record(each, partitions) for each in told])
+        await self._writer.send(lambda partitions: [self._record(each, partitions) for each in told])
 
     def _record(self, told: AuditRecorded, partitions: int) -> OutRecord:
         envelope = Envelope(

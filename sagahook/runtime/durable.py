@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
@@ -30,18 +30,9 @@ class DurableWriter:
         self._partitions = 0
         self._connecting = asyncio.Lock()
 
-    async def partitions(self) -> int:
-        """That every topic of the deployment has. Raises Unavailable."""
-        if not self._partitions:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    self._partitions = await partition_count(self._bootstrap, self._prefix)
-            except (KafkaError, TimeoutError, OSError, TopicsMismatch) as away:
-                raise self._unavailable(away) from away
-        return self._partitions
-
-    async def send(self, records: Sequence[OutRecord]) -> None:
-        """Returns when Kafka has all of them durably. Raises Unavailable, and then any of them may be in the log."""
+    async def send(self, records_of: Callable[[int], Sequence[OutRecord]]) -> None:
+        """Returns when Kafka has all of them durably. records_of: from the number of partitions that every topic of the
+        deployment has. Raises Unavailable, whose cause says why, and then any of them may be in the log."""
         producer = None
         try:
             async with asyncio.timeout(self._timeout):
@@ -55,14 +46,16 @@ class DurableWriter:
                         partition=record.partition,
                         timestamp_ms=record.timestamp_ms,
                     )
-                    for record in records
+                    for record in records_of(self._partitions)
                 ]
                 await asyncio.gather(*sent)
-        except (KafkaError, TimeoutError, OSError) as away:
+        except (KafkaError, TimeoutError, OSError, TopicsMismatch) as away:
             if producer is not None and producer is self._producer:
                 self._producer = None
             await _stop(producer)
-            raise self._unavailable(away) from away
+            raise Unavailable(
+                f"Kafka at {self._bootstrap} did not take a record in time ({away or type(away).__name__}); try again"
+            ) from away
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -71,6 +64,7 @@ class DurableWriter:
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:
             if self._producer is None:
+                self._partitions = await partition_count(self._bootstrap, self._prefix)
                 producer = AIOKafkaProducer(
                     bootstrap_servers=self._bootstrap,
                     enable_idempotence=True,
@@ -84,11 +78,6 @@ class DurableWriter:
                     raise
                 self._producer = producer
             return self._producer
-
-    def _unavailable(self, away: BaseException) -> Unavailable:
-        return Unavailable(
-            f"Kafka at {self._bootstrap} did not take a record in time ({away or type(away).__name__}); try again"
-        )
 
 
 async def _stop(producer: AIOKafkaProducer | None) -> None:

@@ -105,7 +105,7 @@ class DataKeys:
             found = [key_id for key_id, key in self._keys.items() if key.source == source]
         else:
             found = list(self._of.get((source, hashed(source, subject)), ()))
-        await self._writer.send([self._record(key_id, None) for key_id in found])
+        await self._write([self._record(key_id, None) for key_id in found])
         await self._tail.pass_end()  # so that this replica no longer tells it when it says so
         return len(found)
 
@@ -116,14 +116,18 @@ class DataKeys:
         self._check_locked(self._locked)
         found = [key_id for key_id in self._outdated if key_id in self._keys]
         wrapped = [self._record(key_id, self._encryption.wrap(self._keys[key_id])) for key_id in found]
-        await self._writer.send(wrapped)
+        await self._write(wrapped)
         return len(found)
 
     async def _make(self, source: str, subject: str) -> DataKey:
         key = DataKey.draw(source, subject)
-        await self._writer.send([self._record(key.id, self._encryption.wrap(key))])
+        await self._write([self._record(key.id, self._encryption.wrap(key))])
         self._keep(key)
         return key
+
+    async def _write(self, records: list[OutRecord]) -> None:
+        """Raises Unavailable."""
+        await self._writer.send(lambda _: records)
 
     def _record(self, key_id: str, value: bytes | None) -> OutRecord:
         where = partition_of(key_id, self._partitions)
@@ -134,7 +138,7 @@ class DataKeys:
             await asyncio.sleep(_STIRRING_SECONDS)
             now = time.time_ns() // 1_000_000
             with contextlib.suppress(Exception):  # the next time will do
-                await self._writer.send(
+                await self._write(
                     [OutRecord(self._topic, each, _STIRRED, b"", [], now) for each in range(self._partitions)]
                 )
 
