@@ -5,9 +5,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from functools import cache
-from urllib.parse import urlsplit
 
-import asyncpg
 import docker
 import pytest
 import pytest_asyncio
@@ -17,6 +15,7 @@ from hypothesis import settings
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
+from tests.databases import open_database
 
 # How long an example takes says nothing about it on a machine that does other things too.
 settings.register_profile("sagahook", deadline=None)
@@ -83,11 +82,5 @@ def topic_prefix() -> str:
 @pytest_asyncio.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """The URL of an empty database, dropped after the test."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
+    async with open_database(postgres_url) as url:
+        yield url

@@ -17,6 +17,7 @@ from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
 from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.wiring import build_app
+from tests.databases import open_database
 from tests.notifier_harness import PARTITIONS, notifier_settings
 from tests.tracker_harness import serving
 
@@ -99,17 +100,13 @@ class Kept:
 
 @asynccontextmanager
 async def open_kept(postgres_url: str, kafka: str) -> AsyncIterator[Kept]:
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-    await migrate(url, SCHEMA, MIGRATIONS)
-    log = {"kafka": kafka, "topic_prefix": name}
-    await ensure_topics(kafka, name, PARTITIONS)
-    async with asyncpg.create_pool(url, min_size=0, max_size=4) as pool:
-        yield Kept(url, pool, log)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    async with open_database(postgres_url) as url:
+        name = urlsplit(url).path.lstrip("/")
+        await migrate(url, SCHEMA, MIGRATIONS)
+        log = {"kafka": kafka, "topic_prefix": name}
+        await ensure_topics(kafka, name, PARTITIONS)
+        async with asyncpg.create_pool(url, min_size=0, max_size=4) as pool:
+            yield Kept(url, pool, log)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.topics import SAGA_COMMANDS, Topic
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import Projector, build_app
+from tests.databases import open_database
 from tests.tracker_log import LogWriter, open_writer
 
 PARTITIONS = 2
@@ -189,6 +190,17 @@ async def open_tracker(
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     async with open_writer(bootstrap, prefix, partitions) as log, reader:
         yield Tracker(given, log, reader)
+
+
+@asynccontextmanager
+async def open_tracker_of_its_own(
+    bootstrap: str, postgres_url: str, **settings: Any
+) -> AsyncIterator[Tracker]:
+    """With a database and topics that are its alone."""
+    async with open_database(postgres_url) as url:
+        name = urlsplit(url).path.lstrip("/")
+        async with open_tracker(bootstrap, name, url, **settings) as tracker:
+            yield tracker
 
 
 def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: Any) -> TrackerSettings:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -27,7 +26,7 @@ from sagahook.client import (
 )
 from sagahook.client.operations import Operations
 from sagahook_tracker.wiring import build_app
-from tests.tracker_harness import Tracker, Wire, open_tracker, serving
+from tests.tracker_harness import Tracker, Wire, open_tracker_of_its_own, serving
 from tests.tracker_log import SagaLog, received, routed
 
 KEY, READER = "an admin's key", "a reader's key"
@@ -40,14 +39,11 @@ KEYS = {
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own; its projector runs."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
-    async with open_tracker(kafka_bootstrap, name, url, api_keys=KEYS) as tracker, tracker.projecting():
+    async with (
+        open_tracker_of_its_own(kafka_bootstrap, postgres_url, api_keys=KEYS) as tracker,
+        tracker.projecting(),
+    ):
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from multidict import CIMultiDictProxy
@@ -14,7 +13,7 @@ from sagahook_schemas.codec import decode
 from sagahook_schemas.definitions import Retry, SagaDefinition, StepDefinition
 from sagahook_schemas.identity import webhook_task_id
 from sagahook_schemas.topics import WEBHOOKS_COMMANDS
-from tests.tracker_harness import Api, Tracker, open_tracker
+from tests.tracker_harness import Api, Tracker, open_tracker_of_its_own
 from tests.tracker_log import SagaLog, Written, deployed, received, routed
 
 OPERATOR, READER = "an operator's key", "a reader's key"
@@ -77,10 +76,6 @@ EXECUTION = {
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own; its projector runs."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
     order = SagaDefinition(
         name="order",
         version=3,
@@ -88,13 +83,11 @@ async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Trac
         steps=(StepDefinition(name="reserve", timeout=10, retry=Retry(max=4)),),
     )
     async with (
-        open_tracker(kafka_bootstrap, name, url, api_keys=KEYS) as tracker,
+        open_tracker_of_its_own(kafka_bootstrap, postgres_url, api_keys=KEYS) as tracker,
         tracker.projecting(),
     ):
         await tracker.log.write([deployed(order)])
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.tracker_harness import Api, Tracker, open_tracker
+from tests.tracker_harness import Api, Tracker, open_tracker_of_its_own
 from tests.tracker_log import SagaLog, Written, received, routed
 
 ADMIN = "an admin's key"
@@ -27,17 +27,11 @@ STATUS = "/api/v1/status"
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own; its projector runs."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
     async with (
-        open_tracker(kafka_bootstrap, name, url, api_keys=KEYS) as tracker,
+        open_tracker_of_its_own(kafka_bootstrap, postgres_url, api_keys=KEYS) as tracker,
         tracker.projecting(),
     ):
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from aiokafka import ConsumerRecord
@@ -13,7 +12,7 @@ from aiokafka import ConsumerRecord
 from sagahook_schemas.codec import decode
 from sagahook_schemas.definitions import CompensationDefinition, Retry, SagaDefinition, StepDefinition
 from sagahook_schemas.identity import partition_of
-from tests.tracker_harness import PARTITIONS, Api, Tracker, open_tracker
+from tests.tracker_harness import PARTITIONS, Api, Tracker, open_tracker_of_its_own
 from tests.tracker_log import SagaLog, Written, deployed
 
 OPERATOR, READER = "an operator's key", "a reader's key"
@@ -39,19 +38,13 @@ ORDER = SagaDefinition(
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own; its projector runs, and `order` is deployed."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
     async with (
-        open_tracker(kafka_bootstrap, name, url, api_keys=KEYS) as tracker,
+        open_tracker_of_its_own(kafka_bootstrap, postgres_url, api_keys=KEYS) as tracker,
         tracker.projecting(),
     ):
         await tracker.log.write([deployed(ORDER)])
         await tracker.until_caught_up()
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -7,12 +7,11 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from sagahook_schemas.webhooks import RouteError
-from tests.tracker_harness import Api, Tracker, open_tracker
+from tests.tracker_harness import Api, Tracker, open_tracker_of_its_own
 from tests.tracker_log import SagaLog, Written, received, routed
 
 KEY = "a reader's key"
@@ -21,14 +20,8 @@ KEY = "a reader's key"
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own; its projector runs."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
-    async with open_tracker(kafka_bootstrap, name, url) as tracker, tracker.projecting():
+    async with open_tracker_of_its_own(kafka_bootstrap, postgres_url) as tracker, tracker.projecting():
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -10,7 +10,6 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
@@ -23,7 +22,7 @@ from sagahook_schemas.identity import saga_event_id
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliverySucceeded
 from sagahook_schemas.steps import StepChildRequested, StepCompleted
 from sagahook_schemas.topics import NOTIFICATIONS
-from tests.tracker_harness import Api, Tracker, open_tracker
+from tests.tracker_harness import Api, Tracker, open_tracker_of_its_own
 from tests.tracker_log import T0, SagaLog, Written, received, routed
 
 KEY = "a reader's key"
@@ -33,17 +32,11 @@ KEYS = {"reader": hashlib.sha256(KEY.encode()).hexdigest()}
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own; its projector runs."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
     async with (
-        open_tracker(kafka_bootstrap, name, url, api_keys=KEYS) as tracker,
+        open_tracker_of_its_own(kafka_bootstrap, postgres_url, api_keys=KEYS) as tracker,
         tracker.projecting(),
     ):
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module")

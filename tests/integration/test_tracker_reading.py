@@ -2,28 +2,21 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest_asyncio
 
-from tests.tracker_harness import Api, Tracker, Wire, open_tracker
+from tests.tracker_harness import Api, Tracker, Wire, open_tracker_of_its_own
 from tests.tracker_log import SagaLog, Written, received, routed
 
 
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own. No projector runs but for those they start."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
-    async with open_tracker(kafka_bootstrap, name, url) as tracker:
+    async with open_tracker_of_its_own(kafka_bootstrap, postgres_url) as tracker:
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest_asyncio.fixture(scope="module")

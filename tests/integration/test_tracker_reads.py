@@ -6,18 +6,16 @@ import hashlib
 import os
 import signal
 import sys
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import cycle
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from sagahook_schemas.identity import webhook_task_id
-from tests.tracker_harness import Api, Tracker, Wire, open_tracker
+from tests.tracker_harness import Api, Tracker, Wire, open_tracker_of_its_own
 from tests.tracker_log import SagaLog, received, routed
 
 KEY = "a reader's key"
@@ -28,14 +26,8 @@ POSTS = 300
 @pytest_asyncio.fixture(scope="module")
 async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
     """One for all tests, each of which has ids of its own. No projector runs but for those they start."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = postgres_url.rpartition("/")[0] + f"/{name}"
-    async with open_tracker(kafka_bootstrap, name, url, api_keys=KEYS) as tracker:
+    async with open_tracker_of_its_own(kafka_bootstrap, postgres_url, api_keys=KEYS) as tracker:
         yield tracker
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @asynccontextmanager
