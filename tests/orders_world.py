@@ -34,7 +34,9 @@ async def receiver(secret: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def orders_stack(folder: Path, shop_url: str, **environment: str) -> AsyncIterator[Stack]:
     """`sagahook dev` with the orders example."""
-    options = StackOptions(data=folder / "stack", port=free_port(), env={"SHOP_URL": shop_url, **environment})
+    options = StackOptions(
+        data=folder / "stack", port=free_port(), partitions=4, env={"SHOP_URL": shop_url, **environment}
+    )
     stack = Stack(options, say=lambda line: None)
     try:
         await stack.start()

@@ -45,7 +45,8 @@ def dev(
     ] = None,
     runners: Annotated[int, typer.Option(min=1, help="How many saga-runner processes.")] = 1,
     partitions: Annotated[
-        int | None, typer.Option(min=1, help="Of each topic; fixed when --data is made. (default: 4)")
+        int | None,
+        typer.Option(min=1, help="Of each topic; fixed when --data is made. (default: one for each runner)"),
     ] = None,
     env: Annotated[
         list[str] | None,

@@ -29,14 +29,14 @@ from sagahook.embedded.services import MIGRATE, RELOADED_KINDS, ROLES, Deploymen
 from sagahook.embedded.supervisor import ServiceProcess, ServiceSpec, Supervisor
 
 USUAL_PORT = 8080
-PARTITIONS = 4
 
 
 @dataclass(frozen=True)
 class StackOptions:
     """What a user of `sagahook dev` can choose.
 
-    port None: 8080 if it is free, else another. partitions None: as many as the data was made with, at first 4.
+    port None: 8080 if it is free, else another. partitions None: as many as the data was made with, at first
+    one for each runner: with more of them each transaction carries less, and a status comes two to three times later.
     """
 
     app: str = "sagahook_orders.app"
@@ -198,7 +198,7 @@ class Stack:
             if partitions is None:
                 with contextlib.suppress(TopicsMissing):
                     partitions = await partition_count(bootstrap, prefix)
-            await ensure_topics(bootstrap, prefix, partitions or PARTITIONS)
+            await ensure_topics(bootstrap, prefix, partitions or self.options.runners)
         except TopicsMismatch as error:
             raise StackError(f"The topics in {self.data} do not fit --partitions: {error}") from error
         except (KafkaError, TimeoutError) as error:
