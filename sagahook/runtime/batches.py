@@ -28,6 +28,12 @@ _IDLE_MS = 250
 _REBALANCE_LIMIT = 2.0
 """Seconds after which a poll that waits for a rebalance gives the loop a turn."""
 
+_LONGEST_REST = 0.03
+"""Seconds."""
+
+_BACKLOG = 500
+"""Records in one batch that tell of a backlog: it is worked off without rest."""
+
 _SILENCE_LIMIT = 10.0
 """Seconds without a word from Kafka after which the service calls itself degraded."""
 
@@ -85,9 +91,10 @@ class BatchConsumer:
 
     finish: awaited whenever there is nothing to hand over, before offsets are loaded, and at the end.
     on_tick: called at every turn of the loop, at least every few seconds. max_records: the most that one call
-    of `handle` gets. gap: seconds between two calls of it; what comes meanwhile shares the next one. It is there
-    because each call costs a transaction of the database and each fetch one of the broker's turns, whatever they
-    carry. session_timeout: seconds after which a dead member's partitions go to another.
+    of `handle` gets. rest: how long it waits between two calls of it, in terms of what the call took, but no longer
+    than _LONGEST_REST; what comes meanwhile shares the next one. It is there because each call costs a transaction of
+    the database and each fetch one of the broker's turns, whatever they carry; and on a machine that has much to do it
+    leaves the more to the others. session_timeout: seconds after which a dead member's partitions go to another.
     """
 
     def __init__(
@@ -101,7 +108,7 @@ class BatchConsumer:
         finish: Finish = _nothing_began,
         on_tick: Callable[[], None] = lambda: None,
         max_records: int = 5_000,
-        gap: float = 0.0,
+        rest: float = 0.0,
         session_timeout: float = 6.0,
     ) -> None:
         self._bootstrap = bootstrap
@@ -112,7 +119,7 @@ class BatchConsumer:
         self._finish = finish
         self._on_tick = on_tick
         self._max_records = max_records
-        self._gap = gap
+        self._rest = rest
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = False
@@ -208,9 +215,11 @@ class BatchConsumer:
 
     async def _hand_over(self, batches: Batches, offsets: dict[TopicPartition, int]) -> None:
         if batches:
+            began = time.monotonic()
             await self._handle(batches)
             offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
-            await asyncio.sleep(self._gap)
+            if sum(len(batch.records) for batch in batches.values()) < _BACKLOG:
+                await asyncio.sleep(min(self._rest * (time.monotonic() - began), _LONGEST_REST))
         else:
             await self._finish()
 

@@ -53,8 +53,8 @@ from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
 _CHECK_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 
-INTAKE_GAP = 0.01
-"""Seconds. A webhook out may come 10 ms later; the broker and the database have a quarter of the work."""
+INTAKE_REST = 1.0
+"""Of what a batch took: half of the time at most goes into batches, unless there is a backlog."""
 
 
 class Notifier:
@@ -153,7 +153,7 @@ class Notifier:
             load_offsets=store.load_offsets,
             handle=intake.handle,
             on_tick=tick,
-            gap=INTAKE_GAP,
+            rest=INTAKE_REST,
             session_timeout=settings.session_timeout,
         )
         self.health.add("intake", consumer.check)

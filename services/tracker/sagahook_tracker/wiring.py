@@ -59,8 +59,8 @@ from sagahook_tracker.watching import Watching
 MAX_RECORDS = 2_000
 """Of one transaction: what is projected while it runs is not visible yet."""
 
-PROJECTION_GAP = 0.004
-"""Seconds. About what one batch takes: a status is seldom later for it, and half of the batches are saved."""
+REST = 2.0
+"""Of what a batch took: a third of the time at most goes into batches, unless there is a backlog."""
 
 
 class Projector:
@@ -96,7 +96,7 @@ class Projector:
             finish=pipeline.finish,
             on_tick=tick,
             max_records=MAX_RECORDS,
-            gap=PROJECTION_GAP,
+            rest=REST,
             session_timeout=settings.session_timeout,
         )
         self.health.add("projection", consumer.check)
