@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from sagahook.cli.doctor_report import Line, fail, ok, warn
+from sagahook.saga.brokers import client_options
 from sagahook_schemas.topics import ALL_TOPICS, FOREVER, TOPICS
 
 _SECONDS = 15.0
@@ -88,7 +89,7 @@ async def check_kafka(bootstrap: str, prefix: str, writes: bool) -> Found:
 
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5_000)
+    admin = AIOKafkaAdminClient(**client_options(bootstrap), request_timeout_ms=5_000)
     try:
         await admin.start()
         yield admin
@@ -181,8 +182,8 @@ async def _ends(bootstrap: str, prefix: str, ours: Mapping[str, Any]) -> tuple[E
     ]
     if not places:
         return {}, []
-    committed = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
-    everything = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    committed = AIOKafkaConsumer(**client_options(bootstrap), isolation_level="read_committed")
+    everything = AIOKafkaConsumer(**client_options(bootstrap), enable_auto_commit=False)
     async with committed, everything:
         stable: Ends = await committed.end_offsets(places)
         written: Ends = await everything.end_offsets(places)
@@ -249,7 +250,7 @@ async def _behind(admin: AIOKafkaAdminClient, group: str, ends: Ends) -> int:
 async def _clock(admin: AIOKafkaAdminClient, bootstrap: str, prefix: str) -> Line:
     """A broker tells its time only of what it appends itself: one record, in a topic that lives for a moment."""
     name = f"{prefix}.doctor-{uuid.uuid4().hex[:12]}"
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", request_timeout_ms=5_000)
+    producer = AIOKafkaProducer(**client_options(bootstrap), acks="all", request_timeout_ms=5_000)
     try:
         config = {"message.timestamp.type": "LogAppendTime", "retention.ms": "60000"}
         response = await admin.create_topics([NewTopic(name, 1, 1, topic_configs=config)])

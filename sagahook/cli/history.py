@@ -42,13 +42,14 @@ async def _read(saga_id: str, kafka: str, prefix: str) -> list[Happened]:
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from orjson import loads
 
+    from sagahook.saga.brokers import client_options
     from sagahook.testing import Happened
     from sagahook_schemas.envelope import Envelope
     from sagahook_schemas.identity import partition_of
     from sagahook_schemas.topics import SAGA_EVENTS
 
     topic = SAGA_EVENTS.name(prefix)
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(topic, **client_options(kafka), isolation_level="read_committed")
     try:
         await consumer.start()
         partitions = consumer.partitions_for_topic(topic)

@@ -74,11 +74,13 @@ async def _exercise(bootstrap: str) -> None:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="exercise")
+    from sagahook.saga.brokers import client_options
+
+    admin = AIOKafkaAdminClient(**client_options(bootstrap))
+    producer = AIOKafkaProducer(**client_options(bootstrap), transactional_id="exercise")
     consumer = AIOKafkaConsumer(
         "exercise",
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         group_id="exercise",
         isolation_level="read_committed",
         auto_offset_reset="earliest",

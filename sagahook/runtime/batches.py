@@ -18,7 +18,9 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from sagahook.runtime.health import Status
+from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
+from sagahook.saga.brokers import client_options
 
 log = get_logger(__name__)
 
@@ -124,11 +126,15 @@ class BatchConsumer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; the batch in hand is finished. Raises OffsetOutOfRange."""
-        while not stopping.is_set():
-            try:
-                await self._consume(stopping)
-            except KafkaError as away:
-                await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
+        watching = asyncio.create_task(watch_lag(self), name=f"{self._group}-lag")
+        try:
+            while not stopping.is_set():
+                try:
+                    await self._consume(stopping)
+                except KafkaError as away:
+                    await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
+        finally:
+            watching.cancel()
 
     async def check(self) -> Status:
         """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
@@ -143,14 +149,17 @@ class BatchConsumer:
         """Those that this member reads at the moment."""
         return frozenset(self._next or ())
 
-    def lag(self, topic: str) -> int:
-        """Records of this member's partitions of the topic that are readable and were not handled yet."""
-        consumer, offsets = self._consumer, self._next
-        if consumer is None or offsets is None:
-            return 0
-        mine = [partition for partition in consumer.assignment() if partition.topic == topic]
-        ends = {partition: consumer.last_stable_offset(partition) or 0 for partition in mine}
-        return sum(max(0, ends[partition] - offsets.get(partition, ends[partition])) for partition in mine)
+    @property
+    def group(self) -> str:
+        return self._group
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer | None:
+        return self._consumer
+
+    async def taken(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition that is being read."""
+        return dict(self._next or {})
 
     async def _consume(self, stopping: asyncio.Event) -> None:
         """One consumer's life."""
@@ -175,7 +184,7 @@ class BatchConsumer:
         # keeps the groups of one process apart.
         assignor = type("Sticky", (StickyPartitionAssignor,), {})
         return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **client_options(self._bootstrap),
             client_id=self._group,
             group_id=self._group,
             partition_assignment_strategy=(assignor,),

@@ -20,6 +20,7 @@ from aiokafka.structs import RecordMetadata
 
 from sagahook.runtime.ids import event_id_in
 from sagahook.runtime.logging import get_logger
+from sagahook.saga.brokers import client_options
 from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, WaitingRoom
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import Webhook
@@ -134,7 +135,7 @@ class GroupPublisher:
         attempt = 0
         while True:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
+                **client_options(self._bootstrap),
                 enable_idempotence=True,
                 acks="all",
                 max_batch_size=_BATCH_BYTES,

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import Unavailable
+from sagahook.saga.brokers import client_options
 
 SUFFIX = ".dlq"
 
@@ -97,7 +98,7 @@ class DeadLetterTopics:
         if not records or records[0].offset != offset:
             return None
         record, back = records[0], f"{self._prefix}.{topic.removesuffix(SUFFIX)}"
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True)
+        producer = AIOKafkaProducer(**client_options(self._bootstrap), acks="all", enable_idempotence=True)
         try:
             async with asyncio.timeout(self._timeout), producer:
                 headers = [(name, value) for name, value in record.headers if name not in _OURS]
@@ -111,7 +112,7 @@ class DeadLetterTopics:
     async def _partitions(self) -> dict[str, list[TopicPartition]]:
         """Of each dead-letter topic of the deployment. All topics are asked for: to ask for one by name makes it, on a
         broker with auto-creation."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        admin = AIOKafkaAdminClient(**client_options(self._bootstrap))
         try:
             await admin.start()
             described = await admin.describe_topics()
@@ -143,7 +144,7 @@ class DeadLetterTopics:
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, isolation_level="read_committed", enable_auto_commit=False
+            **client_options(self._bootstrap), isolation_level="read_committed", enable_auto_commit=False
         )
         try:
             async with asyncio.timeout(self._timeout):
