@@ -163,8 +163,12 @@ async def await_partition_count(bootstrap: str, prefix: str, stopping: asyncio.E
     while not stopping.is_set():
         try:
             return await partition_count(bootstrap, prefix)
-        except (KafkaError, OSError, TopicsMissing) as waiting:
-            log.warning("topics.waiting", error=str(waiting))
+        except (KafkaError, OSError) as away:
+            log.warning("topics.waiting", error=await why_away(bootstrap, away))
+        except TopicsMissing as missing:
+            log.warning("topics.waiting", error=str(missing))
+        else:
+            break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), 1.0)
     return None
