@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from sagahook.runtime.kafka_reaching import why_away
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.topic_plan import Found, Plan, plan_topics, settings_of
 from sagahook.runtime.topic_settings import set_topic_settings
@@ -160,17 +161,19 @@ async def partition_count(bootstrap: str, prefix: str) -> int:
 
 async def await_partition_count(bootstrap: str, prefix: str, stopping: asyncio.Event) -> int | None:
     """As `partition_count`, but waits while Kafka is away or the topics are not made yet; None when stopped."""
+    said = ""
     while not stopping.is_set():
         try:
             return await partition_count(bootstrap, prefix)
         except (KafkaError, OSError) as away:
-            log.warning("topics.waiting", error=await why_away(bootstrap, away))
+            why = await why_away(bootstrap, away)
         except TopicsMissing as missing:
-            log.warning("topics.waiting", error=str(missing))
-        else:
-            break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), 1.0)
+            why = str(missing)
+        if why != said:
+            log.warning("topics.waiting", error=why)
+            said = why
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 1.0)
     return None
 
 

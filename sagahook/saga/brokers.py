@@ -171,7 +171,9 @@ def _naming(what: str, *files: Path | None) -> Iterator[None]:
 
 def _no_password() -> str:
     """OpenSSL would ask for one on the terminal."""
-    raise ValueError("the key is encrypted: give it without a password, in a file that only this service can read")
+    raise ValueError(
+        "the key is encrypted: give it without a password, in a file that only this service can read"
+    )
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:

@@ -63,7 +63,7 @@ def _migrate(settings: NotifierSettings) -> None:
 
     try:
         with reaching_database():
-            asyncio.run(migrate(settings.database_url.get_secret_value(), SCHEMA, MIGRATIONS))
+            asyncio.run(migrate(settings.dsn(), SCHEMA, MIGRATIONS))
     except Unavailable as away:
         sys.exit(f"sagahook-notifier: {away}. Nothing was changed: try again when it answers")
 

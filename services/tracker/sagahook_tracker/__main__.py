@@ -54,8 +54,7 @@ def _migrate(settings: TrackerSettings) -> None:
     # The tools of migration take a while to load, and no other command needs them.
     from sagahook.runtime.migrations import migrate
 
-    url = settings.database_url.get_secret_value()
-    asyncio.run(migrate(url, "tracker", Path(__file__).with_name("migrations")))
+    asyncio.run(migrate(settings.dsn(), "tracker", Path(__file__).with_name("migrations")))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 import asyncpg
 from fastapi import FastAPI
@@ -20,7 +19,7 @@ from sagahook.runtime.erasable import KeysInTime
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
-from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
+from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.topics import await_partition_count
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
 from sagahook_tracker.adapters.audit_reading import AuditReading
@@ -69,6 +68,7 @@ class Projector:
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self.health = Health()
+        watch_ready("tracker", lambda: self.health.ready)
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -77,7 +77,7 @@ class Projector:
         if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
             return
         pool = await open_pool(settings, clean_up=False)
-        _watch_connections(pool)
+        watch_pool("tracker", pool)
         projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
 
@@ -100,8 +100,6 @@ class Projector:
             session_timeout=settings.session_timeout,
         )
         self.health.add("projection", consumer.check)
-        for topic in settings.topics:
-            watch_queue(topic, partial(consumer.lag, topic))
         retention = _retention(settings, pool)
         cleaning = asyncio.create_task(retention.run(stopping, settings.cleanup_every), name="retention")
         try:
@@ -118,6 +116,7 @@ def build_app(settings: TrackerSettings) -> FastAPI:
     answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health; `app.state.dismiss()`
     answers now whoever waits or watches."""
     health = Health()
+    watch_ready("tracker-api", lambda: health.ready)
     clock = SystemClock()
     audit = Audit(settings.kafka, settings.topic_prefix, "tracker", clock)
     opened: list[_Opened] = []
@@ -188,11 +187,11 @@ async def _open(
     settings: TrackerSettings, health: Health, audit: Audit, keys: KeysInTime
 ) -> AsyncIterator[_Opened]:
     pool = await open_pool(settings, clean_up=False)
-    _watch_connections(pool)
+    watch_pool("tracker-api", pool)
     queries = load_queries()
     views = Views(pool, queries, settings.topics)
     finder = Finder(pool, queries)
-    news = News(settings.database_url.get_secret_value(), views.offsets)
+    news = News(settings.dsn, views.offsets)
     asked_about = [settings.topic(topic) for topic in (WEBHOOKS_RECEIVED, SAGA_EVENTS, SAGA_DEFINITIONS)]
     log_end = LogEnd(settings.kafka, settings.topic_prefix, asked_about)
     commands = CommandLog(settings.kafka, settings.topic_prefix, settings.topic(SAGA_COMMANDS))
@@ -262,7 +261,3 @@ async def _warm(log_end: LogEnd) -> None:
     """The first connection takes a while: not at the expense of the first caller."""
     with suppress(Unavailable):
         await log_end.now()
-
-
-def _watch_connections(pool: asyncpg.Pool) -> None:
-    DATABASE_CONNECTIONS.labels("tracker").set_function(lambda: pool.get_size() - pool.get_idle_size())
