@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel, Field
 
+from sagahook.runtime.metrics import HEALTH
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.envelope import rfc3339
 
@@ -105,6 +106,8 @@ def health_routes(health: Healthy) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """For Prometheus."""
+        for check, status in (await health.report())["checks"].items():
+            HEALTH.labels(check).set(SEVERITY[status])
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return router

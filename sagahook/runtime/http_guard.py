@@ -7,15 +7,11 @@ from collections import Counter as Tally
 from collections.abc import Collection
 from typing import Protocol
 
-from prometheus_client import Counter, Gauge
-
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.metrics import HTTP_CONNECTIONS, HTTP_REFUSED
 from sagahook.runtime.settings import ServiceSettings
 
 log = get_logger(__name__)
-
-REFUSED = Counter("http_refused_total", "Requests cut or refused before any route saw them", ["reason"])
-CONNECTIONS = Gauge("http_connections", "Open HTTP connections, counted once a second")
 
 SWEEP_SECONDS = 1.0
 PROBES = frozenset({b"/livez", b"/readyz", b"/startupz", b"/health", b"/metrics"})
@@ -65,7 +61,7 @@ class HttpGuard:
             self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
     def refused(self, reason: str) -> None:
-        REFUSED.labels(reason).inc()
+        HTTP_REFUSED.labels(reason).inc()
         self._refused[reason] += 1
 
     def make_room(self) -> bool:
@@ -85,7 +81,7 @@ class HttpGuard:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now = now = loop.time()
-        CONNECTIONS.set(len(self._connections))
+        HTTP_CONNECTIONS.set(len(self._connections))
         for connection in tuple(self._connections):
             try:
                 connection.look(now)

@@ -165,9 +165,9 @@ async def test_the_metrics_tell_what_does_not_go_on(tracker: Tracker, api: Api) 
     await api.get("/api/v1/stuck")
     async with api.http.get("/metrics") as response:
         text = await response.text()
-    assert 'stuck_sagas{kind="failed"} 1.0' in text
-    assert 'dead_letters{topic="saga.commands"} 1.0' in text
-    assert "projection_lag_records 0.0" in text
+    assert 'sagahook_stuck_sagas{kind="failed"} 1.0' in text
+    assert 'sagahook_dead_letters{topic="saga.commands"} 1.0' in text
+    assert "sagahook_projection_lag_records 0.0" in text
 
 
 async def command(tracker: Tracker, *words: str, **environment: str) -> tuple[int, str]:

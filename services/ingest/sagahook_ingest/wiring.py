@@ -15,6 +15,7 @@ from sagahook.runtime.erasable import data_keys
 from sagahook.runtime.health import Health, Status, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.metrics import watch_ready
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.tail import Tail
 from sagahook.runtime.topics import await_partition_count
@@ -58,6 +59,7 @@ class Ingest:
         self._audit = Audit(settings.kafka, settings.topic_prefix, "ingest", self._clock)
         self._accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
         self.health = Health()
+        watch_ready("ingest", lambda: self.health.ready)
         self.health.add("kafka", self._kafka_status)
         self.health.add("views", self._views_status)
         self.app = IngestApp(

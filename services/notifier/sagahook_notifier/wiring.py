@@ -22,7 +22,7 @@ from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
-from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
+from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
 from sagahook.runtime.topics import await_partition_count
@@ -34,6 +34,7 @@ from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.outbox_store import OutboxStore
 from sagahook_notifier.adapters.sender import Sender, open_sender
+from sagahook_notifier.adapters.survey_store import SurveyStore
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.api import endpoint_routes
 from sagahook_notifier.delivery_api import delivery_routes
@@ -47,6 +48,7 @@ from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
 from sagahook_notifier.handlers.endpoints import Endpoints
 from sagahook_notifier.handlers.intake import Intake
 from sagahook_notifier.handlers.outbox import Outbox
+from sagahook_notifier.handlers.survey import Survey
 from sagahook_notifier.settings import NotifierSettings, check_signing
 from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
 
@@ -68,6 +70,7 @@ class Notifier:
         self._database = Dependency("PostgreSQL")
         self.health = Health()
         self.health.add("postgres", self._database.check)
+        watch_ready("notifier", lambda: self.health.ready)
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -85,7 +88,7 @@ class Notifier:
     async def _work(self, stopping: asyncio.Event) -> None:
         settings, clock, database = self._settings, self._clock, self._database
         async with AsyncExitStack() as opened:
-            pool = await opened.enter_async_context(_pool(settings))
+            pool = await opened.enter_async_context(_pool("notifier", settings))
             vault = Vault(settings.secret_keys)
             dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
             opened.push_async_callback(dead_letters.close)
@@ -96,7 +99,8 @@ class Notifier:
             outbox = Outbox(
                 store=OutboxStore(pool), announcer=announcer, database=database, kafka=Dependency("Kafka")
             )
-            dispatcher = self._dispatcher(DispatchStore(pool, vault), sender, outbox)
+            deliveries = DispatchStore(pool, vault)
+            dispatcher = self._dispatcher(deliveries, sender, outbox)
             intake_store = IntakeStore(pool)
             intake = Intake(
                 store=intake_store,
@@ -112,6 +116,8 @@ class Notifier:
             async with asyncio.TaskGroup() as parts:
                 watch = SourceWatch(settings.source_configuration, self._reconfigure)
                 parts.create_task(watch.run(), name="sources")
+                survey = Survey(SurveyStore(pool), deliveries, database, clock)
+                parts.create_task(survey.run(), name="survey")
                 for part in (
                     self._read_log(intake_store, intake, stopping),
                     dispatcher.run(stopping),
@@ -157,7 +163,6 @@ class Notifier:
             session_timeout=settings.session_timeout,
         )
         self.health.add("intake", consumer.check)
-        watch_queue(topic, lambda: consumer.lag(topic))
         await consumer.run(stopping)
 
 
@@ -208,12 +213,13 @@ async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) 
 def build_app(settings: NotifierSettings) -> FastAPI:
     """The notifier's HTTP face: what people ask of it. It starts without Kafka and without the database."""
     health, clock = Health(), SystemClock()
+    watch_ready("notifier-api", lambda: health.ready)
     audit = Audit(settings.kafka, settings.topic_prefix, "notifier", clock)
     opened: list[tuple[Endpoints, Deliveries]] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _pool(settings) as pool, _running(audit):
+        async with _pool("notifier-api", settings) as pool, _running(audit):
             store = EndpointStore(pool, Vault(settings.secret_keys))
             endpoints = Endpoints(store, clock, [endpoint.id for endpoint in settings.endpoints])
             deliveries = Deliveries(DeliveryStore(pool), store, clock, settings.notify_recover_rate)
@@ -258,9 +264,10 @@ async def _answers(store: EndpointStore) -> Status:
 
 
 @asynccontextmanager
-async def _pool(settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
+async def _pool(service: str, settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
+    """service: as the metrics name it."""
     pool = await open_pool(settings, clean_up=False)
-    DATABASE_CONNECTIONS.labels("notifier").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    watch_pool(service, pool)
     try:
         yield pool
     finally:

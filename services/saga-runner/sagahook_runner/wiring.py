@@ -14,6 +14,7 @@ from sagahook.runtime.erasable import data_keys
 from sagahook.runtime.health import Health, Status, health_app
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.metrics import watch_ready
 from sagahook.runtime.partitions import PartitionedConsumer, PartitionHost, StartOffset
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
@@ -139,6 +140,7 @@ class Runner:
         self._sagas = app
         self._clock = clock or SystemClock()
         self.health = Health()
+        watch_ready("saga-runner", lambda: self.health.ready)
         self.app: FastAPI = health_app(self.health)
         self._consumers: tuple[PartitionedConsumer, ...] = ()
         self.health.add("partitions", self._partitions_status)
@@ -148,6 +150,7 @@ class Runner:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, stopping)
         if partitions is None:
             return
+        metrics.PARTITIONS.set(partitions)
         definitions = self._sagas.definitions()
         await ensure_participant_topics(settings, definitions, partitions, stopping)
         await publish_definitions(settings, definitions, self._clock, stopping)

@@ -89,6 +89,10 @@ class PartitionForwarder(ABC):
     def next_offset(self) -> int:
         return self._inbox.next_offset
 
+    @property
+    def waiting_from(self) -> int | None:
+        return self._inbox.first_offset
+
     async def _forward(self) -> None:
         """Load, decide, persist; the offsets in the transaction acknowledge."""
         records = self._next_batch()

@@ -41,7 +41,6 @@ from sagahook_runner.handlers.suspects import Suspects, suspect_of
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
-from sagahook_schemas.steps import StepRetryScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS
 
 if TYPE_CHECKING:
@@ -190,6 +189,10 @@ class PartitionOwner:
     @property
     def next_offset(self) -> int:
         return self._inbox.next_offset
+
+    @property
+    def waiting_from(self) -> int | None:
+        return self._inbox.first_offset
 
     def _drop_functions(self) -> None:
         self._conductors.drop(self._partition)
@@ -369,10 +372,8 @@ class PartitionOwner:
         for job in transaction.jobs():
             self._executor.submit(job)
             self._suspects.began((job.key.saga_id, job.key.step), monotonic())
-        for (kind, saga), count in transaction.counted.items():
+        for kind, count in transaction.counted.items():
             metrics.EVENTS_WRITTEN.labels(kind).inc(count)
-            if kind == StepRetryScheduled.ce_type:
-                metrics.RETRIES.labels(saga).inc(count)
 
     def _now(self) -> datetime:
         """The owner's time: never before the partition's last event, whatever the machine's clock says."""
