@@ -30,7 +30,7 @@ def main() -> None:
         await ingest.run(stopping)
         tracker.state.dismiss()
 
-    run_service(settings, origin, until_stopped)
+    run_service(settings, origin, until_stopped, origin.health, delay=settings.stop_delay)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ class HttpGuard:
         self.spare = max(16, settings.http_connections // 8)
         """Connections above the bound that are held for the probes, and to say 503 to everybody else."""
         self.now = 0.0
+        self.leaving = False
+        """The process is going to end: the next answer on each connection is its last."""
         self._connections: Collection[Watched] = ()
         self._sweeping: asyncio.TimerHandle | None = None
         self._idle: list[Watched] = []

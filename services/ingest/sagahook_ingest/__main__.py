@@ -25,7 +25,7 @@ def main() -> None:
         sys.exit(f"sagahook-ingest: {malformed}: it must be JSON")
     except ValueError as unusable:  # a secret that has not its scheme's form
         sys.exit(f"sagahook-ingest: {unusable}")
-    run_service(settings, ingest.app, ingest.run)
+    run_service(settings, ingest.app, ingest.run, ingest.health, delay=settings.stop_delay)
 
 
 if __name__ == "__main__":

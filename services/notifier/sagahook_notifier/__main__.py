@@ -45,7 +45,7 @@ def main() -> None:
 def _run(settings: NotifierSettings) -> None:
     notifier = Notifier(settings)
     try:
-        run_service(settings, notifier.app, notifier.run)
+        run_service(settings, notifier.app, notifier.run, notifier.health)
     except* (NotMigrated, TopicsMismatch, OffsetOutOfRange) as wrong:
         sys.exit(f"sagahook-notifier: {'; '.join(_reasons(wrong))}")
 
@@ -54,7 +54,8 @@ def _api(settings: NotifierSettings) -> None:
     async def until_stopped(stopping: asyncio.Event) -> None:
         await stopping.wait()
 
-    run_service(settings, build_app(settings), until_stopped)
+    app = build_app(settings)
+    run_service(settings, app, until_stopped, app.state.health, delay=settings.stop_delay)
 
 
 def _migrate(settings: NotifierSettings) -> None:

@@ -34,7 +34,7 @@ def _project(settings: TrackerSettings) -> None:
     from sagahook_tracker.wiring import Projector
 
     projector = Projector(settings)
-    run_service(settings, projector.app, projector.run)
+    run_service(settings, projector.app, projector.run, projector.health)
 
 
 def _api(settings: TrackerSettings) -> None:
@@ -47,7 +47,7 @@ def _api(settings: TrackerSettings) -> None:
         await stopping.wait()
         app.state.dismiss()
 
-    run_service(settings, app, until_stopped)
+    run_service(settings, app, until_stopped, app.state.health, delay=settings.stop_delay)
 
 
 def _migrate(settings: TrackerSettings) -> None:
