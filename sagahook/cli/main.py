@@ -6,11 +6,11 @@ import typer
 
 from sagahook.cli import (
     check,
-    dead_letters,
     deliveries,
     demo,
     dev,
     diagram,
+    dlq,
     doctor,
     endpoints,
     erasing,
@@ -36,7 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check.check)
-app.command("dead-letters")(dead_letters.dead_letters)
 app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
 app.command("doctor")(doctor.doctor)
@@ -49,6 +48,7 @@ app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dev.app, name="dev")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(keys.app, name="keys")
 app.command("tail")(tail.tail)

@@ -68,13 +68,15 @@ def apply(
 
     Exit code 1, and nothing is changed, where a topic has another number of partitions, or where records would be lost.
     """
+    from sagahook.runtime.settings import brokers_of_environment
     from sagahook.runtime.topics import TopicsMismatch, apply_topics, look_at_topics
 
     async def run() -> Plan:
+        brokers = brokers_of_environment(kafka)
         plan = await look_at_topics(
-            kafka, prefix, partitions=partitions, copies=replication_factor, allow_loss=allow_loss
+            brokers, prefix, partitions=partitions, copies=replication_factor, allow_loss=allow_loss
         )
-        await apply_topics(kafka, prefix, plan)
+        await apply_topics(brokers, prefix, plan)
         return plan
 
     with _one_message(kafka):
@@ -101,12 +103,14 @@ def show_plan(
     as_json: AsJson = False,
 ) -> None:
     """What `apply` would do with the same options. Exit code 0: nothing; 2: something; 1: it would refuse."""
+    from sagahook.runtime.settings import brokers_of_environment
     from sagahook.runtime.topics import look_at_topics
 
     with _one_message(kafka):
+        brokers = brokers_of_environment(kafka)
         plan = asyncio.run(
             look_at_topics(
-                kafka, prefix, partitions=partitions, copies=replication_factor, allow_loss=allow_loss
+                brokers, prefix, partitions=partitions, copies=replication_factor, allow_loss=allow_loss
             )
         )
     if as_json:
@@ -129,10 +133,11 @@ def list_topics(
     """The topics of the registry; where Kafka is given, with what it has of them, and those of participants."""
     found: dict[str, Found] = {}
     if kafka is not None:
+        from sagahook.runtime.settings import brokers_of_environment
         from sagahook.runtime.topics import topics_there
 
         with _one_message(kafka):
-            found = asyncio.run(topics_there(kafka, prefix))
+            found = asyncio.run(topics_there(brokers_of_environment(kafka), prefix))
     rows = [
         (
             topic.name(prefix),

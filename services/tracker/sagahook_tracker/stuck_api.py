@@ -14,9 +14,10 @@ from pydantic import BaseModel, Field, JsonValue
 from sagahook.runtime.http_errors import ApiError, ErrorBody
 from sagahook.runtime.keys import Guard
 from sagahook_schemas.base import AwareDatetime
-from sagahook_tracker.adapters.dead_letters import DeadLetter, DeadTopic
+from sagahook_tracker.adapters.dead_letters import DeadTopic
 from sagahook_tracker.adapters.stuck import Waiting
 from sagahook_tracker.api import not_yet
+from sagahook_tracker.domain.dead_letters import DeadLetter
 from sagahook_tracker.domain.redaction import redacted, redacted_fields, redacted_text
 from sagahook_tracker.domain.runs import State
 from sagahook_tracker.domain.stuck import KINDS, Kind, Stuck
@@ -61,7 +62,7 @@ class WaitingWebhook(BaseModel):
 class DeadTopicBody(BaseModel):
     topic: str = Field(description="without the deployment's prefix")
     of: str = Field(description="the topic that its records come from")
-    count: int
+    count: int = Field(description="that were not sent to where they came from again")
     exact: bool = Field(description="else there are at most that many")
     oldest_at: AwareDatetime | None
 
@@ -104,6 +105,9 @@ class DeadLetterBody(BaseModel):
     size: int
     value: JsonValue = Field(description="where it is JSON and short")
     excerpt: str | None = Field(description="else its beginning")
+    redriven_at: AwareDatetime | None = Field(
+        default=None, description="when it was sent to where it came from again; null: it was not"
+    )
 
 
 class DeadLettersBody(BaseModel):
@@ -260,4 +264,5 @@ def _letter(letter: DeadLetter) -> DeadLetterBody:
         size=len(letter.value),
         value=value if whole else None,
         excerpt=None if whole else text[:_EXCERPT],
+        redriven_at=letter.redriven_at,
     )
