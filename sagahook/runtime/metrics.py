@@ -34,6 +34,10 @@ SOURCE_READS = Counter(
     "Readings of the configuration of sources; outcome is used, unchanged, or broken, and then the one before stays",
     ["outcome"],
 )
+SOURCES_BROKEN = Gauge(
+    "sagahook_sources_broken",
+    "1 while the configuration of sources cannot be used and the one before stays in force, else 0",
+)
 
 
 class Pool(Protocol):

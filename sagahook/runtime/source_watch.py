@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.metrics import SOURCE_READS
+from sagahook.runtime.metrics import SOURCE_READS, SOURCES_BROKEN
 from sagahook.runtime.source_configuration import Reading, SourceConfiguration
 from sagahook.runtime.source_files import Stamps, stamp
 from sagahook.runtime.sources import Sources
@@ -42,6 +42,7 @@ class SourceWatch:
         reading = await asyncio.to_thread(self._configuration.read)
         outcome = self._use(reading)
         SOURCE_READS.labels(outcome).inc()
+        SOURCES_BROKEN.set(outcome == "broken")
         return reading.stamps
 
     def _use(self, reading: Reading) -> str:

@@ -10,6 +10,10 @@ ENDPOINT_STATES = ("well", "circuit_open", "disabled", "off")
 PLANNED = Counter("sagahook_notifier_planned_total", "Deliveries that events asked for, replays included")
 ATTEMPTS = Counter("sagahook_notifier_attempts_total", "Attempts that were made and recorded", ["result"])
 DELIVERIES = Counter("sagahook_notifier_deliveries_total", "Deliveries that came to their end", ["outcome"])
+for _result in ("succeeded", "failed"):
+    ATTEMPTS.labels(_result)  # a rate needs the 0 before the first
+for _outcome in ("succeeded", "exhausted"):
+    DELIVERIES.labels(_outcome)
 DISABLED = Counter(
     "sagahook_notifier_disabled_total", "Endpoints that were disabled by failing or by a 410"
 )

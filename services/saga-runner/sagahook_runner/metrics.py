@@ -7,6 +7,8 @@ from prometheus_client import Counter, Gauge, Histogram
 WEBHOOKS_ROUTED = Counter(
     "sagahook_webhooks_routed_total", "Webhooks routed, by what became of them", ["outcome"]
 )
+for _outcome in ("triggered", "ignored", "failed"):
+    WEBHOOKS_ROUTED.labels(_outcome)  # a rate needs the 0 before the first
 EVENTS_WRITTEN = Counter("sagahook_saga_events_total", "Events written to the saga log", ["type"])
 COMMITS = Histogram(
     "sagahook_commit_seconds",
