@@ -33,6 +33,9 @@ _REBALANCE_LIMIT = 2.0
 _SILENCE_LIMIT = 10.0
 """Seconds without a word from Kafka after which the service calls itself degraded."""
 
+_CONNECT_SECONDS = 20.0
+"""A broker that takes connections and says nothing must not hold up the loop: what it waits for is bounded."""
+
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
 """Seconds between tries while a dependency is away: doubled each time, up to the second."""
 
@@ -131,7 +134,7 @@ class BatchConsumer:
             while not stopping.is_set():
                 try:
                     await self._consume(stopping)
-                except KafkaError as away:
+                except (KafkaError, TimeoutError) as away:
                     await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
         finally:
             watching.cancel()
@@ -165,7 +168,8 @@ class BatchConsumer:
         """One consumer's life."""
         consumer = self._new_consumer()
         try:
-            await consumer.start()
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await consumer.start()
             self._consumer = consumer
             consumer.subscribe(self._topics, listener=_Rebalances(self, consumer))
             while not stopping.is_set():

@@ -60,7 +60,7 @@ class Ingest:
         self._accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
         self.health = Health()
         watch_ready("ingest", lambda: self.health.ready)
-        self.health.add("kafka", self._kafka_status)
+        self.health.add("kafka", self._kafka_status, needed=True)
         self.health.add("views", self._views_status)
         self.app = IngestApp(
             self._accept, title="sagahook ingest", docs_url=None, redoc_url=None, lifespan=self._lifespan
@@ -106,6 +106,7 @@ class Ingest:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, self._stopping)
         if partitions is None:
             return
+        self.health.started = True
         received = settings.topic(WEBHOOKS_RECEIVED)
         publisher = self._publisher = self._publisher_to(received, partitions)
         definitions = Tail(

@@ -25,6 +25,7 @@ from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
+from sagahook.runtime.starting import tell_started
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
 from sagahook_notifier.adapters.delivery_store import DeliveryStore
@@ -33,6 +34,7 @@ from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.outbox_store import OutboxStore
+from sagahook_notifier.adapters.schema import TABLES
 from sagahook_notifier.adapters.sender import Sender, open_sender
 from sagahook_notifier.adapters.survey_store import SurveyStore
 from sagahook_notifier.adapters.vault import Vault
@@ -69,12 +71,12 @@ class Notifier:
         """Read by intake and sender for each event; what changes, changes in it."""
         self._database = Dependency("PostgreSQL")
         self.health = Health()
-        self.health.add("postgres", self._database.check)
+        self.health.add("postgres", self._database.check, needed=True)
         watch_ready("notifier", lambda: self.health.ready)
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Raises NotMigrated, TopicsMismatch or OffsetOutOfRange, maybe in an ExceptionGroup: for an operator."""
+        """Raises TopicsMismatch or OffsetOutOfRange, maybe in an ExceptionGroup: for an operator."""
         working = asyncio.create_task(self._work(stopping), name="notifier")
         told = asyncio.create_task(stopping.wait())
         await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -89,6 +91,8 @@ class Notifier:
         settings, clock, database = self._settings, self._clock, self._database
         async with AsyncExitStack() as opened:
             pool = await opened.enter_async_context(_pool("notifier", settings))
+            if not await TABLES.wait(pool, stopping):
+                return
             vault = Vault(settings.secret_keys)
             dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
             opened.push_async_callback(dead_letters.close)
@@ -146,6 +150,7 @@ class Notifier:
         settings = self._settings
         if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
             return
+        self.health.started = True
         topic = settings.topic(SAGA_EVENTS)
 
         def tick() -> None:
@@ -162,7 +167,7 @@ class Notifier:
             gap=INTAKE_GAP,
             session_timeout=settings.session_timeout,
         )
-        self.health.add("intake", consumer.check)
+        self.health.add("intake", consumer.check, needed=True)
         await consumer.run(stopping)
 
 
@@ -219,12 +224,16 @@ def build_app(settings: NotifierSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _pool("notifier-api", settings) as pool, _running(audit):
+        async with (
+            _pool("notifier-api", settings) as pool,
+            _beside(audit.run()),
+            _beside(tell_started(health, settings, pool, TABLES, asyncio.Event())),
+        ):
             store = EndpointStore(pool, Vault(settings.secret_keys))
             endpoints = Endpoints(store, clock, [endpoint.id for endpoint in settings.endpoints])
             deliveries = Deliveries(DeliveryStore(pool), store, clock, settings.notify_recover_rate)
             opened.append((endpoints, deliveries))
-            health.add("postgres", lambda: _answers(store))
+            health.add("postgres", lambda: _answers(store), needed=True)
             health.ready = True
             yield
             health.ready = False
@@ -244,14 +253,15 @@ def build_app(settings: NotifierSettings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _running(audit: Audit) -> AsyncIterator[None]:
-    auditing = asyncio.create_task(audit.run(), name="audit")
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """It runs as long as the block does."""
+    working = asyncio.create_task(work)
     try:
         yield
     finally:
-        auditing.cancel()
+        working.cancel()
         with suppress(asyncio.CancelledError):
-            await auditing
+            await working
 
 
 async def _answers(store: EndpointStore) -> Status:

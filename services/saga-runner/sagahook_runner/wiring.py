@@ -150,6 +150,7 @@ class Runner:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, stopping)
         if partitions is None:
             return
+        self.health.started = True
         metrics.PARTITIONS.set(partitions)
         definitions = self._sagas.definitions()
         await ensure_participant_topics(settings, definitions, partitions, stopping)
@@ -192,6 +193,7 @@ class Runner:
             ReprocessorsHost(settings, triggers, self._clock, partitions, keys),
         )
         self._consumers = (owners, routers, replies, reprocessing)
+        self.health.add("kafka", owners.check, needed=True)
         metrics.PARTITIONS_OWNED.set_function(lambda: len(owners.owned))
         known = [pauses.caught_up] if keys is None else [pauses.caught_up, keys.caught_up]
         forwarding = asyncio.create_task(late.run(), name="late-outcomes")

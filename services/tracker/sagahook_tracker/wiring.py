@@ -20,7 +20,7 @@ from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import watch_pool, watch_ready
-from sagahook.runtime.topics import await_partition_count
+from sagahook.runtime.starting import tell_started
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
 from sagahook_tracker.adapters.audit_reading import AuditReading
 from sagahook_tracker.adapters.command_log import CommandLog
@@ -32,6 +32,7 @@ from sagahook_tracker.adapters.news import CHANNEL, News
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.adapters.records_at import RecordsAt
+from sagahook_tracker.adapters.schema import TABLES
 from sagahook_tracker.adapters.stuck import StuckWork, load_stuck_queries
 from sagahook_tracker.adapters.timelines import Timelines, load_timeline_queries
 from sagahook_tracker.adapters.views import Views
@@ -72,11 +73,18 @@ class Projector:
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Raises OffsetOutOfRange, TopicsMismatch or NotMigrated, for an operator."""
+        """Raises OffsetOutOfRange or TopicsMismatch, for an operator."""
         settings = self._settings
-        if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
-            return
         pool = await open_pool(settings, clean_up=False)
+        try:
+            await tell_started(self.health, settings, pool, TABLES, stopping)
+            if not stopping.is_set():
+                await self._project(pool, stopping)
+        finally:
+            await pool.close()
+
+    async def _project(self, pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+        settings = self._settings
         watch_pool("tracker", pool)
         projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
@@ -99,7 +107,7 @@ class Projector:
             gap=PROJECTION_GAP,
             session_timeout=settings.session_timeout,
         )
-        self.health.add("projection", consumer.check)
+        self.health.add("projection", consumer.check, needed=True)
         retention = _retention(settings, pool)
         cleaning = asyncio.create_task(retention.run(stopping, settings.cleanup_every), name="retention")
         try:
@@ -108,7 +116,6 @@ class Projector:
             self.health.ready = False
             await _ended(cleaning)
             await dead_letters.close()
-            await pool.close()
 
 
 def build_app(settings: TrackerSettings) -> FastAPI:
@@ -201,7 +208,10 @@ async def _open(
     async def postgresql() -> Status:
         return "healthy" if news.listening else "degraded"
 
-    health.add("postgresql", postgresql)
+    health.add("postgresql", postgresql, needed=True)
+    starting = asyncio.create_task(
+        tell_started(health, settings, pool, TABLES, asyncio.Event()), name="starting"
+    )
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
     auditing = asyncio.create_task(audit.run(), name="audit")
@@ -230,7 +240,7 @@ async def _open(
             )
     finally:
         await retention.close()
-        for task in (listening, warming, auditing, looking):
+        for task in (starting, listening, warming, auditing, looking):
             await _ended(task)
         await commands.close()
         await pauses.close()
