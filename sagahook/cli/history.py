@@ -23,10 +23,11 @@ def history(
     """Write a saga's events, a line each, as they stand in Kafka: sagahook history ID > histories/order.jsonl"""
     from aiokafka.errors import KafkaError
 
+    from sagahook.runtime.settings import brokers_of_environment
     from sagahook.testing.histories import history_line
 
     try:
-        found = asyncio.run(_read(saga_id, kafka, prefix))
+        found = asyncio.run(_read(saga_id, brokers_of_environment(kafka), prefix))
     except (KafkaError, OSError) as away:
         typer.echo(f"sagahook: Kafka at {kafka} does not answer ({away or type(away).__name__})", err=True)
         raise typer.Exit(1) from None

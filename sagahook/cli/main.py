@@ -17,6 +17,7 @@ from sagahook.cli import (
     history,
     keys,
     listen,
+    migrate,
     pausing,
     replay_test,
     sagas,
@@ -44,6 +45,7 @@ app.command("erase")(erasing.erase)
 app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
 app.command("listen")(listen.listen)
+app.command("migrate")(migrate.migrate)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
 app.add_typer(deliveries.app, name="deliveries")
@@ -62,10 +64,11 @@ app.add_typer(tracker.app, name="tracker")
 def main() -> None:
     """The console script. An error that a person can act on is one message and exit code 1."""
     from sagahook.embedded.errors import StackError
+    from sagahook.runtime.settings_errors import WrongSettings
 
     try:
         app()
-    except StackError as error:
+    except (StackError, WrongSettings) as error:
         sys.stderr.write(f"sagahook: {error}\n")
         sys.exit(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -94,3 +94,8 @@ class KafkaSettings(BaseSettings):
             raise ValueError(f"SAGAHOOK_KAFKA_SECURITY: {wrong}") from None
         self.kafka = Brokers(self.kafka, security)
         return self
+
+    @property
+    def brokers(self) -> Brokers:
+        """`kafka`, as what it is."""
+        return cast("Brokers", self.kafka)

@@ -6,13 +6,15 @@ import os
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import NoDecode
 
 from sagahook.runtime.api_keys import ApiKeys
 from sagahook.runtime.kafka_settings import KafkaSettings
 from sagahook.runtime.postgres_settings import PostgresSettings
+from sagahook.runtime.settings_errors import WrongSettings, explain
 from sagahook.runtime.sources import Rate, RateLimit
+from sagahook.saga.brokers import Brokers
 from sagahook_schemas.topics import DEFAULT_PREFIX, Topic
 
 if TYPE_CHECKING:
@@ -129,3 +131,21 @@ class DatabaseSettings(ServiceSettings, PostgresSettings):
     """For the services that keep views or deliveries in PostgreSQL."""
 
     database_pool: int = Field(default=8, ge=1, description="connections each process may open")
+
+
+def brokers_of_environment(kafka: str) -> Brokers:
+    """For a command: the brokers (`host:port`, comma-separated), and how the environment says that one gets in. Raises
+    WrongSettings."""
+    try:
+        settings = KafkaSettings(kafka=kafka)
+    except ValidationError as wrong:
+        raise WrongSettings(explain(wrong)) from None
+    return settings.brokers
+
+
+def database_url_of_environment() -> str:
+    """For a command, with what the environment says of TLS. Raises WrongSettings."""
+    try:
+        return PostgresSettings().dsn()  # type: ignore[call-arg]  # the environment says it
+    except ValidationError as wrong:
+        raise WrongSettings(explain(wrong)) from None
