@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from sagahook.runtime.kafka_reaching import why_away
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.topic_plan import Found, Plan, plan_topics, settings_of
+from sagahook.runtime.topic_plan import Found, Plan, plan_topics, settings_of, topics_of
 from sagahook.runtime.topic_settings import set_topic_settings
 from sagahook.saga.brokers import client_options
 from sagahook_schemas.topics import ALL_TOPICS, SAGA_EVENTS, Topic
@@ -97,12 +97,14 @@ async def topics_there(bootstrap: str, prefix: str) -> dict[str, Found]:
 
 
 async def found_topics(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, Found]:
-    """The topics of the prefix, by their full names."""
-    there = {
+    """The deployment's topics that are there, those of participants too, by their full names."""
+    described = {
         topic["topic"]: topic["partitions"]
         for topic in await admin.describe_topics()
-        if topic["topic"].startswith(f"{prefix}.") and not topic["error_code"]
+        if not topic["error_code"]
     }
+    ours = {topic.name(prefix) for topic in topics_of(prefix, described)}
+    there = {name: partitions for name, partitions in described.items() if name in ours}
     if not there:
         return {}
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in there])
