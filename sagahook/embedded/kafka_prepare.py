@@ -49,7 +49,7 @@ async def _make_home(runtime: KafkaRuntime) -> None:
 async def _make_checkpoint(runtime: KafkaRuntime, scratch: Path) -> None:
     """Formats one cluster with Kafka's own command; new data directories get a copy of what it wrote."""
     properties, logs, log = scratch / "format.properties", scratch / "formatted", scratch / "format.log"
-    write_properties(properties, logs, port=1, controller_port=2)  # they are not used
+    write_properties(properties, logs, {"CLIENTS": ("PLAINTEXT", 1)}, controller_port=2)  # no port is used
     arguments = ("format", "--cluster-id", new_id(), "--config", str(properties))
     child = await Child.spawn(runtime.command("kafka.tools.StorageTool", *arguments, heap_mb=128, log=log))
     if await child.wait() != 0:
