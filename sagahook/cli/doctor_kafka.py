@@ -112,7 +112,7 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 def _cluster(bootstrap: str, brokers: int, version: str | None, production: bool) -> Iterator[Line]:
-    says = f"{bootstrap} answers, {brokers} broker{'s' * (brokers != 1)}, version {version or _UNKNOWN}"
+    says = f"{bootstrap} answers, {brokers} broker{'s' * (brokers != 1)}, version {f"{version} or newer" if version else _UNKNOWN}"
     if version is None:
         yield warn("kafka", says, f"use Kafka {_VERSIONS[-1][0]} or newer: older ones are not tried")
     elif production and brokers < COPIES:
