@@ -51,8 +51,6 @@ _VERSIONS = (
 )
 """The newest version of a request, by its number in the protocol, that came with a version of Kafka."""
 
-_UNKNOWN = f"before {_VERSIONS[-1][0]}"
-
 Ends = dict[TopicPartition, int]
 
 
@@ -112,7 +110,8 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 def _cluster(bootstrap: str, brokers: int, version: str | None, production: bool) -> Iterator[Line]:
-    says = f"{bootstrap} answers, {brokers} broker{'s' * (brokers != 1)}, version {f"{version} or newer" if version else _UNKNOWN}"
+    which = f"{version} or newer" if version else f"before {_VERSIONS[-1][0]}"
+    says = f"{bootstrap} answers, {brokers} broker{'s' * (brokers != 1)}, version {which}"
     if version is None:
         yield warn("kafka", says, f"use Kafka {_VERSIONS[-1][0]} or newer: older ones are not tried")
     elif production and brokers < COPIES:
