@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter as Tally
 from collections.abc import Collection
 from typing import Protocol
@@ -65,6 +66,12 @@ class HttpGuard:
     def refused(self, reason: str) -> None:
         HTTP_REFUSED.labels(reason).inc()
         self._refused[reason] += 1
+
+    def part_with_idle(self) -> None:
+        """Close every connection on which nothing is asked."""
+        for connection in tuple(self._connections):
+            if connection.idle_since() < math.inf:
+                connection.leave()
 
     def make_room(self) -> bool:
         """Close the connection that has been idle longest, and for a sweep at least. False: there is none. They are

@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.health import Healthy
 from sagahook.runtime.http_guard import HttpGuard
 from sagahook.runtime.http_protocol import GuardedHttp, guarded
@@ -80,6 +81,7 @@ def run_service(
     except BaseException:
         log.exception("service.failed")
         code = 1
+    telemetry.stop()
     # Not sys.exit: it would wait for the threads of users' code, of which one may never end.
     logging.shutdown()
     os._exit(code)
@@ -116,7 +118,13 @@ def _leave(stopping: asyncio.Event, health: Healthy, guard: HttpGuard, delay: fl
         return
     guard.leaving = True
     log.info("service.leaving", seconds=delay)
-    asyncio.get_running_loop().call_later(delay, stopping.set)
+
+    def left() -> None:
+        # Nothing is asked on these, or it is asked too late: a closed connection is better than a refusal.
+        guard.part_with_idle()
+        stopping.set()
+
+    asyncio.get_running_loop().call_later(delay, left)
 
 
 def allow_files(connections: int) -> None:
