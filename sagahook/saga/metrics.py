@@ -34,10 +34,22 @@ AGENT_TASKS = Counter(
 )
 
 _RESOURCES = frozenset(
-    (
-        "core search code_search graphql integration_manifest dependency_snapshots dependency_sbom code_scanning_upload "
-        "code_scanning_autofix actions_runner_registration source_import audit_log audit_log_streaming scim"
-    ).split()
+    [
+        "core",
+        "search",
+        "code_search",
+        "graphql",
+        "integration_manifest",
+        "dependency_snapshots",
+        "dependency_sbom",
+        "code_scanning_upload",
+        "code_scanning_autofix",
+        "actions_runner_registration",
+        "source_import",
+        "audit_log",
+        "audit_log_streaming",
+        "scim",
+    ]
 )
 """What GitHub limits apart (its GET /rate_limit). The name comes from outside, so any other one is `other`."""
 

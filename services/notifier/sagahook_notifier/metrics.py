@@ -14,9 +14,7 @@ for _result in ("succeeded", "failed"):
     ATTEMPTS.labels(_result)  # a rate needs the 0 before the first
 for _outcome in ("succeeded", "exhausted"):
     DELIVERIES.labels(_outcome)
-DISABLED = Counter(
-    "sagahook_notifier_disabled_total", "Endpoints that were disabled by failing or by a 410"
-)
+DISABLED = Counter("sagahook_notifier_disabled_total", "Endpoints that were disabled by failing or by a 410")
 SENDING = Gauge("sagahook_notifier_sending", "Attempts under way")
 ATTEMPT_SECONDS = Histogram(
     "sagahook_notifier_attempt_seconds",
