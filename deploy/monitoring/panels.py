@@ -1,4 +1,4 @@
-"""A small language for Grafana's dashboards, and the JSON that it stands for (Grafana's dashboard schema, version 39)."""
+"""A small language for Grafana's dashboards, and the JSON that it stands for (version 39 of Grafana's schema)."""
 
 from __future__ import annotations
 

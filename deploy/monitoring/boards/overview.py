@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.monitoring.boards.parts import rate, stat
+from deploy.monitoring.boards.parts import increase, rate, stat
 from deploy.monitoring.panels import Dashboard, Panel, Query, Row
 
 OVERVIEW = Dashboard(
@@ -121,7 +121,7 @@ OVERVIEW = Dashboard(
                     "What operators did",
                     (
                         Query(
-                            "sum by (action, outcome) (increase(sagahook_operator_acts_total[$__rate_interval]))",
+                            increase("sagahook_operator_acts_total", by="action, outcome"),
                             "{{action}} {{outcome}}",
                         ),
                     ),

@@ -15,6 +15,11 @@ def rate(metric: str, *, by: str, of: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{of}[$__rate_interval]))"
 
 
+def increase(metric: str, *, by: str, of: str = "") -> str:
+    """For what happens so seldom that a rate says nothing."""
+    return f"sum by ({by}) (increase({metric}{of}[$__rate_interval]))"
+
+
 def quantiles(
     histogram: str, *, of: str = "", by: str = "", at: tuple[float, ...] = (0.5, 0.99)
 ) -> tuple[Query, ...]:

@@ -6,6 +6,8 @@ from deploy.monitoring.boards.parts import quantiles, rate
 from deploy.monitoring.panels import Dashboard, Panel, Query, Row, Variable
 
 TYPES = '{task_type=~"$task_type"}'
+FAILED = '{task_type=~"$task_type",state!="COMPLETED"}'
+RESETS = "sagahook_github_rate_limit_reset_timestamp_seconds"
 
 SAGAS = Dashboard(
     "sagas",
@@ -30,7 +32,7 @@ SAGAS = Dashboard(
                     "Share that failed",
                     (
                         Query(
-                            f'sum by (task_type) (rate(workflow_tasks_total{{task_type=~"$task_type",state!="COMPLETED"}}[15m]))'
+                            f"sum by (task_type) (rate(workflow_tasks_total{FAILED}[15m]))"
                             f" / sum by (task_type) (rate(workflow_tasks_total{TYPES}[15m]))",
                             "{{task_type}}",
                         ),
@@ -111,7 +113,7 @@ SAGAS = Dashboard(
                     "Seconds until GitHub's limits are reset",
                     (
                         Query(
-                            "max by (resource) (sagahook_github_rate_limit_reset_timestamp_seconds) - time() > 0",
+                            f"max by (resource) ({RESETS}) - time() > 0",
                             "{{resource}}",
                         ),
                     ),

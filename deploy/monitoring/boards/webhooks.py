@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.monitoring.boards.parts import quantiles, rate
+from deploy.monitoring.boards.parts import increase, quantiles, rate
 from deploy.monitoring.panels import Dashboard, Panel, Query, Row, Variable
 
 SOURCES = '{source=~"$source"}'
@@ -58,7 +58,7 @@ WEBHOOKS_IN = Dashboard(
                     "Handshakes",
                     (
                         Query(
-                            f"sum by (source, kind) (increase(sagahook_webhook_handshakes_total{SOURCES}[$__rate_interval]))",
+                            increase("sagahook_webhook_handshakes_total", by="source, kind", of=SOURCES),
                             "{{source}} {{kind}}",
                         ),
                     ),
@@ -67,7 +67,7 @@ WEBHOOKS_IN = Dashboard(
                     "Readings of the sources' configuration",
                     (
                         Query(
-                            "sum by (job, outcome) (increase(sagahook_source_configuration_reads_total[$__rate_interval]))",
+                            increase("sagahook_source_configuration_reads_total", by="job, outcome"),
                             "{{job}} {{outcome}}",
                         ),
                         Query("max by (job) (sagahook_sources_broken) > 0", "{{job}} cannot use it"),

@@ -1,4 +1,4 @@
-"""What there is in PostgreSQL, counted. Raises Unavailable while it is away, NotMigrated where its tables are not there."""
+"""What there is in PostgreSQL, counted. Raises Unavailable while it is away, NotMigrated where it has no tables."""
 
 from __future__ import annotations
 
