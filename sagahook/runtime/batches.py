@@ -18,6 +18,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from sagahook.runtime.health import Status
+from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
 from sagahook.saga.brokers import client_options
@@ -141,7 +142,10 @@ class BatchConsumer:
 
     async def check(self) -> Status:
         """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
-        return "healthy" if self._waits_for is None else "degraded"
+        consumer = self._consumer
+        # aiokafka's consumer shows no client to ask.
+        works = self._waits_for is None and consumer is not None and await answers(consumer._client)
+        return "healthy" if works else "degraded"
 
     @property
     def is_reading(self) -> bool:

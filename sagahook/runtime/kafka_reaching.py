@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
 from sagahook.saga.brokers import Brokers, KafkaSecurity, client_options
 
 _TRY_MS = 3_000
+
+
+async def answers(client: AIOKafkaClient, seconds: float = 1.0) -> bool:
+    """Whether the cluster answers a client now. aiokafka reconnects by itself, and tells nobody that it must."""
+    try:
+        return bool(await asyncio.wait_for(client.force_metadata_update(), seconds))
+    except (TimeoutError, KafkaError, OSError):
+        return False
 
 
 async def why_away(bootstrap: str, error: BaseException) -> str:

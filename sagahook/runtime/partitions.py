@@ -19,6 +19,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.health import Status
+from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.transactions import OwnershipLost
@@ -27,7 +28,6 @@ from sagahook.saga.brokers import client_options
 log = get_logger(__name__)
 
 _CLOSING_SECONDS = 3.0
-_ANSWER_SECONDS = 1.0
 _BACKOFF_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 StartOffset = Callable[[], Awaitable[tuple[int, bool]]]
@@ -163,14 +163,9 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
 
     async def check(self) -> Status:
         """Unhealthy while Kafka does not answer: nothing can be taken or done."""
-        if self._consumer is None:
-            return "unhealthy"
-        try:
-            # aiokafka reconnects by itself and tells nobody: it has no public way to ask whether the broker is there.
-            answers = await asyncio.wait_for(self._consumer._client.force_metadata_update(), _ANSWER_SECONDS)
-        except (TimeoutError, KafkaError, OSError):
-            return "unhealthy"
-        return "healthy" if answers else "unhealthy"
+        # aiokafka's consumer shows no client to ask.
+        is_up = self._consumer is not None and await answers(self._consumer._client)
+        return "healthy" if is_up else "unhealthy"
 
     @property
     def is_settled(self) -> bool:
