@@ -23,7 +23,7 @@ from sagahook.saga.http_answers import (
 )
 from sagahook.saga.http_bodies import Call, failure_of, read_answer
 from sagahook.saga.http_settings import HttpSettings
-from sagahook.saga.metrics import note_github, watch_circuits
+from sagahook.saga.metrics import CIRCUITS, note_github
 from sagahook_schemas.base import JsonValue
 
 _CONNECT_SECONDS = 5.0
@@ -167,7 +167,7 @@ def _left_alone() -> set[str]:
     return {host for client in list(_clients.values()) for host in client.left_alone}
 
 
-watch_circuits(_left_alone)
+CIRCUITS.hosts = _left_alone
 
 
 def _tracing() -> aiohttp.TraceConfig:

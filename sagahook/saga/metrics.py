@@ -79,8 +79,8 @@ class OpenCircuits(Collector):
 
     hosts: asked at each scrape."""
 
-    def __init__(self, hosts: Callable[[], Iterable[str]]) -> None:
-        self._hosts = hosts
+    def __init__(self) -> None:
+        self.hosts: Callable[[], Iterable[str]] = tuple
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
@@ -88,11 +88,10 @@ class OpenCircuits(Collector):
             f"1 for each host that http steps leave alone because it kept failing, {_SHOWN} at most",
             labels=["host"],
         )
-        for host in islice(sorted(self._hosts()), _SHOWN):
+        for host in islice(sorted(self.hosts()), _SHOWN):
             family.add_metric([host], 1)
         yield family
 
 
-def watch_circuits(hosts: Callable[[], Iterable[str]]) -> None:
-    """Once a process."""
-    REGISTRY.register(OpenCircuits(hosts))
+CIRCUITS = OpenCircuits()
+REGISTRY.register(CIRCUITS)
