@@ -1,7 +1,7 @@
 """Asks a service on this machine how it is: `probe.py /readyz`. Exit code 0 where the answer is 2xx.
 
-For Docker's health checks, in an image that has neither a shell's tools nor curl. It is started every few seconds, so it
-imports nothing that takes time.
+For Docker's health checks, in an image without curl. It is started every few seconds, so it imports nothing that takes
+time.
 """
 
 import os

@@ -1,6 +1,6 @@
 """`make audit`: is a vulnerability known in anything that uv.lock names?
 
-pip-audit asks the advisory database of OSV, which has those of the Python Packaging Authority and of GitHub. Three answers:
+pip-audit asks the advisory database of OSV, which has those of the Python Packaging Authority and of GitHub.
 
     0  none is known
     1  some are: each with the version that mends it
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.supply.lock import EVERYTHING, exported
+from deploy.supply.lock import EVERYTHING, requirements
 
 ACCEPTED: dict[str, str] = {}
 """Advisory → why it does not concern us, and until when that is believed."""
@@ -44,18 +44,35 @@ class NotAsked(Exception):
     """The database is away: try again where it can be reached."""
 
 
-def audit(requirements: str, osv_url: str | None = None) -> tuple[Finding, ...]:
+def audit(named: str, osv_url: str | None = None) -> tuple[Finding, ...]:
     """What is known of these, but for what is accepted. Raises NotAsked; RuntimeError where pip-audit itself fails."""
     with tempfile.TemporaryDirectory() as directory:
         asked, told = Path(directory, "requirements.txt"), Path(directory, "told.json")
-        asked.write_text(requirements)
+        asked.write_text(named)
         command = [
-            *(sys.executable, "-m", "pip_audit", "--requirement", str(asked), "--require-hashes", "--disable-pip"),
-            *("--vulnerability-service", "osv", "--format", "json", "--output", str(told), "--progress-spinner", "off"),
+            *(
+                sys.executable,
+                "-m",
+                "pip_audit",
+                "--requirement",
+                str(asked),
+                "--require-hashes",
+                "--disable-pip",
+            ),
+            *(
+                "--vulnerability-service",
+                "osv",
+                "--format",
+                "json",
+                "--output",
+                str(told),
+                "--progress-spinner",
+                "off",
+            ),
             *(("--osv-url", osv_url) if osv_url else ()),
             *(part for advisory in ACCEPTED for part in ("--ignore-vuln", advisory)),
         ]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if told.exists():
             return tuple(_findings(json.loads(told.read_text())))
     if any(sign in ran.stderr for sign in _AWAY):
@@ -72,13 +89,16 @@ def _findings(report: dict[str, Any]) -> list[Finding]:
 
 
 def main(arguments: list[str]) -> int:
-    requirements = exported(*EVERYTHING)
-    packages = sum(1 for line in requirements.splitlines() if "==" in line)
+    named = requirements(*EVERYTHING)
+    packages = sum(1 for line in named.splitlines() if "==" in line)
     try:
-        findings = audit(requirements)
+        findings = audit(named)
     except NotAsked as away:
         passes = arguments == ["--where-reachable"]
-        sys.stdout.write(f"NOT AUDITED: {away}. Nothing is known of {packages} packages{', and the check goes on' if passes else ''}.\n")
+        sys.stdout.write(
+            f"NOT AUDITED: {away}. Nothing is known of {packages} packages"
+            f"{', and the check goes on' if passes else ''}.\n"
+        )
         sys.stdout.write("  → run `make audit` where it can be reached, before a release and every day\n")
         return 0 if passes else 3
     for finding in findings:

@@ -1,4 +1,4 @@
-"""What uv.lock names, as requirements with hashes."""
+"""What uv.lock names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ EVERYTHING = ("--all-groups", "--all-extras")
 """Also what develops, tests and builds: it runs with the rights of whoever does."""
 
 
-def exported(*chosen: str, root: Path = ROOT) -> str:
-    """`name==version ; marker \\ --hash=…`, without the project itself. It reads uv.lock and asks nobody."""
-    command = [_uv(), "export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *chosen]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout  # noqa: S603
+def requirements(*chosen: str) -> str:
+    """`name==version ; marker \\ --hash=…`, without the project itself."""
+    return exported("--no-emit-project", "--no-header", "--no-annotate", *chosen)
 
 
-def _uv() -> Path:
-    return Path(sys.executable).with_name("uv")
+def exported(*options: str) -> str:
+    """By `uv export`, which reads uv.lock as it is and asks nobody."""
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "export", "--quiet", "--frozen", *options]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -1,7 +1,7 @@
 """`make pins`: the digests of all images as their tags are today, and the hashes of what builds ours.
 
-    python -m deploy.supply.pins            writes what changed
-    python -m deploy.supply.pins --check    changes nothing; exit code 1 where something would
+python -m deploy.supply.pins            writes what changed
+python -m deploy.supply.pins --check    changes nothing; exit code 1 where something would
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.supply.lock import ROOT, exported
+from deploy.supply.lock import ROOT, requirements
 from deploy.supply.registry import NoAnswer, Reference, current_digest
 
 PINNED = (ROOT / "deploy/docker/Dockerfile", ROOT / "compose.yaml")
@@ -36,7 +36,8 @@ def repinned(text: str, digest_of: Callable[[Reference], str]) -> tuple[str, lis
 
 def builder_requirements() -> str:
     """The group "build" of uv.lock, each package with the hashes of all its files."""
-    return f"# Exported from uv.lock by `make pins`: what builds the images, by its hashes.\n{exported('--only-group', 'build')}"
+    head = "# Exported from uv.lock by `make pins`: what builds the images, by its hashes.\n"
+    return head + requirements("--only-group", "build")
 
 
 def main(arguments: list[str]) -> int:

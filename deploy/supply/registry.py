@@ -57,7 +57,9 @@ def current_digest(reference: Reference) -> str:
     try:
         digest = _head(reference.url, _token(reference.url))["Docker-Content-Digest"]
     except (HTTPError, URLError, TimeoutError, ValueError) as wrong:
-        raise NoAnswer(f"{reference.host} does not say what {reference.repository}:{reference.tag} is: {wrong}") from wrong
+        raise NoAnswer(
+            f"{reference.host} does not say what {reference.repository}:{reference.tag} is: {wrong}"
+        ) from wrong
     if not _DIGEST.match(digest or ""):
         raise NoAnswer(f"{reference.host} gave no digest for {reference.repository}:{reference.tag}")
     return digest
@@ -74,7 +76,9 @@ def _token(url: str) -> str | None:
     else:
         return None
     asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    if not challenge.lower().startswith("bearer ") or not asked.get("realm", "").startswith(("https://", "http://127.0.0.1")):
+    if not challenge.lower().startswith("bearer ") or not asked.get("realm", "").startswith(
+        ("https://", "http://127.0.0.1")
+    ):
         raise ValueError("it asks for credentials")
     query = urlencode({name: asked[name] for name in ("service", "scope") if name in asked})
     with urllib.request.urlopen(f"{asked['realm']}?{query}", timeout=_SECONDS) as answer:  # noqa: S310  # https alone, see above

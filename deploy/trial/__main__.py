@@ -3,7 +3,8 @@
     apt-get install buildah debootstrap        # what it needs, and root
     python -m deploy.trial [WORK DIRECTORY]
 
-Kafka and PostgreSQL are the embedded ones. Each line that it prints was seen in this run; it fails where anything is not so.
+Kafka and PostgreSQL are the embedded ones. Each line that it prints was seen in this run; it fails where anything is
+not so.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ async def no_tools_in(image: Image) -> None:
     size = run("du", "-sm", "--one-file-system", image.root).split()[0]
     say(f"{image.name}: {size} MB in {image.layers} layers, user {image.user}, stops by {image.stop_signal}")
     for tool in ("pip", "uv", "gcc", "hatchling", "git", "curl"):
-        found = [path for path in image.environment["PATH"].split(":") if (image.root / path[1:] / tool).exists()]
+        found = [
+            path for path in image.environment["PATH"].split(":") if (image.root / path[1:] / tool).exists()
+        ]
         require(not found, f"{image.name} has {tool} in {found}")
     for module in ("pip", "ensurepip", "hatchling", "pytest"):
         code, _ = await ask(image, ("python", "-c", f"import {module}"), {})
@@ -84,10 +87,20 @@ def require(holds: bool, otherwise: str) -> None:
 async def around(work: Path) -> AsyncIterator[dict[str, str]]:
     """Kafka, PostgreSQL and the example's shop; what services are told of them."""
     data = Path(tempfile.mkdtemp(dir=work))
-    kafka, postgres, port = EmbeddedKafka(data / "kafka", await prepare_kafka()), EmbeddedPostgres(data / "pg"), hold_port()
+    kafka, postgres, port = (
+        EmbeddedKafka(data / "kafka", await prepare_kafka()),
+        EmbeddedPostgres(data / "pg"),
+        hold_port(),
+    )
     await asyncio.gather(kafka.start(), postgres.start())
     shop = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sagahook_orders.shop", "--port", str(port.number), "--db", str(data / "shop.db")
+        sys.executable,
+        "-m",
+        "sagahook_orders.shop",
+        "--port",
+        str(port.number),
+        "--db",
+        str(data / "shop.db"),
     )
     key = secrets.token_hex(32)
     try:
@@ -117,11 +130,13 @@ async def carry_a_webhook(ports: Mapping[str, int]) -> None:
     """POST to ingest; ask the tracker until it is final."""
     order = {"order_id": secrets.token_hex(4), "user_id": "u1", "amount": 42, "items": ["pen"]}
     async with aiohttp.ClientSession() as session:
-        async with session.post(f"http://127.0.0.1:{ports['ingest']}/webhooks/order_created", json=order) as answer:
+        async with session.post(
+            f"http://127.0.0.1:{ports['ingest']}/webhooks/order_created", json=order
+        ) as answer:
             accepted = await answer.json()
             require(answer.status == 202, f"ingest answered {answer.status}: {accepted}")
-        url = f"http://127.0.0.1:{ports['tracker api']}/webhooks/order_created/status/{accepted['correlation_id']}?wait=30"
-        async with session.get(url) as answer:
+        asked = f"/webhooks/order_created/status/{accepted['correlation_id']}?wait=30"
+        async with session.get(f"http://127.0.0.1:{ports['tracker api']}{asked}") as answer:
             status = await answer.json()
         require(status["status"] == "completed", f"the webhook is {status}")
         say(f"a webhook through the images: 202, then {status['status']}: {status['message']}")
@@ -139,20 +154,28 @@ async def serve(images: Mapping[str, Image], work: Path) -> None:
         try:
             for target, arguments in PROCESSES:
                 name = " ".join((target, *arguments))
-                environment = told | {"SAGAHOOK_HTTP_HOST": "127.0.0.1", "SAGAHOOK_HTTP_PORT": str(ports[name])}
-                service = Service(images[target], name, arguments, environment, work / f"{name.replace(' ', '-')}.log")
+                environment = told | {
+                    "SAGAHOOK_HTTP_HOST": "127.0.0.1",
+                    "SAGAHOOK_HTTP_PORT": str(ports[name]),
+                }
+                service = Service(
+                    images[target], name, arguments, environment, work / f"{name.replace(' ', '-')}.log"
+                )
                 await service.start()
                 services.append(service)
             for service in services:
                 began = time.monotonic()
                 await service.until_healthy(START_SECONDS)
-                say(f"{service.name}: healthy after {time.monotonic() - began:.1f} s more, {service.rights()}")
+                say(
+                    f"{service.name}: healthy after {time.monotonic() - began:.1f} s more, {service.rights()}"
+                )
             await carry_a_webhook(ports)
             for service in services:
                 began = time.monotonic()
                 code = await service.stop(STOP_SECONDS)
                 require(code == 0, f"{service.name} ended with {code}: see {service.log}")
-                say(f"{service.name}: {service.image.stop_signal}, ended by itself with 0 after {time.monotonic() - began:.1f} s")
+                took = time.monotonic() - began
+                say(f"{service.name}: {service.image.stop_signal}, ended by itself with 0 after {took:.1f} s")
         finally:
             for service in services:
                 service.kill()
@@ -172,10 +195,14 @@ async def try_all(work: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     if missing := missing_tools():
-        sys.stderr.write(f"Nothing was built: {' and '.join(missing)} not found. As root: apt-get install {' '.join(missing)}\n")
+        sys.stderr.write(
+            f"Nothing was built: {' and '.join(missing)} not found. As root: apt-get install {' '.join(missing)}\n"
+        )
         return 1
     if os.geteuid() != 0:
-        sys.stderr.write("Nothing was built: run it as root, which mounts what was built and becomes another user in it.\n")
+        sys.stderr.write(
+            "Nothing was built: run it as root, which mounts what was built and becomes another user in it.\n"
+        )
         return 1
     work = Path(arguments[0] if arguments else tempfile.mkdtemp(prefix="sagahook-trial-")).resolve()
     work.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Processes in an image's file system, as a container's are: its user, a read-only root, no capability, nothing else to see.
+"""Processes in an image's file system, as a container's are: its user, a read-only root, no capability.
 
 By namespaces of the kernel and util-linux; the network is this machine's, so that Kafka on 127.0.0.1 can be reached.
 """

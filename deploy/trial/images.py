@@ -38,7 +38,7 @@ class Image:
 
 def run(*command: str | Path) -> str:
     """What it printed. Raises CalledProcessError, after its errors were shown."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stdout[-4000:] + done.stderr[-8000:])
     done.check_returncode()
@@ -54,7 +54,7 @@ def missing_tools() -> list[str]:
 
 
 def make_base(work: Path) -> None:
-    """Debian with its own Python 3.11, in place of the official image. Behind a proxy that reads TLS, its authorities too."""
+    """Debian with its own Python 3.11, in place of the official image; and the authorities that this machine trusts."""
     if BASE in buildah("images", "--format", "{{.Name}}").splitlines():
         return
     root = work / "base"
