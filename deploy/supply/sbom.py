@@ -1,8 +1,8 @@
 """`make sbom`: what the images hold of Python, as CycloneDX, from uv.lock alone.
 
 Each package with its version, its package URL, the SHA-256 of the files that may have been installed, and what it
-needs. The base image's own list comes from its publisher; docs/operating/supply-chain.md says how both are attached to an
-image.
+needs. The base image's own list comes from its publisher; docs/operating/supply-chain.md says how both are attached to
+an image.
 """
 
 from __future__ import annotations
