@@ -27,7 +27,9 @@ Prefix = Annotated[str, typer.Option(envvar="SAGAHOOK_TOPIC_PREFIX", help="The d
 TopicName = Annotated[str, typer.Argument(metavar="TOPIC", help="A dead-letter topic, without the prefix.")]
 Ids = Annotated[
     list[str] | None,
-    typer.Option("--id", help="PARTITION/OFFSET among the dead letters, or the record's ce_id; several may be given."),
+    typer.Option(
+        "--id", help="PARTITION/OFFSET among the dead letters, or the record's ce_id; several may be given."
+    ),
 ]
 Matching = Annotated[str | None, typer.Option(help="Those whose reason has this text.")]
 
@@ -154,7 +156,7 @@ def _preview(chosen: Sequence[DeadLetter]) -> None:
 
 def _told(letter: DeadLetter, payload: bool) -> dict[str, Any]:
     """Without secrets; what it holds only where somebody asks for it."""
-    from sagahook_tracker.domain.redaction import redacted_fields, redacted_text
+    from sagahook_tracker.domain.redaction import redacted_fields, redacted_payload, redacted_text
 
     told = {
         "place": letter.place,
@@ -170,7 +172,7 @@ def _told(letter: DeadLetter, payload: bool) -> dict[str, Any]:
         "size": len(letter.value),
     }
     if payload:
-        told["payload"] = redacted_text(letter.value.decode(errors="replace"))
+        _, told["payload"] = redacted_payload(letter.value)
     return told
 
 
@@ -187,7 +189,8 @@ def _lines(told: dict[str, Any]) -> str:
         f"{'':>12}{' '.join(f'{name}={value}' for name, value in told['headers'].items())}",
     ]
     if "payload" in told:
-        lines.append(f"{'':>12}{told['payload']}")
+        payload = told["payload"]
+        lines.append(f"{'':>12}{payload if isinstance(payload, str) else json.dumps(payload)}")
     return "\n".join(map(plain, lines))
 
 

@@ -125,15 +125,14 @@ def _cluster(bootstrap: str, brokers: int, version: str | None, production: bool
 
 
 async def _version(admin: AIOKafkaAdminClient) -> str | None:
-    """At least so new: a broker does not say its version, but which requests it knows. None: older than all of these."""
+    """At least so new: a broker does not say its version, but which requests it knows. None: older than all that we
+    know."""
     answer = await admin._client.send(admin._client.get_random_node(), ApiVersionRequest())
     known = {key: newest for key, _, newest in answer.api_versions}
     return next((version for version, key, newest in _VERSIONS if known.get(key, -1) >= newest), None)
 
 
-async def _ends(
-    bootstrap: str, prefix: str, found: Mapping[str, FoundTopic]
-) -> tuple[Ends, list[Line]]:
+async def _ends(bootstrap: str, prefix: str, found: Mapping[str, FoundTopic]) -> tuple[Ends, list[Line]]:
     """Where each partition ends for readers, and the transactions that keep them from going on."""
     places = [
         TopicPartition(name, number)

@@ -59,7 +59,9 @@ async def check_postgres(url: str, ends: Ends | None, *, production: bool = Fals
                 await connection.close(timeout=2.0)
             lines += await check_work(url)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as older:
-        lines.append(fail("postgresql", f"a schema is of another version ({older})", "see the line of migrations"))
+        lines.append(
+            fail("postgresql", f"a schema is of another version ({older})", "see the line of migrations")
+        )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as away:
         lines.append(_away(away, url, reached=bool(lines)))
     except (Unavailable, NotMigrated) as unknown:

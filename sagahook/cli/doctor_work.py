@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,10 @@ async def check_definitions(connection: asyncpg.Connection) -> AsyncIterator[Lin
         which = f"{row['name']} {row['version']}"
         yield fail(
             "definitions",
-            f"{row['sagas']} sagas wait for {which}: no runner has it, or their history does not fit the one that it has",
-            f"deploy {which} as they began under it: they go on by themselves; or: sagahook sagas list --state SUSPENDED "
-            f"--name {row['name']} --where version={row['version']}, then POST …:migrate",
+            f"{row['sagas']} sagas wait for {which}: no runner has it, or their history does not fit the one "
+            "that it has",
+            f"deploy {which} as they began under it: they go on by themselves; or: sagahook sagas list "
+            f"--state SUSPENDED --name {row['name']} --where version={row['version']}, then POST …:migrate",
         )
     if len(needed) > _SHOWN:
         yield fail("definitions", f"sagas wait for {len(needed) - _SHOWN} further versions", "as above")
@@ -89,7 +90,9 @@ def _endpoint(row: Any) -> Line:
     if row["disabled_at"] is not None:
         says = f"{row['id']} was switched off at {_moment(row['disabled_at'])}: {why}"
         return fail("endpoints", says, f"mend the receiver, then: sagahook endpoints enable {row['id']}")
-    since = f"fails since {_moment(row['failing_since'])}" if row["failing_since"] else "is left alone for now"
+    since = (
+        f"fails since {_moment(row['failing_since'])}" if row["failing_since"] else "is left alone for now"
+    )
     return warn(
         "endpoints",
         f"{row['id']} {since}: {why}",

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
@@ -40,7 +41,9 @@ Prefix = Annotated[
 ]
 Partitions = Annotated[
     int | None,
-    typer.Option(min=1, help=f"Of each topic, for ever. (default: as those there have, else {DEFAULT_PARTITIONS})"),
+    typer.Option(
+        min=1, help=f"Of each topic, for ever. (default: as those there have, else {DEFAULT_PARTITIONS})"
+    ),
 ]
 Copies = Annotated[
     int | None,
@@ -62,7 +65,9 @@ def apply(
     partitions: Partitions = None,
     replication_factor: Copies = None,
     allow_loss: AllowLoss = False,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a Kafka that does not answer yet.")] = 0,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a Kafka that does not answer yet.")
+    ] = 0,
 ) -> None:
     """Make the topics that are missing, and set what differs from the registry. To say it again changes nothing.
 
@@ -114,7 +119,9 @@ def show_plan(
             )
         )
     if as_json:
-        typer.echo(json.dumps({"partitions": plan.partitions, "steps": [asdict(step) for step in plan.steps]}))
+        typer.echo(
+            json.dumps({"partitions": plan.partitions, "steps": [asdict(step) for step in plan.steps]})
+        )
     else:
         for step in plan.steps:
             _tell(step)
@@ -191,7 +198,7 @@ def _one_message(kafka: str) -> Iterator[None]:
 
 
 def reference() -> str:
-    """docs/reference/topics.md."""
+    """docs/reference/topics.md; what it says of the commands stands in topics.md beside this file."""
     rows = [
         (
             f"`{topic.base}`",
@@ -221,31 +228,7 @@ Records are CloudEvents 1.0 in Kafka's binary mode: the headers are described by
 [sagahook.envelope.json](../../schemas/json/sagahook.envelope.json), and the value by the JSON Schema that
 `ce_type` names in [schemas/json](../../schemas/json). The value of `webhooks.received` is the webhook's raw body,
 and that of `saga.state` is the runner's own. Read at `read_committed`.
-{_COMMANDS}"""
-
-
-_COMMANDS = """
-## Making and altering them
-
-| | |
-|---|---|
-| `sagahook topics plan` | what `apply` would do; exit code 0: nothing, 2: something, 1: it would refuse; `--json` |
-| `sagahook topics apply` | makes what is missing, and sets what differs from the registry; exit code 0: everything is as it should be |
-| `sagahook topics list` | the table above; with `--kafka` also what is there |
-
-`--kafka` (`SAGAHOOK_KAFKA`), `--prefix` (`SAGAHOOK_TOPIC_PREFIX`), `--partitions` (as the topics there have, else 4), `--replication-factor` (3, or as many as
-there are brokers; `min.insync.replicas` is 2 from three copies on, else 1). `apply --wait 60` waits so long for a Kafka that does not answer yet. It can be said again,
-and by two at once. Settings that the registry does not name stay as somebody made them, and so does a higher `min.insync.replicas`.
-
-What it refuses, and then it changes nothing:
-
-| it says | why, and what to do |
-|---|---|
-| it has 4 partitions, not 12 | which saga lives where depends on that number. Keep it: leave `--partitions` out; or begin a deployment of its own under another prefix: [scale](../operating/scale.md#more-partitions) |
-| to set it deletes what is older | somebody made the retention longer. Leave it, and the doctor warns of it; or `--allow-loss` |
-
-More copies of a topic that is there are made by `kafka-reassign-partitions.sh`; the plan names those that have too few.
-"""
+{Path(__file__).with_suffix(".md").read_text()}"""
 
 
 def retention(topic: Topic) -> str:

@@ -1,4 +1,4 @@
-"""What must be done to a deployment's topics so that they are as the registry has them. Pure: what Kafka has, comes in."""
+"""What must be done to a deployment's topics so that they are as the registry has them. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sagahook_schemas.topics import ALL_TOPICS, DEFAULT_PARTITIONS, FOREVER, Topic, is_participant, steps_topic
+from sagahook_schemas.topics import (
+    ALL_TOPICS,
+    DEFAULT_PARTITIONS,
+    FOREVER,
+    Topic,
+    is_participant,
+    steps_topic,
+)
 
 _STEPS = "saga.steps."
 
@@ -97,7 +104,9 @@ def plan_topics(
     count, refused = _partitions(there, partitions)
     make = tuple(topic for topic in topics if topic.name(prefix) not in there)
     steps = [*refused]
-    steps += [Step("make", topic.name(prefix), f"{count} partitions, copies: {wanted_copies}") for topic in make]
+    steps += [
+        Step("make", topic.name(prefix), f"{count} partitions, copies: {wanted_copies}") for topic in make
+    ]
     alter: dict[str, dict[str, str]] = {}
     for topic in topics:
         name = topic.name(prefix)
@@ -111,7 +120,8 @@ def plan_topics(
 
 
 def differences(topic: Topic, found: Found) -> tuple[Difference, ...]:
-    """The settings that are not the registry's. More copies in sync than we ask for are well, where there are as many."""
+    """The settings that are not the registry's. More copies in sync than we ask for are well, as long as there are as
+    many."""
     different = []
     for key, wanted in settings_of(topic, found.copies).items():
         is_now = found.config.get(key)
@@ -156,7 +166,9 @@ def _partitions(there: Mapping[str, Found], wanted: int | None) -> tuple[int, li
     ]
 
 
-_ANOTHER_PREFIX = "begin a deployment of its own under another SAGAHOOK_TOPIC_PREFIX (docs/operating/scale.md)"
+_ANOTHER_PREFIX = (
+    "begin a deployment of its own under another SAGAHOOK_TOPIC_PREFIX (docs/operating/scale.md)"
+)
 
 
 def _settings(name: str, different: Collection[Difference], allow_loss: bool) -> Iterator[Step]:

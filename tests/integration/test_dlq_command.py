@@ -31,10 +31,19 @@ class Deployment:
     producer: AIOKafkaProducer
 
     async def bury(
-        self, value: bytes = b'{"actor": "ada"}', *, offset: int = 7, topic: Topic = SAGA_COMMANDS, **headers: str
+        self,
+        value: bytes = b'{"actor": "ada"}',
+        *,
+        offset: int = 7,
+        topic: Topic = SAGA_COMMANDS,
+        **headers: str,
     ) -> None:
         """A record that its consumer did not take. offset: where it stood."""
-        told = {"ce_id": f"c-{offset}", "ce_type": "sagahook.command.cancel.v1", "dlqreason": "it did not fit"}
+        told = {
+            "ce_id": f"c-{offset}",
+            "ce_type": "sagahook.command.cancel.v1",
+            "dlqreason": "it did not fit",
+        }
         told |= {"dlqtopic": topic.name(self.prefix), "dlqpartition": "1", "dlqoffset": str(offset)} | headers
         await self.producer.send_and_wait(
             topic.dead_letters.name(self.prefix),
@@ -75,7 +84,9 @@ async def deployment(kafka_bootstrap: str, topic_prefix: str) -> AsyncIterator[D
 async def test_what_died_is_listed_and_shown_without_secrets_and_its_payload_only_when_asked_for(
     deployment: Deployment,
 ) -> None:
-    await deployment.bury(b'{"token": "t-1", "x": 5}', dlqreason="password=hunter2 did not fit", dlqconsumer="owners")
+    await deployment.bury(
+        b'{"token": "abc-789", "x": 5}', dlqreason="password=hunter2 did not fit", dlqconsumer="owners"
+    )
 
     listed = await deployment.dlq("list")
     shown = await deployment.dlq("show", "saga.commands.dlq")
@@ -83,13 +94,12 @@ async def test_what_died_is_listed_and_shown_without_secrets_and_its_payload_onl
 
     assert "       1  saga.commands.dlq  the oldest of" in listed.stdout, listed.output
     assert "password=*** did not fit" in shown.stdout
-    assert f"by owners, from {deployment.prefix}.saga.commands/1/7, 24 bytes" in shown.stdout
+    assert f"by owners, from {deployment.prefix}.saga.commands/1/7, 28 bytes" in shown.stdout
     assert "sagahook dlq redrive saga.commands.dlq" in shown.stdout
     assert '"x": 5' not in shown.stdout
     told = json.loads(whole.stdout)
     assert (told["place"], told["id"], told["key"]) == (f"{1 - HOME}/0", "c-7", "s-1")
-    assert '"x": 5' in told["payload"]
-    assert "t-1" not in whole.stdout
+    assert told["payload"] == {"token": "***", "x": 5}
 
 
 async def test_a_record_goes_back_as_it_was_to_the_partition_of_its_key_and_is_marked(
@@ -97,7 +107,9 @@ async def test_a_record_goes_back_as_it_was_to_the_partition_of_its_key_and_is_m
 ) -> None:
     await deployment.bury()
 
-    first = await deployment.dlq("redrive", "saga.commands.dlq", "--all", "--yes", "--actor", "ada", "--reason", "mended")
+    first = await deployment.dlq(
+        "redrive", "saga.commands.dlq", "--all", "--yes", "--actor", "ada", "--reason", "mended"
+    )
     second = await deployment.dlq("redrive", "saga.commands.dlq", "--all", "--yes", "--actor", "ada")
 
     assert first.exit_code == 0, first.output
@@ -107,9 +119,17 @@ async def test_a_record_goes_back_as_it_was_to_the_partition_of_its_key_and_is_m
     assert (record.partition, record.key, record.value) == (HOME, b"s-1", b'{"actor": "ada"}')
     assert [name for name, _ in record.headers] == ["ce_id", "ce_type"]
     [told] = [json.loads(each.value) for each in await deployment.read(AUDIT)]
-    assert (told["action"], told["target"], told["actor"]) == ("redrive_dead_letters", "saga.commands.dlq", "ada")
+    assert (told["action"], told["target"], told["actor"]) == (
+        "redrive_dead_letters",
+        "saga.commands.dlq",
+        "ada",
+    )
     assert told["reason"] == f"mended (1: {1 - HOME}/0)"
-    [topic] = [each for each in await DeadLetterTopics(deployment.bootstrap, deployment.prefix).topics() if each.redriven]
+    [topic] = [
+        each
+        for each in await DeadLetterTopics(deployment.bootstrap, deployment.prefix).topics()
+        if each.redriven
+    ]
     assert (topic.of, topic.count, topic.redriven, topic.oldest_at) == ("saga.commands", 0, 1, None)
 
 
@@ -122,13 +142,17 @@ async def test_what_dies_once_more_is_a_letter_of_its_own(deployment: Deployment
     every = await deployment.dlq("show", "saga.commands.dlq", "--json", "--redriven")
 
     assert [json.loads(line)["id"] for line in left.stdout.splitlines()] == ["c-8"]
-    assert [(told["id"], told["redriven_at"] is None) for told in map(json.loads, every.stdout.splitlines())] == [
+    assert [
+        (told["id"], told["redriven_at"] is None) for told in map(json.loads, every.stdout.splitlines())
+    ] == [
         ("c-7", False),
         ("c-8", True),
     ]
 
 
-async def test_they_are_chosen_by_id_and_by_reason_and_a_dry_run_sends_nothing(deployment: Deployment) -> None:
+async def test_they_are_chosen_by_id_and_by_reason_and_a_dry_run_sends_nothing(
+    deployment: Deployment,
+) -> None:
     await deployment.bury(offset=1, dlqreason="it was too large")
     await deployment.bury(offset=2)
     redrive = ("redrive", "saga.commands.dlq", "--actor", "ada")
@@ -147,7 +171,9 @@ async def test_they_are_chosen_by_id_and_by_reason_and_a_dry_run_sends_nothing(d
 async def test_nothing_is_sent_when_the_person_says_no(deployment: Deployment) -> None:
     await deployment.bury()
 
-    refused = await deployment.dlq("redrive", "saga.commands.dlq", "--all", "--actor", "ada")  # the input is empty
+    refused = await deployment.dlq(
+        "redrive", "saga.commands.dlq", "--all", "--actor", "ada"
+    )  # the input is empty
 
     assert refused.exit_code == 1
     assert await deployment.read(SAGA_COMMANDS) == []

@@ -1,4 +1,4 @@
-"""`sagahook doctor` on real Kafka and PostgreSQL: what it finds wrong, what it says to do, and that it says nothing else."""
+"""`sagahook doctor` on real Kafka and PostgreSQL: what it finds wrong, and what it says to do."""
 
 import asyncio
 import json
@@ -71,7 +71,9 @@ async def test_a_version_that_sagas_wait_for_is_named_with_how_many_wait(tracker
     assert "deploy order 3" in line["next"]
 
 
-async def test_receivers_that_are_not_reached_are_named_and_what_was_given_up_is_counted(tracker: Tracker) -> None:
+async def test_receivers_that_are_not_reached_are_named_and_what_was_given_up_is_counted(
+    tracker: Tracker,
+) -> None:
     now = datetime.now(UTC)
     connection = await asyncpg.connect(tracker.settings.database_url.get_secret_value())
     for endpoint, disabled_at in (("well", None), ("off", now), ("failing", None), ("just-failed", None)):
@@ -81,7 +83,7 @@ async def test_receivers_that_are_not_reached_are_named_and_what_was_given_up_is
                 id, origin, url, event_types, payload_format, retry_policy, headers, enabled, created_at, updated_at,
                 disabled_at, disabled_reason
             )
-            VALUES ($1, 'api', 'https://r.example', '{}', 'standard', '"standard"', '{}', TRUE, $2, $2, $3, 'it answered 410')
+            VALUES ($1, 'api', 'https://r.example', '{}', 'standard', '"standard"', '{}', TRUE, $2, $2, $3, 'a 410')
             """,
             endpoint,
             now,

@@ -21,7 +21,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def letter(offset: int, *, source: str | None = None, **fields: Any) -> DeadLetter:
     """In partition 1. source: by default one of its own."""
-    given: dict[str, Any] = {"key": "s-1", "reason": "it did not fit", "consumer": "owners", "headers": {}, "value": b""}
+    given: dict[str, Any] = {
+        "key": "s-1",
+        "reason": "it did not fit",
+        "consumer": "owners",
+        "headers": {},
+        "value": b"",
+    }
     whence = f"t.saga.commands/1/{100 + offset}" if source is None else source
     return DeadLetter(partition=1, offset=offset, at=NOW, source=whence, **given | fields)
 

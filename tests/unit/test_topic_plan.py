@@ -1,7 +1,5 @@
 """What has to be done to topics, decided from what Kafka has: nothing but this decides what `apply` does."""
 
-from collections.abc import Mapping
-
 import pytest
 
 from sagahook.runtime.topic_plan import (
@@ -12,7 +10,15 @@ from sagahook.runtime.topic_plan import (
     settings_of,
     topics_of,
 )
-from sagahook_schemas.topics import ALL_TOPICS, AUDIT, SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE, Topic, steps_topic
+from sagahook_schemas.topics import (
+    ALL_TOPICS,
+    AUDIT,
+    SAGA_COMMANDS,
+    SAGA_EVENTS,
+    SAGA_STATE,
+    Topic,
+    steps_topic,
+)
 
 PREFIX = "shop"
 
@@ -23,7 +29,7 @@ def found(topic: Topic, *, partitions: int = 4, copies: int = 3, **config: str) 
     return Found(partitions, copies, settings_of(topic, copies) | given)
 
 
-def everything(**overrides: Found) -> Mapping[str, Found]:
+def everything(**overrides: Found) -> dict[str, Found]:
     """All topics as they are made, but those that are given, by their base names: _ for . in them."""
     given = {key.replace("_", "."): value for key, value in overrides.items()}
     return {topic.name(PREFIX): given.get(topic.base, found(topic)) for topic in ALL_TOPICS}
@@ -136,10 +142,8 @@ def test_the_topics_of_participants_that_are_there_are_looked_after_too() -> Non
 
 
 def test_only_what_loses_records_that_are_kept_for_ever_is_a_danger() -> None:
-    shorter = {"retention_ms": "1000"}
-
     endangered = [
-        is_endangered(topic, differences(topic, found(topic, **shorter)))
+        is_endangered(topic, differences(topic, found(topic, retention_ms="1000")))
         for topic in (SAGA_EVENTS, SAGA_COMMANDS)
     ]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from orjson import JSONDecodeError, dumps, loads
+from orjson import dumps
 from pydantic import BaseModel, Field, JsonValue
 
 from sagahook.runtime.http_errors import ApiError, ErrorBody
@@ -18,7 +17,7 @@ from sagahook_tracker.adapters.dead_letters import DeadTopic
 from sagahook_tracker.adapters.stuck import Waiting
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.domain.dead_letters import DeadLetter
-from sagahook_tracker.domain.redaction import redacted, redacted_fields, redacted_text
+from sagahook_tracker.domain.redaction import redacted_fields, redacted_payload, redacted_text
 from sagahook_tracker.domain.runs import State
 from sagahook_tracker.domain.stuck import KINDS, Kind, Stuck
 from sagahook_tracker.operator_bodies import Word
@@ -246,12 +245,9 @@ def _topic(topic: DeadTopic) -> DeadTopicBody:
 
 
 def _letter(letter: DeadLetter) -> DeadLetterBody:
-    value: JsonValue = None
-    text = redacted_text(letter.value.decode(errors="replace"))
-    with suppress(JSONDecodeError):
-        value = redacted(loads(letter.value))
-        text = dumps(value).decode()
-    whole = value is not None and len(text) <= _EXCERPT
+    is_json, value = redacted_payload(letter.value)
+    text = dumps(value).decode() if is_json else str(value)
+    whole = is_json and len(text) <= _EXCERPT
     return DeadLetterBody(
         partition=letter.partition,
         offset=letter.offset,

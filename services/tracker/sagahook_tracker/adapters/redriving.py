@@ -43,7 +43,7 @@ class By:
 
 
 class Redriving:
-    """Raises Unavailable, and then any of the transaction that was under way may have been sent: what was, is marked."""
+    """Its methods raise Unavailable: of the transaction under way all was sent and marked then, or nothing."""
 
     def __init__(self, letters: DeadLetterTopics, clock: Clock) -> None:
         self._letters = letters
