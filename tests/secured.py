@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from confluent_kafka.admin import (
-    AdminClient,
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._scram import (
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
     UserScramCredentialUpsertion,
 )
 
@@ -99,13 +100,13 @@ async def secured_kafka(folder: Path) -> AsyncIterator[SecuredKafka]:
 
 def _let_in(bootstrap: str) -> None:
     """SCRAM's users are in the cluster, not in its configuration."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    users = [
-        UserScramCredentialUpsertion(USER, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode())
-        for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
-    ]
-    for done in admin.alter_user_scram_credentials(users).values():
-        done.result(timeout=10)
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
+        user: list[UserScramCredentialAlteration] = [
+            UserScramCredentialUpsertion(USER, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode())
+        ]
+        for done in admin.alter_user_scram_credentials(user).values():
+            done.result(timeout=10)
 
 
 def unsecured_token() -> str:

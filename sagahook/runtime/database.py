@@ -97,6 +97,8 @@ def why_away(error: Any) -> str:
         )
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
         return f"PostgreSQL does not let this service in ({said}): correct the user and the password in DATABASE_URL"
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return f"PostgreSQL has no such database ({said}): make it, or correct its name in DATABASE_URL"
     return f"PostgreSQL is away: {said}"
 
 
@@ -110,6 +112,7 @@ def _is_away(error: Any) -> bool:
         | asyncpg.PostgresConnectionError
         | asyncpg.InvalidAuthorizationSpecificationError  # a password that is being replaced comes right
         | asyncpg.OperatorInterventionError  # it is starting, or shutting down
+        | asyncpg.InvalidCatalogNameError  # a database that is being made comes
         | asyncpg.InsufficientResourcesError
         | asyncpg.TransactionRollbackError  # a deadlock, or a conflict
         | asyncpg.InternalClientError,  # it was given back within a cancelled statement; the pool has dropped it

@@ -35,6 +35,9 @@ async def why_away(bootstrap: str, error: BaseException) -> str:
         except (KafkaError, OSError, ValueError) as reason:
             return f"Kafka at {host}:{port} {_said(reason, security)}"
         connection.close()
+        if security.has_password and security.mechanism == "OAUTHBEARER":
+            # aiokafka does not look at what the brokers answer to a token, and they answer nothing any more.
+            return f"Kafka at {host}:{port} {_said(SaslAuthenticationFailed(), security)}"
     return str(error) or repr(error)
 
 

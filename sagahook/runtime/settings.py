@@ -146,6 +146,6 @@ def brokers_of_environment(kafka: str) -> Brokers:
 def database_url_of_environment() -> str:
     """For a command, with what the environment says of TLS. Raises WrongSettings."""
     try:
-        return PostgresSettings().dsn()  # type: ignore[call-arg]  # the environment says it
+        return PostgresSettings().dsn()
     except ValidationError as wrong:
         raise WrongSettings(explain(wrong)) from None

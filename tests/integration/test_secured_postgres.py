@@ -112,7 +112,7 @@ async def test_a_url_in_a_file_is_read_anew_by_each_new_connection(database_url:
     file.write_text(f"{database_url}-that-is-not-there\n")
     given = settings(f"file:{file}")
     async with await open_pool(given) as pool:
-        with pytest.raises(asyncpg.InvalidCatalogNameError):
+        with pytest.raises(Unavailable, match="has no such database"), reaching_database():
             await pool.fetchval("SELECT 1")
         file.write_text(f"{database_url}\n")
         assert await pool.fetchval("SELECT 1") == 1
