@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sagahook.runtime.health import SEVERITY, Health, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
+from sagahook.runtime.telemetry_http import HTTP_SPANS
 
 SHARED = frozenset({"/health", "/livez", "/readyz", "/startupz", "/metrics"})
 NOTIFIER = ("/api/v1/endpoints", "/api/v1/deliveries")
@@ -88,7 +89,14 @@ def _shared_app(apps: Mapping[str, FastAPI], health: JointHealth) -> FastAPI:
                 await running.enter_async_context(app.router.lifespan_context(app))
             yield
 
-    shared = FastAPI(title="sagahook", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    shared = FastAPI(
+        title="sagahook",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry=HTTP_SPANS,
+    )
     install_error_handlers(shared)
     shared.include_router(health_routes(health))
     return shared

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel, Field
 
 from sagahook.runtime.metrics import HEALTH
+from sagahook.runtime.telemetry_http import HTTP_SPANS
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.envelope import rfc3339
 
@@ -154,6 +155,6 @@ def _probe(passed: bool) -> JSONResponse:
 
 def health_app(health: Health) -> FastAPI:
     """The whole HTTP face of a service that has no other."""
-    app = FastAPI(title="sagahook health", docs_url=None, redoc_url=None)
+    app = FastAPI(title="sagahook health", docs_url=None, redoc_url=None, telemetry=HTTP_SPANS)
     app.include_router(health_routes(health))
     return app

@@ -18,6 +18,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.metrics import watch_ready
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.tail import Tail
+from sagahook.runtime.telemetry_http import HTTP_SPANS
 from sagahook.runtime.topics import await_partition_count
 from sagahook_ingest import metrics
 from sagahook_ingest.adapters.publisher import GroupPublisher
@@ -63,7 +64,12 @@ class Ingest:
         self.health.add("kafka", self._kafka_status, needed=True)
         self.health.add("views", self._views_status)
         self.app = IngestApp(
-            self._accept, title="sagahook ingest", docs_url=None, redoc_url=None, lifespan=self._lifespan
+            self._accept,
+            title="sagahook ingest",
+            docs_url=None,
+            redoc_url=None,
+            lifespan=self._lifespan,
+            telemetry=HTTP_SPANS,
         )
         self.app.state.health = self.health
         self.app.include_router(health_routes(self.health))

@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.batches import OffsetOutOfRange, Unavailable
 from sagahook.runtime.database import NotMigrated, reaching_database
 from sagahook.runtime.logging import configure_logging
@@ -39,6 +40,8 @@ def main() -> None:
     except SettingsError as malformed:
         sys.exit(f"sagahook-notifier: {malformed}: it must be JSON")
     configure_logging("notifier", settings.log_level, settings.instance)
+    if command != "migrate":
+        telemetry.start("notifier", settings.instance, postgres=True)
     {"run": _run, "api": _api, "migrate": _migrate}[command](settings)
 
 

@@ -26,6 +26,8 @@ from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
 from sagahook.runtime.starting import tell_started
+from sagahook.runtime.telemetry_http import HTTP_SPANS
+from sagahook.runtime.telemetry_kafka import linked
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
 from sagahook_notifier.adapters.delivery_store import DeliveryStore
@@ -162,7 +164,7 @@ class Notifier:
             group=settings.group,
             topics=[topic],
             load_offsets=store.load_offsets,
-            handle=intake.handle,
+            handle=linked(settings.group, intake.handle),
             on_tick=tick,
             gap=INTAKE_GAP,
             session_timeout=settings.session_timeout,
@@ -240,7 +242,10 @@ def build_app(settings: NotifierSettings) -> FastAPI:
             opened.clear()
 
     app = FastAPI(
-        title="sagahook notifier", lifespan=lifespan, generate_unique_id_function=lambda route: route.name
+        title="sagahook notifier",
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry=HTTP_SPANS,
     )
     app.state.health = health
     app.include_router(health_routes(health))

@@ -6,6 +6,7 @@ import sys
 
 from pydantic import ValidationError
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.service import run_service
 from sagahook.runtime.settings_errors import explain
@@ -20,6 +21,7 @@ def main() -> None:
     except ValidationError as invalid:
         sys.exit(f"sagahook-runner: {explain(invalid)}")
     configure_logging("saga-runner", settings.log_level, settings.instance)
+    telemetry.start("runner", settings.instance, http=True)
     try:
         app = load_app(settings.app)
     except (AppError, DefinitionError) as wrong:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.settings_errors import explain
 from sagahook_tracker.settings import TrackerSettings
@@ -26,6 +27,8 @@ def main() -> None:
     except ValidationError as invalid:
         sys.exit(f"sagahook-tracker: {explain(invalid)}")
     configure_logging("tracker", settings.log_level, settings.instance)
+    if command != "migrate":
+        telemetry.start("tracker", settings.instance, postgres=True)
     {"project": _project, "api": _api, "migrate": _migrate}[command](settings)
 
 

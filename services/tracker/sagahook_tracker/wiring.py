@@ -21,6 +21,7 @@ from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.starting import tell_started
+from sagahook.runtime.telemetry_kafka import linked
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
 from sagahook_tracker.adapters.audit_reading import AuditReading
 from sagahook_tracker.adapters.command_log import CommandLog
@@ -100,7 +101,7 @@ class Projector:
             group=settings.group,
             topics=settings.topics,
             load_offsets=projection.load_offsets,
-            handle=pipeline.handle,
+            handle=linked(settings.group, pipeline.handle),
             finish=pipeline.finish,
             on_tick=tick,
             max_records=MAX_RECORDS,

@@ -22,6 +22,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
 from sagahook_runner import metrics
@@ -339,9 +340,10 @@ class PartitionOwner:
             if transaction.forget():
                 transaction.remember_owner(self._left(self._still_promised(), released=False))
             self._forgets_at = self._latest + _FORGETTING
-        while transaction.is_open and self._inbox:
-            transaction.take(self._inbox.popleft())
-        await self._write(transaction)
+        with consuming(self._settings.owners_group) as consumed:
+            while transaction.is_open and self._inbox:
+                transaction.take(consumed.take(self._inbox.popleft()))
+            await self._write(transaction)
         self._collected.clear()
         self._catch_up()
 

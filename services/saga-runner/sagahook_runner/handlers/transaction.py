@@ -211,7 +211,8 @@ class OwnerTransaction:
             cause = saga_event_id(saga_id, state.run, state.sequence)
             for sent in applied.messages:
                 partitions = self._place.partitions
-                self._add(self._encoder.message(sent, cause, state.correlation_id, partitions))
+                traceparent = state.traceparent or ""
+                self._add(self._encoder.message(sent, cause, state.correlation_id, traceparent, partitions))
 
     def apply_to_limit(self, key: str, command: RequestSlot | ReleaseSlot | None) -> None:
         applied = self._shard.apply_to_limit(key, command, self._stamp.now)
@@ -220,7 +221,7 @@ class OwnerTransaction:
             self.counted[event.ce_type] += 1
         for sent in applied.messages:
             self._add(
-                self._encoder.message(sent, f"{key}/{applied.state.tickets}", "", self._place.partitions)
+                self._encoder.message(sent, f"{key}/{applied.state.tickets}", "", "", self._place.partitions)
             )
         if applied.events:
             for name, value in snapshots_of(applied.state, applied.events):
