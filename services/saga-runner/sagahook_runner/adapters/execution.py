@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isawaitable
@@ -17,6 +18,7 @@ from inspect import isawaitable
 from sagahook.saga.context import Continue
 from sagahook_runner.adapters.attempt import AttemptKey, Job, NeverBegun, Outcome, failed_attempt
 from sagahook_runner.adapters.deadline import Deadline
+from sagahook_runner.adapters.tracing import observed
 from sagahook_runner.domain.commands import (
     Attempt,
     AttemptContinued,
@@ -230,11 +232,11 @@ class Executor:
             except (NeverBegun, asyncio.CancelledError):
                 return AttemptLost(*job.key[1:], "never_begun")
         if job.is_async:
-            return await self._timed(job)
+            return await observed(job, self._timed)
         # The time of an attempt is its own: it does not begin to run out while the attempt waits for a thread.
         try:
             async with self._free_threads:
-                return await self._timed(job)
+                return await observed(job, self._timed)
         except asyncio.CancelledError:
             return AttemptLost(*job.key[1:], "never_begun")
 
@@ -248,7 +250,7 @@ class Executor:
             if job.is_async:
                 result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
             else:
-                result = await loop.run_in_executor(self._threads, job.call)
+                result = await loop.run_in_executor(self._threads, copy_context().run, job.call)
                 if isawaitable(result):
                     result = await result
             duration = _milliseconds(loop.time() - began)
