@@ -58,6 +58,8 @@ def make_base(work: Path) -> None:
     if BASE in buildah("images", "--format", "{{.Name}}").splitlines():
         return
     root = work / "base"
+    if (root / "proc/self").exists():
+        raise RuntimeError(f"{root}/proc is still mounted by a run that was broken off: umount it first")
     shutil.rmtree(root, ignore_errors=True)
     packages = "--include=python3,python3-venv,python3-pip,ca-certificates"
     run("debootstrap", "--variant=minbase", packages, "bookworm", root)
