@@ -161,13 +161,25 @@ async def test_dead_letters_are_counted_and_told_without_secrets(tracker: Tracke
 
 async def test_the_metrics_tell_what_does_not_go_on(tracker: Tracker, api: Api) -> None:
     await bury(tracker)
-    await told(tracker, left_behind("s-failed"))
+    undoing = SagaLog("s-undoing").started("e-2", "c").done("reserve").compensating("charge", "No", "reserve")
+    await tracker.log.write([received("e-9", "c-9")])
+    await told(tracker, left_behind("s-failed"), undoing.scheduled("reserve", phase="compensation"))
     await api.get("/api/v1/stuck")
     async with api.http.get("/metrics") as response:
         text = await response.text()
-    assert 'sagahook_stuck_sagas{kind="failed"} 1.0' in text
-    assert 'sagahook_dead_letters{topic="saga.commands"} 1.0' in text
-    assert "sagahook_projection_lag_records 0.0" in text
+    told_by = {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    }
+    assert told_by['sagahook_stuck_sagas{kind="failed"}'] == 1
+    assert (
+        told_by['sagahook_stuck_sagas{kind="overdue"}']
+        == told_by['sagahook_stuck_sagas{kind="undoing"}']
+        == 1
+    )
+    assert told_by["sagahook_oldest_unrouted_seconds"] > 0
+    assert told_by['sagahook_dead_letters{topic="saga.commands"}'] == 1
+    assert told_by["sagahook_projection_lag_records"] == 0
 
 
 async def command(tracker: Tracker, *words: str, **environment: str) -> tuple[int, str]:
