@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 READY  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo dev test test-long check schemas bench clean images image-trial compose-env pins audit sbom
+.PHONY: setup demo dev test test-long check schemas bench clean images image-trial compose-env pins audit sbom manifests manifests-diff
 
 setup: $(READY)
 
@@ -45,6 +45,15 @@ check: setup ## style, types, import directions, schema drift and breaking chang
 schemas: setup ## write what is generated: schemas, references, dashboards
 	$(BIN)/sagahook schemas write
 	$(BIN)/python -m deploy.monitoring write
+
+manifests: setup ## write what is generated and rendered of deploy/k8s, and check it
+	$(BIN)/python -m deploy.checks write
+	$(BIN)/python -m deploy.checks
+
+SINCE ?= HEAD
+
+manifests-diff: setup ## what has changed for each overlay, object by object, since a revision: SINCE=main
+	@$(BIN)/python -m deploy.checks diff $(SINCE)
 
 bench: setup ## the figures of docs/performance.md, in one run
 	$(BIN)/python -m bench $(ARGS)
