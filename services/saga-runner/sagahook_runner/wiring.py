@@ -161,6 +161,7 @@ class Runner:
             threads=settings.threads,
             forward=late.forward,
             caps=settings.caps,
+            drain=settings.drain,
         )
         conductors = Conductors(self._sagas, executor.say)
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)

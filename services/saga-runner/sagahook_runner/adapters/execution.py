@@ -49,7 +49,7 @@ class _Mailbox:
 
 class Executor:
     """forward: sends the outcome of an attempt whose saga another process owns now. caps: attempts of a kind that run
-    at once; what is not named is bounded by `max_running` alone."""
+    at once; what is not named is bounded by `max_running` alone. drain: seconds that those under way get at a stop."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Executor:
         threads: int,
         forward: Callable[[Outcome], None],
         caps: Mapping[Kind, int] | None = None,
+        drain: float = _DRAIN_SECONDS,
     ) -> None:
         self._max_running = max_running
         self._caps = dict(caps or {})
@@ -70,6 +71,7 @@ class Executor:
         self._running: dict[AttemptKey, tuple[int, asyncio.Task[None]]] = {}
         self._mailboxes: dict[int, _Mailbox] = {}
         self._draining = False
+        self._drain_seconds = drain
 
     def attach(self, partition: int, wake: Callable[[], None]) -> None:
         """A new owner of the partition works here: `wake` is called when an outcome waits for it. What its
@@ -180,7 +182,7 @@ class Executor:
         self._draining = True
         running = [task for _, task in self._running.values()]
         if running:
-            _, late = await asyncio.wait(running, timeout=_DRAIN_SECONDS)
+            _, late = await asyncio.wait(running, timeout=self._drain_seconds)
             for task in late:
                 task.cancel()
             if late:
