@@ -1,13 +1,12 @@
-"""`python -m deploy.checks [check | write | diff [REVISION]]`: the manifests checked, made anew, compared for review."""
+"""`python -m deploy.checks [check | write | diff [REVISION]]`: check the manifests, make them anew, compare them."""
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 
 from deploy.checks.generated import ROOT
-from deploy.checks.rendering import OVERLAYS, NoKustomize, committed, differences, drift, rendered, write
+from deploy.checks.rendering import OVERLAYS, Refused, committed, differences, drift, rendered, write
 from deploy.checks.rules import findings
 
 
@@ -15,15 +14,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.checks", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("check", help="what is wrong with the manifests (the default)")
-    commands.add_parser(
-        "write", help="make generated manifests and renderings anew; needs kubectl or kustomize"
-    )
+    commands.add_parser("write", help="make generated manifests and renderings anew")
     diff = commands.add_parser("diff", help="what has changed for each overlay since a revision of git")
     diff.add_argument("revision", nargs="?", default="HEAD")
     given = parser.parse_args()
-    if given.command == "write":
-        return _write()
-    return _diff(given.revision) if given.command == "diff" else _check()
+    try:
+        if given.command == "write":
+            return _write()
+        return _diff(given.revision) if given.command == "diff" else _check()
+    except Refused as refused:
+        sys.exit(str(refused))
 
 
 def _check() -> int:
@@ -35,12 +35,7 @@ def _check() -> int:
 
 
 def _write() -> int:
-    try:
-        changed = write()
-    except NoKustomize as missing:
-        sys.exit(str(missing))
-    except subprocess.CalledProcessError as refused:
-        sys.exit(f"kustomize refuses {refused.cmd[-1]}: {refused.stderr.strip()}")
+    changed = write()
     print("\n".join(f"made anew: {path.relative_to(ROOT)}" for path in changed) or "nothing has changed")
     return 0
 

@@ -39,6 +39,10 @@ def connections(manifests: Manifests) -> Iterator[Finding]:
     """Each way that could be, and whether it is open exactly where it is needed."""
     namespace = manifests.kind("Namespace")[0]["metadata"]["name"]
     network = Network([*manifests.kind("NetworkPolicy"), *_of_strimzi(manifests)], namespace)
+    if not any(_denies_all(policy) for policy in manifests.kind("NetworkPolicy")):
+        yield Finding(
+            "NetworkPolicy", "what no policy selects may do anything", "add default-deny to the base"
+        )
     pods = {pod.name: _place(pod, namespace) for pod in manifests.pods()}
     for pod in manifests.pods():
         if pod.name not in WORKLOADS:
@@ -57,6 +61,10 @@ def connections(manifests: Manifests) -> Iterator[Finding]:
                     _CONFINE,
                 )
     yield from _inbound(manifests, network, pods)
+
+
+def _denies_all(policy: Object) -> bool:
+    return bool(policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
 
 
 def _of_strimzi(manifests: Manifests) -> Iterator[Object]:

@@ -93,13 +93,11 @@ def _as_in_the_container(told: Told) -> Iterator[None]:
 
 def _moved(variables: Mapping[str, str], mounts: list[str], root: str) -> dict[str, str]:
     """The variables, with paths of mounted files below `root`."""
-    moved = {}
+    moved = dict(variables)
     for name, value in variables.items():
-        for mount in mounts:
-            if f"{mount}/" in value:
-                value = value.replace(f"{mount}/", f"{root}{mount}/")
-                break
-        moved[name] = value
+        mount = next((each for each in mounts if f"{each}/" in value), None)
+        if mount is not None:
+            moved[name] = value.replace(f"{mount}/", f"{root}{mount}/")
     return moved
 
 
@@ -182,7 +180,8 @@ class _Reading:
         found = self._manifests.find("ConfigMap", name)
         if found is None:
             self._wrong(at, f"there is no ConfigMap {name}", "correct the name, or add it")
-        return (found or {}).get("data", {})
+        data: Mapping[str, str] = (found or {}).get("data", {})
+        return data
 
     def _secret(self, reference: Object, at: str) -> dict[str, str]:
         name = reference["name"]

@@ -53,7 +53,7 @@ def _topics(manifests: Manifests, prefix: str) -> Iterator[Finding]:
 
 def _topic(found: Object, wanted: Object) -> Iterator[Finding]:
     copies = found["spec"]["replicas"]
-    expected = wanted["spec"]["config"] | {"min.insync.replicas": "2" if copies >= 3 else "1"}  # noqa: PLR2004
+    expected = wanted["spec"]["config"] | {"min.insync.replicas": "2" if copies >= 3 else "1"}
     for key in sorted(expected.keys() | found["spec"]["config"].keys()):
         says = found["spec"]["config"].get(key)
         if says != expected.get(key):

@@ -105,6 +105,6 @@ def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
 def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key, operator = expression["key"], expression["operator"]
     if operator in ("Exists", "DoesNotExist"):
-        return (key in labels) == (operator == "Exists")
+        return bool((key in labels) == (operator == "Exists"))
     # NotIn holds also where there is no such label.
-    return (labels.get(key) in expression["values"]) == (operator == "In")
+    return bool((labels.get(key) in expression["values"]) == (operator == "In"))

@@ -104,9 +104,7 @@ def _is_port(ports: Sequence[Object] | None, target: Place, port: int, protocol:
 
 
 def _covers(each: Object, target: Place, port: int) -> bool:
-    first = each.get("port")
-    if first is None:
-        return True
+    first: int | str | None = each.get("port")
     if isinstance(first, str):
         return target.ports.get(first) == port
-    return bool(first <= port <= each.get("endPort", first))
+    return first is None or first <= port <= int(each.get("endPort", first))

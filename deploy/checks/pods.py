@@ -7,8 +7,6 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 
-from fastapi import FastAPI
-
 from deploy.checks.generated import ROOT
 from deploy.checks.manifests import NAME, Finding, Manifests, Object, Pod, place
 from deploy.checks.workloads import WORKLOADS, Workload
@@ -32,7 +30,7 @@ def pods(manifests: Manifests) -> Iterator[Finding]:
             yield from _confined(where, pod, container)
             yield from _resources(where, container)
             if workload.serves is not None:
-                yield from _probes(where, pod, container, workload.serves())
+                yield from _probes(where, pod, container, workload)
 
 
 def _names(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
@@ -140,8 +138,7 @@ def _resources(where: str, container: Object) -> Iterator[Finding]:
             )
 
 
-def _probes(where: str, pod: Pod, container: Object, app: FastAPI) -> Iterator[Finding]:
-    served = set(app.openapi()["paths"])
+def _probes(where: str, pod: Pod, container: Object, workload: Workload) -> Iterator[Finding]:
     for name in _PROBES:
         probe = container.get(name)
         if probe is None:
@@ -149,7 +146,7 @@ def _probes(where: str, pod: Pod, container: Object, app: FastAPI) -> Iterator[F
             continue
         asked = probe.get("httpGet", {})
         expected = {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}[name]
-        if asked.get("path") not in served:
+        if asked.get("path") not in workload.routes:
             yield Finding(
                 f"{where} {name}", f"the process has no route {asked.get('path')}", f"ask for {expected}"
             )

@@ -129,8 +129,7 @@ def _endpoints(monitor: Object, pod: Pod) -> Iterator[Finding]:
             yield Finding(
                 f"{place(monitor)} port", f"{pod.name} has no port {endpoint['port']}", "name the port http"
             )
-        serves = WORKLOADS[pod.name].serves if pod.name in WORKLOADS else None
-        if serves is not None and endpoint["path"] not in serves().openapi()["paths"]:
+        if pod.name in WORKLOADS and endpoint["path"] not in WORKLOADS[pod.name].routes:
             yield Finding(
                 f"{place(monitor)} path", f"{pod.name} has no route {endpoint['path']}", "ask for /metrics"
             )

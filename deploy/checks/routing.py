@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-
-from fastapi import FastAPI
 
 from deploy.checks.manifests import Finding, Manifests, Object, place, selects
 from deploy.checks.workloads import WORKLOADS
@@ -53,18 +51,13 @@ def routing(manifests: Manifests) -> Iterator[Finding]:
 @cache
 def _routes() -> Sequence[tuple[str, str, str]]:
     """Method, a path with something in its gaps, and whose it is: of the apps' own documents."""
-    found = []
-    for name in _PUBLIC:
-        serves = WORKLOADS[name].serves
-        for path, methods in _documented(serves() if serves else FastAPI()).items():
-            if path not in SHARED:
-                found += [(method.upper(), re.sub(r"\{[^}]*\}", "x1", path), name) for method in methods]
-    return found
-
-
-def _documented(app: FastAPI) -> Mapping[str, Mapping[str, object]]:
-    paths: Mapping[str, Mapping[str, object]] = app.openapi()["paths"]
-    return paths
+    return [
+        (method.upper(), re.sub(r"\{[^}]*\}", "x1", path), name)
+        for name in _PUBLIC
+        for path, methods in WORKLOADS[name].routes.items()
+        if path not in SHARED
+        for method in methods
+    ]
 
 
 def _reached(rules: Sequence[Rule], method: str, path: str) -> str | None:

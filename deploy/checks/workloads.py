@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,11 +50,22 @@ class Workload:
         return any(issubclass(each, PostgresSettings) for each in self.settings)
 
     @property
+    def routes(self) -> Mapping[str, Iterable[str]]:
+        """The paths that it serves, with their methods in small letters."""
+        return _routes(self.serves) if self.serves is not None else {}
+
+    @property
     def known_variables(self) -> frozenset[str]:
         """What it reads of its environment."""
         further_github = {f"{GITHUB_SECRET}_{number}" for number in range(2, 10)}
         names = {name for each in self.settings for name in variables(each)} | set(VARIABLES)
         return frozenset(names | further_github if GITHUB_SECRET in names else names)
+
+
+@cache
+def _routes(serves: Callable[[], FastAPI]) -> Mapping[str, Iterable[str]]:
+    paths: Mapping[str, Iterable[str]] = serves().openapi()["paths"]
+    return paths
 
 
 def variables(settings: type[BaseSettings]) -> Iterator[str]:
