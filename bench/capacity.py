@@ -118,7 +118,7 @@ async def measure(world: World, webhooks: int) -> tuple[Sizes, Sizes]:
     ignored = await world.sizes()
     await world.send(webhooks)
     await world.until("SELECT count(*) FROM tracker.standings WHERE processed", 2 * webhooks)
-    await world.until("SELECT count(*) FROM tracker.deliveries WHERE status = 'succeeded'", webhooks)
+    await world.until("SELECT count(*) FROM tracker.deliveries WHERE status = 'delivered'", webhooks)
     return ignored.since(empty), (await world.sizes()).since(ignored)
 
 

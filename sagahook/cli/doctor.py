@@ -94,8 +94,9 @@ def _deployment(
 
 
 async def _check(deployment: Deployment, *, writes: bool, production: bool) -> list[Line]:
-    from sagahook.cli.doctor_kafka import Ends, check_kafka
+    from sagahook.cli.doctor_kafka import check_kafka
     from sagahook.cli.doctor_postgres import check_postgres
+    from sagahook.cli.doctor_readers import Ends
     from sagahook.cli.doctor_report import fail
     from sagahook.cli.doctor_work import check_dead_letters
 

@@ -14,6 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 
+from sagahook.cli.doctor_brokers import check_brokers
+from sagahook.cli.doctor_readers import Ends, check_readers
 from sagahook.cli.doctor_report import Line, fail, ok, warn
 from sagahook.cli.doctor_topics import COPIES, check_topics
 from sagahook.runtime.topic_plan import Found as FoundTopic
@@ -29,19 +31,6 @@ HUNG_SECONDS = 60.0
 
 CLOCK_SECONDS = 1.0
 
-_BEHIND = 100
-"""From here on it is told: the end of each transaction has an offset too, which nobody reads."""
-
-_READERS = {
-    "{prefix}-router": "sagahook-runner",
-    "{prefix}-runner": "sagahook-runner",
-    "{prefix}-reprocess": "sagahook-runner",
-    "{prefix}-replies": "sagahook-runner",
-    "{prefix}.tracker": "sagahook-tracker project",
-    "{prefix}-notifier": "sagahook-notifier",
-}
-"""The services' groups, and the command that starts each."""
-
 _VERSIONS = (
     ("4.1", 0, 13),  # produces by topic ids (KIP-516)
     ("4.0", 0, 12),  # a transaction takes its partitions by itself (KIP-890)
@@ -50,8 +39,6 @@ _VERSIONS = (
     ("3.7", 0, 10),  # KIP-951
 )
 """The newest version of a request, by its number in the protocol, that came with a version of Kafka."""
-
-Ends = dict[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +59,16 @@ async def check_kafka(bootstrap: str, prefix: str, *, writes: bool, production: 
             brokers = len((await admin.describe_cluster())["brokers"])
             lines += _cluster(bootstrap, brokers, await _version(admin), production)
             found = await found_topics(admin, prefix)
-            partitions = {
-                each["topic"]: each["partitions"]
-                for each in await admin.describe_topics()
-                if each["topic"] in found
-            }
+            every = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+            partitions = {name: each for name, each in every.items() if name in found}
+            if production:
+                lines += [line async for line in check_brokers(admin, every)]
             lines += check_topics(
                 bootstrap, prefix, found, partitions, brokers=brokers, production=production
             )
             ends, hung = await _ends(bootstrap, prefix, found)
             lines += hung or [ok("transactions", "none is left open")]
-            lines += await _groups(admin, prefix, ends)
+            lines += await check_readers(admin, bootstrap, prefix, ends)
             if writes:
                 lines.append(await _clock(admin, bootstrap, prefix))
     except (KafkaError, OSError, TimeoutError) as away:
@@ -170,40 +156,6 @@ def _hung(bootstrap: str, place: TopicPartition, age: float) -> Line:
         f"one is open on {place.topic} {place.partition} since {age:.0f} s: nothing after it is read",
         f"kafka-transactions.sh --bootstrap-server {bootstrap} abort --topic {place.topic} "
         f"--partition {place.partition} --start-offset …, as its find-hanging says",
-    )
-
-
-async def _groups(admin: AIOKafkaAdminClient, prefix: str, ends: Ends) -> list[Line]:
-    """Who reads, and how far behind. What the views and the notifier have read stands in PostgreSQL, not here."""
-    there = {group for group, *_ in await admin.list_consumer_groups()}
-    participants = sorted(group for group in there if group.startswith(f"{prefix}-participant-"))
-    services = {group.format(prefix=prefix): service for group, service in _READERS.items()}
-    known = [group for group in (*services, *participants) if group in there]
-    # One by one: aiokafka 0.14 cannot read an answer about several.
-    answers = [answer for group in known for answer in await admin.describe_consumer_groups([group])]
-    members = {each[1]: len(each[5]) for answer in answers for each in answer.groups}
-    lines: list[Line] = []
-    reading = []
-    for group in (*services, *participants):
-        behind = await _behind(admin, group, ends) if group in there else 0
-        if members.get(group):
-            reading.append(
-                f"{group.removeprefix(prefix)[1:]} {members[group]}"
-                + (f" ({behind} behind)" if behind > _BEHIND else "")
-            )
-        else:
-            waits = f", {behind} records wait" if behind > _BEHIND else ""
-            service = services.get(group, "the participant")
-            lines.append(warn("readers", f"nobody reads as {group}{waits}", f"start {service}; see its log"))
-    return [*lines, ok("readers", ", ".join(reading))] if reading else lines
-
-
-async def _behind(admin: AIOKafkaAdminClient, group: str, ends: Ends) -> int:
-    offsets = await admin.list_consumer_group_offsets(group)
-    return sum(
-        max(0, ends[place] - committed.offset)
-        for place, committed in offsets.items()
-        if place in ends and committed.offset >= 0
     )
 
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from sagahook.cli.doctor_kafka import Ends, clock_line
+from sagahook.cli.doctor_kafka import clock_line
+from sagahook.cli.doctor_readers import Ends
 from sagahook.cli.doctor_report import Line, fail, ok, warn
 from sagahook.cli.doctor_work import check_definitions, check_endpoints, check_work, load_doctor_queries
 from sagahook.runtime.batches import Unavailable

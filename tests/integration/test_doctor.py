@@ -126,6 +126,20 @@ async def test_what_production_must_have_is_asked_for_only_where_it_is_productio
     [copies] = production["topics"]
     assert (copies["verdict"], "have fewer than 3 copies" in copies["says"]) == ("fail", True)
     assert "the connection is not encrypted" in [line["says"] for line in production["postgresql"]]
+    assert "offsets.retention.minutes is 10080" in production["brokers"][-1]["says"]
+    assert "brokers" not in usual
+
+
+async def test_a_group_whose_place_kafka_forgot_is_told_before_a_runner_begins_anew(tracker: Tracker) -> None:
+    await tracker.log.write(SagaLog("s-1").started("e-1", "c").completed().written)
+
+    lines = (await doctor(tracker))["readers"]
+
+    [lost] = [line for line in lines if line["verdict"] == "fail"]
+    prefix = tracker.settings.topic_prefix
+    assert f"Kafka has forgotten how far {prefix}-runner has read {prefix}.saga.commands" in lost["says"]
+    assert "kafka-consumer-groups.sh" in lost["next"]
+    assert "disaster-recovery.md#offsets-that-are-gone" in lost["next"]
 
 
 async def test_topics_of_two_numbers_of_partitions_are_a_failure_with_the_way_out(
