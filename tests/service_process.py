@@ -13,7 +13,7 @@ import aiohttp
 from sagahook.embedded.ports import HeldPort, hold_port
 from tests.preforked import Preforked, start_service
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 _ASKED_SECONDS = 5.0
 
 
