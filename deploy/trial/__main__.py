@@ -24,7 +24,17 @@ from pathlib import Path
 import aiohttp
 
 from deploy.trial.confined import Service, ask
-from deploy.trial.images import TARGETS, Image, build, closed, make_base, missing_tools, opened, run
+from deploy.trial.images import (
+    TARGETS,
+    Image,
+    build,
+    closed,
+    make_base,
+    missing_tools,
+    opened,
+    run,
+    takes_files_of_other_hashes,
+)
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.ports import hold_port
@@ -57,6 +67,8 @@ def build_all(work: Path) -> None:
         began = time.monotonic()
         build(target)
         say(f"built sagahook/{target}: {time.monotonic() - began:.0f} s")
+    require(not takes_files_of_other_hashes(work), "the build installs files that are not those of uv.lock")
+    say("a lock whose hashes differ by a digit: the build refuses to install")
 
 
 async def no_tools_in(image: Image) -> None:

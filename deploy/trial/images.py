@@ -6,6 +6,7 @@ No registry is needed. Only the build argument `PYTHON_IMAGE` differs from what 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def make_base(work: Path) -> None:
     if (root / "proc/self").exists():
         raise RuntimeError(f"{root}/proc is still mounted by a run that was broken off: umount it first")
     shutil.rmtree(root, ignore_errors=True)
-    packages = "--include=python3,python3-venv,python3-pip,ca-certificates"
+    packages = "--include=python3,python3-venv,ca-certificates"
     run("debootstrap", "--variant=minbase", packages, "bookworm", root)
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
     shutil.copyfile(_AUTHORITIES, root / _AUTHORITIES.relative_to("/"))
@@ -82,6 +83,38 @@ def build(target: str, dockerfile: Path = ROOT / "deploy/docker/Dockerfile", con
         *("--build-arg", f"PYTHON_IMAGE={BASE}", "--target", target, "--tag", f"sagahook/{target}"),
         *("--file", dockerfile, context),
     )
+
+
+def takes_files_of_other_hashes(work: Path) -> bool:
+    """Whether the build installs anything where the lock has one digit of each hash differ from the files' own."""
+    context = work / "spoiled"
+    (context / "deploy/docker").mkdir(parents=True, exist_ok=True)
+    for path in ("pyproject.toml", "uv.lock", "deploy/docker/builder.txt"):
+        shutil.copyfile(ROOT / path, context / path)
+    lock = context / "uv.lock"
+    lock.write_text(
+        re.sub("sha256:(.)", lambda at: f"sha256:{(int(at[1], 16) + 1) % 16:x}", lock.read_text())
+    )
+    command = (
+        "buildah",
+        "build",
+        "--isolation",
+        "chroot",
+        "--layers",
+        "--network",
+        "host",
+        "--target",
+        "build",
+    )
+    dockerfile = ROOT / "deploy/docker/Dockerfile"
+    tried = subprocess.run(
+        [*command, "--build-arg", f"PYTHON_IMAGE={BASE}", "--file", dockerfile, context],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "Hash mismatch" not in tried.stderr + tried.stdout:
+        sys.stderr.write(tried.stdout[-2000:] + tried.stderr[-2000:])
+        return True
+    return False
 
 
 def opened(target: str) -> Image:
