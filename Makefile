@@ -6,14 +6,14 @@ UV     := $(BIN)/uv
 READY  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: setup demo dev test test-long check schemas bench clean
+.PHONY: setup demo dev test test-long check schemas bench clean images image-trial compose-env pins audit sbom manifests manifests-diff
 
 setup: $(READY)
 
 $(READY): pyproject.toml uv.lock
 	@command -v $(PYTHON) >/dev/null || { echo "sagahook needs Python 3.11: install it, or say which with PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(UV) || $(BIN)/python -m pip install --quiet "uv>=0.9,<1"
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r deploy/docker/builder.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) sync --quiet --locked --all-extras --inexact
 	@touch $@
 
@@ -38,12 +38,49 @@ check: setup ## style, types, import directions, schema drift and breaking chang
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sagahook schemas check
+	$(BIN)/python -m deploy.monitoring check
+	$(BIN)/hadolint deploy/docker/Dockerfile deploy/docker/your-sagas/Dockerfile
+	$(BIN)/python -m deploy.supply.audit --where-reachable
 
-schemas: setup ## write the JSON Schemas from the models
+schemas: setup ## write what is generated: schemas, references, dashboards
 	$(BIN)/sagahook schemas write
+	$(BIN)/python -m deploy.monitoring write
+
+manifests: setup ## write what is generated and rendered of deploy/k8s, and check it
+	$(BIN)/python -m deploy.checks write
+	$(BIN)/python -m deploy.checks
+
+SINCE ?= HEAD
+
+manifests-diff: setup ## what has changed for each overlay, object by object, since a revision: SINCE=main
+	@$(BIN)/python -m deploy.checks diff $(SINCE)
 
 bench: setup ## the figures of docs/performance.md, in one run
 	$(BIN)/python -m bench $(ARGS)
+
+BUILDER ?= docker
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+images: ## every image, by docker or another BUILDER
+	for target in ingest saga-runner tracker notifier cli; do \
+		$(BUILDER) build -f deploy/docker/Dockerfile --target $$target -t sagahook/$$target:$(VERSION) \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(ARGS) . || exit 1; \
+	done
+
+image-trial: setup ## build them by Debian's buildah, as root, and carry a webhook through what was built
+	$(BIN)/python -m deploy.trial $(ARGS)
+
+compose-env: ## secrets and keys for compose.yaml, once
+	@$(PYTHON) deploy/docker/compose_env.py
+
+pins: setup ## the digests of images as their tags are today
+	$(BIN)/python -m deploy.supply.pins $(ARGS)
+
+audit: setup ## is a vulnerability known in anything that uv.lock names?
+	$(BIN)/python -m deploy.supply.audit
+
+sbom: setup ## what the images have of Python, as CycloneDX
+	$(BIN)/python -m deploy.supply.sbom $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -7,6 +7,7 @@ import sys
 
 from fastapi import FastAPI, Request
 
+from sagahook.runtime.health import Health
 from sagahook.runtime.service import run_service
 from sagahook.runtime.settings import ServiceSettings
 
@@ -29,4 +30,4 @@ async def main(stopping: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    run_service(ServiceSettings(kafka="none", http_port=int(sys.argv[1])), app, main)
+    run_service(ServiceSettings(kafka="none", http_port=int(sys.argv[1])), app, main, Health())

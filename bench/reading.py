@@ -274,7 +274,7 @@ async def _poll(http: aiohttp.ClientSession, number: int) -> float:
 async def _open_connections(http: aiohttp.ClientSession) -> int:
     async with http.get("/metrics") as response:
         for line in (await response.text()).splitlines():
-            if line.startswith("http_connections "):
+            if line.startswith("sagahook_http_connections "):
                 return int(float(line.split()[1]))
     return 0
 

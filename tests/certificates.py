@@ -4,6 +4,7 @@ import ssl
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
@@ -39,13 +40,44 @@ class Authority:
             made = made.add_extension(extension, critical=False)
         return made.sign(self.key, SHA256()).public_bytes(Encoding.PEM)
 
+    def own(self) -> bytes:
+        """What one trusts it by, as PEM."""
+        return self.signed(self.name, self.key, x509.BasicConstraints(ca=True, path_length=0))
+
+
+@dataclass(frozen=True)
+class Files:
+    """PEM. both: the key and the certificate in one file, as Kafka wants them."""
+
+    certificate: Path
+    key: Path
+    both: Path
+
 
 def authority() -> tuple[ssl.SSLContext, Authority]:
     """What a client trusts it by, and the authority itself."""
     key = generate_private_key(SECP256R1())
     ours = Authority(key, _name("the tests' own authority"))
-    certificate = ours.signed(ours.name, key, x509.BasicConstraints(ca=True, path_length=0))
-    return ssl.create_default_context(cadata=certificate.decode()), ours
+    return ssl.create_default_context(cadata=ours.own().decode()), ours
+
+
+def certificate_files(by: Authority, folder: Path, name: str) -> Files:
+    """Of whoever has that name, on this machine: also as `localhost` and 127.0.0.1."""
+    key = generate_private_key(SECP256R1())
+    names = x509.SubjectAlternativeName(
+        [x509.DNSName(name), x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+    )
+    certificate = by.signed(_name(name), key, names)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files = Files(folder / f"{name}.crt", folder / f"{name}.key", folder / f"{name}.pem")
+    for file, content in (
+        (files.certificate, certificate),
+        (files.key, private),
+        (files.both, private + certificate),
+    ):
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+    return files
 
 
 def certified(by: Authority, host: str) -> ssl.SSLContext:

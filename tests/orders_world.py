@@ -10,7 +10,9 @@ from pathlib import Path
 import aiohttp
 
 from sagahook.embedded.ports import free_port
+from sagahook.embedded.services import Deployment, service_specs
 from sagahook.embedded.stack import Stack, StackOptions
+from sagahook.embedded.supervisor import ServiceSpec
 
 
 @asynccontextmanager
@@ -32,12 +34,17 @@ async def receiver(secret: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def orders_stack(folder: Path, shop_url: str, **environment: str) -> AsyncIterator[Stack]:
-    """`sagahook dev` with the orders example."""
     options = StackOptions(
         data=folder / "stack", port=free_port(), partitions=4, env={"SHOP_URL": shop_url, **environment}
     )
-    stack = Stack(options, say=lambda line: None)
+
+    def services(deployment: Deployment) -> list[ServiceSpec]:
+        specs = service_specs(deployment)
+        if scraped is not None:
+            scraped.update({spec.name: f"127.0.0.1:{spec.port.number}" for spec in specs if spec.port})
+        return specs
+
+    stack = Stack(options, say=lambda line: None, services=services)
     try:
         await stack.start()
         yield stack

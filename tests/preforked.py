@@ -14,8 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-FAMILIES = (("sagahook_ingest", "sagahook_runner", "sagahook_notifier"), ("sagahook_tracker",))
-"""The services that are imported into one process: those that name different metrics."""
+SERVICES = ("sagahook_ingest", "sagahook_runner", "sagahook_notifier", "sagahook_tracker")
 
 
 class Preforked:
@@ -59,9 +58,9 @@ class _Parent:
         self._listening = asyncio.create_task(self._listen(), name="preforked")
 
     @classmethod
-    async def start(cls, family: tuple[str, ...]) -> "_Parent":
+    async def start(cls) -> "_Parent":
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-m", "tests.preforked", *family)
+        command = (sys.executable, "-m", "tests.preforked")
         return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
 
     async def fork(
@@ -84,20 +83,19 @@ class _Parent:
                 self._begun.put_nowait(said["pid"])
 
 
-_parents: dict[tuple[asyncio.AbstractEventLoop, tuple[str, ...]], _Parent] = {}
+_parents: dict[asyncio.AbstractEventLoop, _Parent] = {}
 
 
 async def start_service(module: str, *arguments: str, env: Mapping[str, str], log: Path) -> Preforked:
     """`python -m MODULE ARGUMENTS`, with `env` as its whole environment; what it prints is the content of `log`."""
-    [family] = [family for family in FAMILIES if module in family]
-    key = asyncio.get_running_loop(), family
-    if key not in _parents:
-        _parents[key] = await _Parent.start(family)
-    return await _parents[key].fork(module, arguments, env, log)
+    loop = asyncio.get_running_loop()
+    if loop not in _parents:
+        _parents[loop] = await _Parent.start()
+    return await _parents[loop].fork(module, arguments, env, log)
 
 
 def main() -> None:
-    for module in sys.argv[1:]:
+    for module in SERVICES:
         import_module(f"{module}.wiring")
     signal.signal(signal.SIGCHLD, lambda *_: _tell_of_the_dead())
     try:

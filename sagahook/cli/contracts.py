@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sagahook.cli import client_code
+from sagahook.cli.metrics_reference import metrics_reference
 from sagahook.cli.openapi import documents
 from sagahook.cli.schema_gate import breaking_changes
 from sagahook.cli.schema_history import Published
@@ -34,6 +35,7 @@ def generated() -> dict[str, str]:
     return files | {
         "sagahook/client/models.py": client_code.models(apis["tracker"]),
         "sagahook/client/operations.py": client_code.operations(apis["tracker"]),
+        "docs/reference/metrics.md": metrics_reference(),
         "docs/reference/settings.md": settings_reference(),
         "docs/reference/topics.md": reference(),
     }

@@ -48,6 +48,10 @@ def doctor(
         bool,
         typer.Option("--read-only", help="Make no topic for a moment; the broker's clock stays unknown."),
     ] = False,
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="Also what production must have: copies, durability, encryption."),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings give exit code 1 too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -58,7 +62,8 @@ def doctor(
     from sagahook.cli import doctor_report
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say is a line of ours
-    lines = asyncio.run(_check(_deployment(kafka, prefix, url, data, os.environ), writes=not read_only))
+    deployment = _deployment(kafka, prefix, url, data, os.environ)
+    lines = asyncio.run(_check(deployment, writes=not read_only, production=production))
     if as_json:
         typer.echo(doctor_report.as_json(lines))
     else:
@@ -69,13 +74,16 @@ def doctor(
 def _deployment(
     kafka: str | None, prefix: str, url: str | None, data: Path | None, environment: Mapping[str, str]
 ) -> Deployment:
-    """As the settings say, or else as the stack that runs here does. Raises StackError where --data names none."""
+    """As the settings say, or else as the stack that runs here does. Raises StackError where --data names none, and
+    WrongSettings."""
     from sagahook.embedded.errors import StackError
     from sagahook.embedded.registry import find_stack
+    from sagahook.runtime.settings import brokers_of_environment, database_url_of_environment
 
-    database_url = environment.get("DATABASE_URL") or environment.get("SAGAHOOK_DATABASE_URL")
-    if data is None and (kafka or database_url):
-        return Deployment(kafka, prefix, database_url, url)
+    has_database = bool(environment.get("DATABASE_URL") or environment.get("SAGAHOOK_DATABASE_URL"))
+    if data is None and (kafka or has_database):
+        brokers = brokers_of_environment(kafka) if kafka else None
+        return Deployment(brokers, prefix, database_url_of_environment() if has_database else None, url)
     try:
         stack = find_stack(data, None)
     except StackError:
@@ -85,17 +93,19 @@ def _deployment(
     return Deployment(stack["kafka"], prefix, stack["postgres"], url or stack["api"])
 
 
-async def _check(deployment: Deployment, writes: bool) -> list[Line]:
-    from sagahook.cli.doctor_kafka import Ends, check_kafka
-    from sagahook.cli.doctor_postgres import check_dead_letters, check_postgres
+async def _check(deployment: Deployment, *, writes: bool, production: bool) -> list[Line]:
+    from sagahook.cli.doctor_kafka import check_kafka
+    from sagahook.cli.doctor_postgres import check_postgres
+    from sagahook.cli.doctor_readers import Ends
     from sagahook.cli.doctor_report import fail
+    from sagahook.cli.doctor_work import check_dead_letters
 
     lines: list[Line] = []
     ends: Ends | None = None
     if deployment.kafka is None:
         lines.append(fail("kafka", "nobody says where it is", "set SAGAHOOK_KAFKA, or start: sagahook dev"))
     else:
-        found = await check_kafka(deployment.kafka, deployment.prefix, writes)
+        found = await check_kafka(deployment.kafka, deployment.prefix, writes=writes, production=production)
         lines += found.lines
         ends = found.ends
     if deployment.database_url is None:
@@ -103,7 +113,7 @@ async def _check(deployment: Deployment, writes: bool) -> list[Line]:
             fail("postgresql", "nobody says where it is", "set DATABASE_URL, or start: sagahook dev")
         )
     else:
-        lines += await check_postgres(deployment.database_url, ends)
+        lines += await check_postgres(deployment.database_url, ends, production=production)
     if deployment.kafka is not None and ends is not None:
         lines += await check_dead_letters(deployment.kafka, deployment.prefix)
     if deployment.url is not None:

@@ -8,15 +8,20 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import ApiVersionRequest
 
+from sagahook.cli.doctor_brokers import check_brokers
+from sagahook.cli.doctor_readers import Ends, check_readers
 from sagahook.cli.doctor_report import Line, fail, ok, warn
-from sagahook_schemas.topics import ALL_TOPICS, FOREVER, TOPICS
+from sagahook.cli.doctor_topics import COPIES, check_topics
+from sagahook.runtime.topic_plan import Found as FoundTopic
+from sagahook.runtime.topics import found_topics
+from sagahook.saga.brokers import Brokers, client_options
+from sagahook_schemas.topics import TOPICS
 
 _SECONDS = 15.0
 """For all of Kafka's checks together, but the first of them a third."""
@@ -26,50 +31,44 @@ HUNG_SECONDS = 60.0
 
 CLOCK_SECONDS = 1.0
 
-_BEHIND = 100
-"""From here on it is told: the end of each transaction has an offset too, which nobody reads."""
-
-_READERS = {
-    "{prefix}-router": "sagahook-runner",
-    "{prefix}-runner": "sagahook-runner",
-    "{prefix}-reprocess": "sagahook-runner",
-    "{prefix}-replies": "sagahook-runner",
-    "{prefix}.tracker": "sagahook-tracker project",
-    "{prefix}-notifier": "sagahook-notifier",
-}
-"""The services' groups, and the command that starts each."""
-
-Ends = dict[TopicPartition, int]
+_VERSIONS = (
+    ("4.1", 0, 13),  # produces by topic ids (KIP-516)
+    ("4.0", 0, 12),  # a transaction takes its partitions by itself (KIP-890)
+    ("3.9", 1, 17),  # KIP-853
+    ("3.8", 0, 11),  # KIP-890
+    ("3.7", 0, 10),  # KIP-951
+)
+"""The newest version of a request, by its number in the protocol, that came with a version of Kafka."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Checked:
     """ends: of each partition that is there, as a reader of committed records sees them; None: Kafka does not say."""
 
     lines: list[Line]
     ends: Ends | None
 
 
-async def check_kafka(bootstrap: str, prefix: str, writes: bool) -> Found:
-    """writes: whether a topic may be made for a moment, to read the broker's clock."""
+async def check_kafka(bootstrap: str, prefix: str, *, writes: bool, production: bool = False) -> Checked:
+    """writes: whether a topic may be made for a moment, to read the broker's clock. production: three brokers, and
+    three copies of everything, must be there."""
     lines: list[Line] = []
     ends: Ends | None = None
     try:
         async with asyncio.timeout(_SECONDS), _admin(bootstrap) as admin:
-            cluster = await admin.describe_cluster()
-            brokers = len(cluster["brokers"])
-            lines.append(ok("kafka", f"{bootstrap} answers, {brokers} broker{'s' * (brokers != 1)}"))
-            there = {each["topic"]: each for each in await admin.describe_topics() if not each["error_code"]}
-            ours = {
-                topic.name(prefix): there[topic.name(prefix)]
-                for topic in ALL_TOPICS
-                if topic.name(prefix) in there
-            }
-            lines += _topics(bootstrap, prefix, ours, brokers)
-            lines += _settings(bootstrap, prefix, await _configs(admin, list(ours)))
-            ends, hung = await _ends(bootstrap, prefix, ours)
+            brokers = len((await admin.describe_cluster())["brokers"])
+            lines += _cluster(bootstrap, brokers, await _version(admin), production)
+            found = await found_topics(admin, prefix)
+            every = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+            partitions = {name: each for name, each in every.items() if name in found}
+            if production:
+                lines += [line async for line in check_brokers(admin, every)]
+            lines += check_topics(
+                bootstrap, prefix, found, partitions, brokers=brokers, production=production
+            )
+            ends, hung = await _ends(bootstrap, prefix, found)
             lines += hung or [ok("transactions", "none is left open")]
-            lines += await _groups(admin, prefix, ends)
+            lines += await check_readers(admin, bootstrap, prefix, ends)
             if writes:
                 lines.append(await _clock(admin, bootstrap, prefix))
     except (KafkaError, OSError, TimeoutError) as away:
@@ -83,12 +82,12 @@ async def check_kafka(bootstrap: str, prefix: str, writes: bool) -> Found:
                 "start it, or set SAGAHOOK_KAFKA to its host:port; on one machine: sagahook dev",
             )
         )
-    return Found(lines, ends)
+    return Checked(lines, ends)
 
 
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5_000)
+    admin = AIOKafkaAdminClient(**client_options(bootstrap), request_timeout_ms=5_000)
     try:
         await admin.start()
         yield admin
@@ -96,93 +95,41 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-def _topics(
-    bootstrap: str, prefix: str, ours: Mapping[str, Mapping[str, Any]], brokers: int
-) -> Iterator[Line]:
-    create = f"sagahook topics create --kafka {bootstrap} --prefix {prefix}"
-    missing = [name for topic in ALL_TOPICS if (name := topic.name(prefix)) not in ours]
-    if missing:
-        yield fail(
-            "topics", f"{len(missing)} of {len(ALL_TOPICS)} are missing: {', '.join(missing[:3])} …", create
-        )
-    counts = {name: len(each["partitions"]) for name, each in ours.items()}
-    if len(set(counts.values())) > 1:
-        listing = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
-        yield fail(
-            "topics",
-            f"their numbers of partitions differ ({listing})",
-            "use a new SAGAHOOK_TOPIC_PREFIX: which saga lives where depends on that number",
-        )
-    partitions = [(name, each) for name, topic in ours.items() for each in topic["partitions"]]
-    headless = sorted({name for name, each in partitions if each["leader"] < 0})
-    if headless:
-        yield fail(
-            "topics", f"no broker leads partitions of {', '.join(headless)}", "bring the missing brokers back"
-        )
-    behind = sorted({name for name, each in partitions if len(each["isr"]) < len(each["replicas"])})
-    if behind:
-        yield warn("topics", f"copies of {', '.join(behind)} are behind", "see why a broker is away or slow")
-    alone = sorted({name for name, each in partitions if len(each["replicas"]) < min(3, brokers)})
-    if alone:
-        yield warn(
-            "topics",
-            f"{len(alone)} have fewer copies than there could be: losing a broker may lose them",
-            f"kafka-reassign-partitions.sh --bootstrap-server {bootstrap} …, to {min(3, brokers)} copies each",
-        )
-    if not (missing or headless or behind or alone) and len(set(counts.values())) == 1:
-        yield ok("topics", f"all {len(ours)} are there, {next(iter(counts.values()))} partitions each")
+def _cluster(bootstrap: str, brokers: int, version: str | None, production: bool) -> Iterator[Line]:
+    which = f"{version} or newer" if version else f"before {_VERSIONS[-1][0]}"
+    says = f"{bootstrap} answers, {brokers} broker{'s' * (brokers != 1)}, version {which}"
+    if version is None:
+        yield warn("kafka", says, f"use Kafka {_VERSIONS[-1][0]} or newer: older ones are not tried")
+    elif production and brokers < COPIES:
+        then = f"run {COPIES} brokers, on machines that fail by themselves, and KRaft controllers likewise"
+        yield fail("kafka", f"{says}: too few to lose one", then)
+    else:
+        yield ok("kafka", says)
+    if production and not (isinstance(bootstrap, Brokers) and bootstrap.security.is_encrypted):
+        then = "SAGAHOOK_KAFKA_SECURITY=SSL or SASL_SSL (docs/reference/settings.md)"
+        yield warn("kafka", "the connection is not encrypted", then)
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """The settings of each topic."""
-    if not names:
-        return {}
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
-    return {
-        name: {entry[0]: entry[1] for entry in entries}
-        for answer in answers
-        for code, _, _, name, entries in answer.resources
-        if not code
-    }
+async def _version(admin: AIOKafkaAdminClient) -> str | None:
+    """At least so new: a broker does not say its version, but which requests it knows. None: older than all that we
+    know."""
+    answer = await admin._client.send(admin._client.get_random_node(), ApiVersionRequest())
+    known = {key: newest for key, _, newest in answer.api_versions}
+    return next((version for version, key, newest in _VERSIONS if known.get(key, -1) >= newest), None)
 
 
-def _settings(bootstrap: str, prefix: str, found: Mapping[str, Mapping[str, str]]) -> Iterator[Line]:
-    """Against the registry. Where records would be lost that are to be kept for ever, that is a failure."""
-    wrong = False
-    for topic in ALL_TOPICS:
-        name = topic.name(prefix)
-        wanted = topic.config()
-        different = {
-            key: value for key, value in wanted.items() if name in found and found[name].get(key) != value
-        }
-        if not different:
-            continue
-        wrong = True
-        says = ", ".join(f"{key} is {found[name].get(key)}, not {value}" for key, value in different.items())
-        then = (
-            f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {name} "
-            f"--add-config {','.join(f'{key}={value}' for key, value in different.items())}"
-        )
-        loses = (topic.retention == FOREVER or topic.compacted) and not different.keys().isdisjoint(
-            {"cleanup.policy", "retention.ms", "retention.bytes"}
-        )
-        yield (fail if loses else warn)("topic settings", f"{name}: {says}", then)
-    if found and not wrong:
-        yield ok("topic settings", "as the registry has them")
-
-
-async def _ends(bootstrap: str, prefix: str, ours: Mapping[str, Any]) -> tuple[Ends, list[Line]]:
+async def _ends(bootstrap: str, prefix: str, found: Mapping[str, FoundTopic]) -> tuple[Ends, list[Line]]:
     """Where each partition ends for readers, and the transactions that keep them from going on."""
     places = [
-        TopicPartition(name, each["partition"])
+        TopicPartition(name, number)
         for topic in TOPICS
-        if (name := topic.name(prefix)) in ours
-        for each in ours[name]["partitions"]
+        if (name := topic.name(prefix)) in found
+        for number in range(found[name].partitions)
     ]
     if not places:
         return {}, []
-    committed = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
-    everything = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    committed = AIOKafkaConsumer(**client_options(bootstrap), isolation_level="read_committed")
+    everything = AIOKafkaConsumer(**client_options(bootstrap), enable_auto_commit=False)
     async with committed, everything:
         stable: Ends = await committed.end_offsets(places)
         written: Ends = await everything.end_offsets(places)
@@ -212,44 +159,10 @@ def _hung(bootstrap: str, place: TopicPartition, age: float) -> Line:
     )
 
 
-async def _groups(admin: AIOKafkaAdminClient, prefix: str, ends: Ends) -> list[Line]:
-    """Who reads, and how far behind. What the views and the notifier have read stands in PostgreSQL, not here."""
-    there = {group for group, *_ in await admin.list_consumer_groups()}
-    participants = sorted(group for group in there if group.startswith(f"{prefix}-participant-"))
-    services = {group.format(prefix=prefix): service for group, service in _READERS.items()}
-    known = [group for group in (*services, *participants) if group in there]
-    # One by one: aiokafka 0.14 cannot read an answer about several.
-    answers = [answer for group in known for answer in await admin.describe_consumer_groups([group])]
-    members = {each[1]: len(each[5]) for answer in answers for each in answer.groups}
-    lines: list[Line] = []
-    reading = []
-    for group in (*services, *participants):
-        behind = await _behind(admin, group, ends) if group in there else 0
-        if members.get(group):
-            reading.append(
-                f"{group.removeprefix(prefix)[1:]} {members[group]}"
-                + (f" ({behind} behind)" if behind > _BEHIND else "")
-            )
-        else:
-            waits = f", {behind} records wait" if behind > _BEHIND else ""
-            service = services.get(group, "the participant")
-            lines.append(warn("readers", f"nobody reads as {group}{waits}", f"start {service}; see its log"))
-    return [*lines, ok("readers", ", ".join(reading))] if reading else lines
-
-
-async def _behind(admin: AIOKafkaAdminClient, group: str, ends: Ends) -> int:
-    offsets = await admin.list_consumer_group_offsets(group)
-    return sum(
-        max(0, ends[place] - committed.offset)
-        for place, committed in offsets.items()
-        if place in ends and committed.offset >= 0
-    )
-
-
 async def _clock(admin: AIOKafkaAdminClient, bootstrap: str, prefix: str) -> Line:
     """A broker tells its time only of what it appends itself: one record, in a topic that lives for a moment."""
     name = f"{prefix}.doctor-{uuid.uuid4().hex[:12]}"
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", request_timeout_ms=5_000)
+    producer = AIOKafkaProducer(**client_options(bootstrap), acks="all", request_timeout_ms=5_000)
     try:
         config = {"message.timestamp.type": "LogAppendTime", "retention.ms": "60000"}
         response = await admin.create_topics([NewTopic(name, 1, 1, topic_configs=config)])

@@ -1,10 +1,10 @@
-"""`sagahook doctor`: PostgreSQL, what the services keep there, and the work that does not go on."""
+"""`sagahook doctor`: PostgreSQL, and what the services keep there."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -12,14 +12,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from sagahook.cli.doctor_kafka import Ends, clock_line
+from sagahook.cli.doctor_kafka import clock_line
+from sagahook.cli.doctor_readers import Ends
 from sagahook.cli.doctor_report import Line, fail, ok, warn
+from sagahook.cli.doctor_work import check_definitions, check_endpoints, check_work, load_doctor_queries
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.database import NotMigrated
-from sagahook_tracker.adapters.dead_letters import DeadLetterTopics
-from sagahook_tracker.adapters.stuck import MOST, Counts, StuckWork, load_stuck_queries
-from sagahook_tracker.domain.redaction import redacted_text
-from sagahook_tracker.domain.stuck import KINDS, Kind, Stuck
 
 _SECONDS = 15.0
 _OLDEST = 140_000
@@ -27,22 +25,25 @@ _OLDEST = 140_000
 
 _SCHEMAS = {"tracker": "sagahook_tracker", "notifier": "sagahook_notifier"}
 
+_READERS = (
+    ("views", "tracker", "sagahook-tracker project"),
+    ("notifier", "notifier", "sagahook-notifier, as its --help says"),
+)
+"""The check, the schema that says how far the service has read, and what starts it."""
+
+_AGAIN = {
+    "views": "sagahook tracker rebuild",
+    "notifier": "stop it, DELETE FROM notifier.offsets, start it (docs/operating/disaster-recovery.md)",
+}
+"""What lets a service begin anew with another log."""
+
 _BEHIND = 10_000
 """Records that the views may be behind before it is worth a word."""
 
-_WAITING_SECONDS = 3600.0
-"""A webhook may wait for a signal or a time; from here on somebody should know."""
 
-_SAYS: dict[Kind, str] = {
-    "failed": "left effects behind",
-    "suspended": "are suspended",
-    "overdue": "should have gone on by now",
-    "held": "are held by a pause",
-}
-
-
-async def check_postgres(url: str, ends: Ends | None) -> list[Line]:
-    """ends: where the log's partitions end; None: Kafka does not say."""
+async def check_postgres(url: str, ends: Ends | None, *, production: bool = False) -> list[Line]:
+    """ends: where the log's partitions end; None: Kafka does not say. production: it must keep what it committed, and
+    nobody must be able to listen."""
     lines: list[Line] = []
     try:
         async with asyncio.timeout(_SECONDS):
@@ -52,33 +53,21 @@ async def check_postgres(url: str, ends: Ends | None) -> list[Line]:
                 lines.append(await _clock(connection))
                 for schema, package in _SCHEMAS.items():
                     lines.append(await _migrations(connection, schema, package))
-                lines += await _views(connection, ends)
+                if production:
+                    lines += [line async for line in _production(connection)]
+                lines += await _kept(connection, ends)
             finally:
                 await connection.close(timeout=2.0)
-            lines += await _work(url)
+            lines += await check_work(url)
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as older:
+        lines.append(
+            fail("postgresql", f"a schema is of another version ({older})", "see the line of migrations")
+        )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as away:
         lines.append(_away(away, url, reached=bool(lines)))
     except (Unavailable, NotMigrated) as unknown:
         lines.append(fail("stuck work", str(unknown), "see the lines above"))
     return lines
-
-
-async def check_dead_letters(bootstrap: str, prefix: str) -> list[Line]:
-    try:
-        topics = await DeadLetterTopics(bootstrap, prefix).topics()
-    except Unavailable as away:
-        return [fail("dead letters", str(away), "see the lines above")]
-    lines = [
-        warn(
-            "dead letters",
-            f"{topic.of}: {'' if topic.exact else 'at most '}{topic.count}"
-            + (f", the oldest of {topic.oldest_at:%Y-%m-%d %H:%M:%S} UTC" if topic.oldest_at else ""),
-            f"sagahook dead-letters {topic.topic}   (or GET /api/v1/dead-letters/{topic.topic})",
-        )
-        for topic in topics
-        if topic.count
-    ]
-    return lines or [ok("dead letters", "none")]
 
 
 def _away(reason: Exception, url: str, reached: bool) -> Line:
@@ -133,24 +122,32 @@ async def _migrations(connection: asyncpg.Connection, schema: str, package: str)
     return ok(check, f"{schema}: at {version}, the newest")
 
 
-async def _views(connection: asyncpg.Connection, ends: Ends | None) -> list[Line]:
-    if await connection.fetchval("SELECT to_regclass('tracker.offsets')") is None:
-        return []
+async def _production(connection: asyncpg.Connection) -> AsyncIterator[Line]:
+    queries = load_doctor_queries()
+    risky = ", ".join([f"{row['name']} is {row['setting']}" async for row in queries.durability(connection)])
+    if risky:
+        says = f"{risky}: what was committed may be gone when the machine fails"
+        yield fail("postgresql", says, "set them on, in postgresql.conf, and restart it")
+    if not await queries.is_encrypted(connection):
+        then = "SAGAHOOK_DATABASE_SSLMODE=verify-full with SAGAHOOK_DATABASE_SSLROOTCERT"
+        yield warn("postgresql", "the connection is not encrypted", then)
+
+
+async def _kept(connection: asyncpg.Connection, ends: Ends | None) -> list[Line]:
+    """What the schemas that are there hold."""
     lines: list[Line] = []
-    if ends is not None:
-        lines += list(_lag("views", await _offsets(connection, "tracker"), ends, "sagahook-tracker project"))
-        if await connection.fetchval("SELECT to_regclass('notifier.offsets')") is not None:
-            read = await _offsets(connection, "notifier")
-            lines += list(_lag("notifier", read, ends, "sagahook-notifier, as its --help says"))
-    sagas, versions = await connection.fetchrow(
-        "SELECT count(DISTINCT name), count(*) FROM tracker.definitions"
-    )
-    if not sagas:
-        then = "start a runner with your sagas (SAGAHOOK_APP), or: sagahook dev --app MODULE"
-        lines.append(warn("definitions", "no saga is deployed: webhooks start nothing", then))
-    else:
-        lines.append(ok("definitions", f"{sagas} sagas are deployed, in {versions} versions"))
+    for check, schema, service in _READERS:
+        if ends is not None and await _is_there(connection, schema):
+            lines += _lag(check, await _offsets(connection, schema), ends, service)
+    if await _is_there(connection, "tracker"):
+        lines += [line async for line in check_definitions(connection)]
+    if await connection.fetchval("SELECT to_regclass('notifier.endpoint_health')") is not None:
+        lines += [line async for line in check_endpoints(connection, datetime.now(UTC))]
     return lines
+
+
+async def _is_there(connection: asyncpg.Connection, schema: str) -> bool:
+    return await connection.fetchval("SELECT to_regclass($1)", f"{schema}.offsets") is not None
 
 
 async def _offsets(connection: asyncpg.Connection, schema: str) -> dict[tuple[str, int], int]:
@@ -160,6 +157,7 @@ async def _offsets(connection: asyncpg.Connection, schema: str) -> dict[tuple[st
 
 def _lag(check: str, read: dict[tuple[str, int], int], ends: Ends, service: str) -> Iterator[Line]:
     """Only of what was ever read: a topic that is read by others is none of its business."""
+    again = _AGAIN[check]
     if not read:
         yield warn(check, "nothing was read yet", f"start {service}")
         return
@@ -170,7 +168,7 @@ def _lag(check: str, read: dict[tuple[str, int], int], ends: Ends, service: str)
         yield fail(
             check,
             f"they stand for more than the log holds ({', '.join(ahead)}): the log is not the one that they are of",
-            "sagahook tracker rebuild, or set SAGAHOOK_KAFKA and SAGAHOOK_TOPIC_PREFIX right",
+            f"set SAGAHOOK_KAFKA and SAGAHOOK_TOPIC_PREFIX right; where the log was lost: {again}",
         )
     elif lag > _BEHIND:
         yield warn(
@@ -178,47 +176,3 @@ def _lag(check: str, read: dict[tuple[str, int], int], ends: Ends, service: str)
         )
     else:
         yield ok(check, f"{lag} records behind the log")
-
-
-async def _work(url: str) -> list[Line]:
-    now = datetime.now(UTC)
-    async with asyncpg.create_pool(url, min_size=0, max_size=1, timeout=5.0, init=_jsonb) as pool:
-        work = StuckWork(pool, load_stuck_queries())
-        counts = await work.counts(now)
-        first = {stuck.kind: stuck for stuck in reversed(await work.find(now, most=10))}
-        lines = [_stuck(kind, counts.of(kind), first.get(kind)) for kind in KINDS if counts.of(kind)]
-        oldest = await work.oldest_webhooks(1)
-    if not lines:
-        lines = [ok("stuck sagas", "none")]
-    lines.append(_oldest(counts, oldest[0].event_id if oldest else "", now))
-    return lines
-
-
-async def _jsonb(connection: asyncpg.Connection) -> None:
-    from orjson import dumps, loads
-
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=lambda value: dumps(value).decode(), decoder=loads
-    )
-
-
-def _stuck(kind: Kind, count: int, first: Stuck | None) -> Line:
-    many = f"{count} or more" if kind == "overdue" and count >= MOST else str(count)
-    if first is None:
-        return warn("stuck sagas", f"{many} {_SAYS[kind]}", f"GET /api/v1/stuck?kind={kind}")
-    since, run = f"{first.since:%Y-%m-%d %H:%M:%S} UTC", first.run
-    says = f"{many} {_SAYS[kind]}; since {since} {run.name} {run.saga_id}: {redacted_text(first.why)}"
-    return warn(
-        "stuck sagas", says, f"{first.next.what}: {first.next.command}   (all: GET /api/v1/stuck?kind={kind})"
-    )
-
-
-def _oldest(counts: Counts, event_id: str, now: datetime) -> Line:
-    check = "oldest webhook"
-    if counts.oldest_received_at is None:
-        return ok(check, "every webhook that was received is final")
-    age = (now - counts.oldest_received_at).total_seconds()
-    says = f"one is not final since {age:.0f} s"
-    if age > _WAITING_SECONDS:
-        return warn(check, says, f"see what it waits for: sagahook tail {event_id} --once")
-    return ok(check, says)

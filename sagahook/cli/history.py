@@ -23,10 +23,11 @@ def history(
     """Write a saga's events, a line each, as they stand in Kafka: sagahook history ID > histories/order.jsonl"""
     from aiokafka.errors import KafkaError
 
+    from sagahook.runtime.settings import brokers_of_environment
     from sagahook.testing.histories import history_line
 
     try:
-        found = asyncio.run(_read(saga_id, kafka, prefix))
+        found = asyncio.run(_read(saga_id, brokers_of_environment(kafka), prefix))
     except (KafkaError, OSError) as away:
         typer.echo(f"sagahook: Kafka at {kafka} does not answer ({away or type(away).__name__})", err=True)
         raise typer.Exit(1) from None
@@ -42,13 +43,14 @@ async def _read(saga_id: str, kafka: str, prefix: str) -> list[Happened]:
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from orjson import loads
 
+    from sagahook.saga.brokers import client_options
     from sagahook.testing import Happened
     from sagahook_schemas.envelope import Envelope
     from sagahook_schemas.identity import partition_of
     from sagahook_schemas.topics import SAGA_EVENTS
 
     topic = SAGA_EVENTS.name(prefix)
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(topic, **client_options(kafka), isolation_level="read_committed")
     try:
         await consumer.start()
         partitions = consumer.partitions_for_topic(topic)

@@ -6,17 +6,18 @@ import typer
 
 from sagahook.cli import (
     check,
-    dead_letters,
     deliveries,
     demo,
     dev,
     diagram,
+    dlq,
     doctor,
     endpoints,
     erasing,
     history,
     keys,
     listen,
+    migrate,
     pausing,
     replay_test,
     sagas,
@@ -36,7 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check.check)
-app.command("dead-letters")(dead_letters.dead_letters)
 app.command("demo")(demo.demo)
 app.command("diagram")(diagram.diagram)
 app.command("doctor")(doctor.doctor)
@@ -45,10 +45,12 @@ app.command("erase")(erasing.erase)
 app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
 app.command("listen")(listen.listen)
+app.command("migrate")(migrate.migrate)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dev.app, name="dev")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(keys.app, name="keys")
 app.command("tail")(tail.tail)
@@ -62,10 +64,11 @@ app.add_typer(tracker.app, name="tracker")
 def main() -> None:
     """The console script. An error that a person can act on is one message and exit code 1."""
     from sagahook.embedded.errors import StackError
+    from sagahook.runtime.settings_errors import WrongSettings
 
     try:
         app()
-    except StackError as error:
+    except (StackError, WrongSettings) as error:
         sys.stderr.write(f"sagahook: {error}\n")
         sys.exit(1)
 

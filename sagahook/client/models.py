@@ -92,6 +92,7 @@ class DeadLetterBody(Model):
     size: int
     value: JsonValue
     excerpt: str | None = None
+    redriven_at: AwareDatetime | None = None
 
 
 class DeadLetterTopicsBody(Model):

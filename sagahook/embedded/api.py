@@ -7,6 +7,7 @@ import asyncio
 import sagahook_notifier.wiring
 import sagahook_tracker.wiring
 from sagahook.embedded.one_origin import OneOrigin
+from sagahook.runtime import telemetry
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.service import run_service
 from sagahook_ingest.settings import IngestSettings
@@ -18,6 +19,7 @@ from sagahook_tracker.settings import TrackerSettings
 def main() -> None:
     settings = IngestSettings()
     configure_logging("api", settings.log_level, settings.instance)
+    telemetry.start("api", settings.instance, postgres=True)
     ingest = Ingest(settings)
     tracker = sagahook_tracker.wiring.build_app(TrackerSettings())
     origin = OneOrigin(
@@ -30,7 +32,7 @@ def main() -> None:
         await ingest.run(stopping)
         tracker.state.dismiss()
 
-    run_service(settings, origin, until_stopped)
+    run_service(settings, origin, until_stopped, origin.health, delay=settings.stop_delay)
 
 
 if __name__ == "__main__":

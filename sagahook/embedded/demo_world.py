@@ -24,6 +24,7 @@ from sagahook.embedded.ports import free_port
 from sagahook.embedded.process import Child, Command
 from sagahook.embedded.stack import Stack, StackOptions
 from sagahook.runtime.topics import partition_count
+from sagahook.saga.brokers import client_options
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import decode
 from sagahook_schemas.envelope import Envelope
@@ -65,7 +66,7 @@ class SagaLog:
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=20
+            **client_options(bootstrap), isolation_level="read_committed", fetch_max_wait_ms=20
         )
         self._events: list[LogEvent] = []
         self._grown = asyncio.Condition()

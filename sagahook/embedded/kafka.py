@@ -5,12 +5,16 @@ import base64
 import shutil
 import struct
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from sagahook.embedded.kafka_runtime import KafkaRuntime
 from sagahook.embedded.ports import HeldPort, hold_port
 from sagahook.embedded.process import Child
+
+_CLIENTS, _CONTROLLER = "CLIENTS", "CONTROLLER"
 
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -28,9 +32,9 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=CLIENTS://127.0.0.1:{port}
-listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listeners}
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 inter.broker.listener.name=CLIENTS
 controller.listener.names=CONTROLLER
 log.dirs={logs}
@@ -60,7 +64,8 @@ class EmbeddedKafka:
     """A broker on 127.0.0.1 with its data under `data`, which a later broker can go on with.
 
     After it died, `start()` brings it back on the same port. `flags` are the JVM's; by default those that
-    make it start quickly.
+    make it start quickly. `listeners`: more of them, by name, with their protocol (`{"SECURE": "SASL_SSL"}`), and
+    `properties` what the broker is told of them.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class EmbeddedKafka:
         heap_mb: int = 256,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         flags: tuple[str, ...] | None = None,
+        listeners: Mapping[str, str] = MappingProxyType({}),
+        properties: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._data = data
         self._runtime = runtime
@@ -79,13 +86,19 @@ class EmbeddedKafka:
         self._heap_mb = heap_mb
         self._max_message_bytes = max_message_bytes
         self._flags = runtime.archive_flags() if flags is None else flags
-        self._ports: tuple[HeldPort, HeldPort] | None = None
+        self._protocols = {_CLIENTS: "PLAINTEXT", **listeners}
+        self._properties = properties
+        self._ports: dict[str, HeldPort] = {}
         self._child: Child | None = None
 
     @property
     def bootstrap(self) -> str:
         """`host:port`, known once start() has chosen it."""
-        return f"127.0.0.1:{self._ports[0].number if self._ports else None}"
+        return self.listener(_CLIENTS)
+
+    def listener(self, name: str) -> str:
+        """The same of another listener."""
+        return f"127.0.0.1:{self._ports[name].number if self._ports else None}"
 
     @property
     def pid(self) -> int | None:
@@ -94,8 +107,8 @@ class EmbeddedKafka:
     async def start(self) -> None:
         """Returns when the broker answers. Raises StackError with the end of its log when it does not."""
         format_storage(self._data / "logs", self._runtime.checkpoint)
-        self._ports = self._ports or (hold_port(), hold_port())
-        await self._run(*(port.number for port in self._ports))
+        self._ports = self._ports or {name: hold_port() for name in (*self._protocols, _CONTROLLER)}
+        await self._run({name: port.number for name, port in self._ports.items()})
 
     async def wait(self) -> int | None:
         """Returns the exit code when the broker ends."""
@@ -105,24 +118,45 @@ class EmbeddedKafka:
         if self._child:
             await self._child.stop(grace)
 
-    async def _run(self, port: int, controller_port: int) -> None:
+    async def _run(self, ports: dict[str, int]) -> None:
         properties = self._data / "server.properties"
-        write_properties(properties, self._data / "logs", port, controller_port, self._max_message_bytes)
+        controller_port = ports.pop(_CONTROLLER)
+        listeners = {name: (self._protocols[name], port) for name, port in ports.items()}
+        write_properties(
+            properties,
+            self._data / "logs",
+            listeners,
+            controller_port,
+            self._max_message_bytes,
+            self._properties,
+        )
         self._child = await Child.spawn(
             self._runtime.command(
                 "kafka.Kafka", str(properties), heap_mb=self._heap_mb, log=self._log, flags=self._flags
             )
         )
-        await self._child.until(partial(_answers, port), name="Kafka", seconds=START_SECONDS)
+        await self._child.until(partial(_answers, ports[_CLIENTS]), name="Kafka", seconds=START_SECONDS)
 
 
 def write_properties(
-    path: Path, logs: Path, port: int, controller_port: int, max_message_bytes: int = MAX_MESSAGE_BYTES
+    path: Path,
+    logs: Path,
+    listeners: Mapping[str, tuple[str, int]],
+    controller_port: int,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
+    """listeners: protocol and port by name. Readable by its owner alone: there may be passwords among `more`."""
+    path.touch(mode=0o600)
     path.write_text(
         _PROPERTIES.format(
-            logs=logs, port=port, controller_port=controller_port, max_message_bytes=max_message_bytes
+            logs=logs,
+            listeners=",".join(f"{name}://127.0.0.1:{port}" for name, (_, port) in listeners.items()),
+            protocols=",".join(f"{name}:{protocol}" for name, (protocol, _) in listeners.items()),
+            controller_port=controller_port,
+            max_message_bytes=max_message_bytes,
         )
+        + "".join(f"{name}={value}\n" for name, value in more.items())
     )
 
 

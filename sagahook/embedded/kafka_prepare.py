@@ -49,7 +49,7 @@ async def _make_home(runtime: KafkaRuntime) -> None:
 async def _make_checkpoint(runtime: KafkaRuntime, scratch: Path) -> None:
     """Formats one cluster with Kafka's own command; new data directories get a copy of what it wrote."""
     properties, logs, log = scratch / "format.properties", scratch / "formatted", scratch / "format.log"
-    write_properties(properties, logs, port=1, controller_port=2)  # they are not used
+    write_properties(properties, logs, {"CLIENTS": ("PLAINTEXT", 1)}, controller_port=2)  # no port is used
     arguments = ("format", "--cluster-id", new_id(), "--config", str(properties))
     child = await Child.spawn(runtime.command("kafka.tools.StorageTool", *arguments, heap_mb=128, log=log))
     if await child.wait() != 0:
@@ -74,11 +74,13 @@ async def _exercise(bootstrap: str) -> None:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="exercise")
+    from sagahook.saga.brokers import client_options
+
+    admin = AIOKafkaAdminClient(**client_options(bootstrap))
+    producer = AIOKafkaProducer(**client_options(bootstrap), transactional_id="exercise")
     consumer = AIOKafkaConsumer(
         "exercise",
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         group_id="exercise",
         isolation_level="read_committed",
         auto_offset_reset="earliest",

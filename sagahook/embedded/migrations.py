@@ -4,11 +4,11 @@ All in one process, because loading the tools takes longer than their work.
 """
 
 import asyncio
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from sagahook.runtime.migrations import migrate
+from sagahook.runtime.settings import database_url_of_environment
 
 SCHEMAS = {"tracker": "sagahook_tracker", "notifier": "sagahook_notifier"}
 """Schema → the package whose `migrations/` make it."""
@@ -22,4 +22,4 @@ async def migrate_all(database_url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(migrate_all(os.environ["DATABASE_URL"]))
+    asyncio.run(migrate_all(database_url_of_environment()))

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sagahook.runtime.health import SEVERITY, Health, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
+from sagahook.runtime.telemetry_http import HTTP_SPANS
 
 SHARED = frozenset({"/health", "/livez", "/readyz", "/startupz", "/metrics"})
 NOTIFIER = ("/api/v1/endpoints", "/api/v1/deliveries")
@@ -27,7 +28,9 @@ class OneOrigin:
 
     def __init__(self, ingest: FastAPI, tracker: FastAPI, notifier: FastAPI) -> None:
         self._ingest, self._tracker, self._notifier = ingest, tracker, notifier
-        self._shared = _shared_app({"ingest": ingest, "tracker": tracker, "notifier": notifier})
+        apps = {"ingest": ingest, "tracker": tracker, "notifier": notifier}
+        self.health = JointHealth({name: app.state.health for name, app in apps.items()})
+        self._shared = _shared_app(apps, self.health)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._owner(scope["method"], scope["path"]) if scope["type"] == "http" else self._shared
@@ -49,9 +52,15 @@ class JointHealth:
     def __init__(self, parts: Mapping[str, Health]) -> None:
         self._parts = parts
 
-    @property
-    def ready(self) -> bool:
-        return all(part.ready for part in self._parts.values())
+    def is_started(self) -> bool:
+        return all(part.is_started() for part in self._parts.values())
+
+    async def is_ready(self) -> bool:
+        return all([await part.is_ready() for part in self._parts.values()])
+
+    def stop(self) -> None:
+        for part in self._parts.values():
+            part.stop()
 
     def is_live(self) -> bool:
         return all(part.is_live() for part in self._parts.values())
@@ -70,7 +79,7 @@ class JointHealth:
         }
 
 
-def _shared_app(apps: Mapping[str, FastAPI]) -> FastAPI:
+def _shared_app(apps: Mapping[str, FastAPI], health: JointHealth) -> FastAPI:
     """The routes that speak for all, and the one lifespan, which runs those of the apps."""
 
     @asynccontextmanager
@@ -80,7 +89,14 @@ def _shared_app(apps: Mapping[str, FastAPI]) -> FastAPI:
                 await running.enter_async_context(app.router.lifespan_context(app))
             yield
 
-    shared = FastAPI(title="sagahook", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    shared = FastAPI(
+        title="sagahook",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry=HTTP_SPANS,
+    )
     install_error_handlers(shared)
-    shared.include_router(health_routes(JointHealth({name: app.state.health for name, app in apps.items()})))
+    shared.include_router(health_routes(health))
     return shared

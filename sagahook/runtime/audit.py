@@ -197,19 +197,24 @@ class Audit:
         await self._writer.send(lambda partitions: [self._record(each, partitions) for each in told])
 
     def _record(self, told: AuditRecorded, partitions: int) -> OutRecord:
-        envelope = Envelope(
-            id=new_event_id(),
-            source=f"/sagahook/{self._service}",
-            type=told.ce_type,
-            time=told.at,
-            subject=told.action,
-            correlation_id=told.correlation_id,
-        )
-        return OutRecord(
-            self._topic,
-            partition_of(envelope.id, partitions),
-            envelope.id.encode(),
-            told.to_json(),
-            envelope.to_headers(),
-            int(told.at.timestamp() * 1000),
-        )
+        return audit_record(self._topic, told, partitions)
+
+
+def audit_record(topic: str, told: AuditRecorded, partitions: int) -> OutRecord:
+    """For whoever writes it beside what it tells of, in one transaction. topic: with the prefix."""
+    envelope = Envelope(
+        id=new_event_id(),
+        source=f"/sagahook/{told.service}",
+        type=told.ce_type,
+        time=told.at,
+        subject=told.action,
+        correlation_id=told.correlation_id,
+    )
+    return OutRecord(
+        topic,
+        partition_of(envelope.id, partitions),
+        envelope.id.encode(),
+        told.to_json(),
+        envelope.to_headers(),
+        int(told.at.timestamp() * 1000),
+    )

@@ -18,7 +18,10 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from sagahook.runtime.health import Status
+from sagahook.runtime.kafka_reaching import answers
+from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
+from sagahook.saga.brokers import client_options
 
 log = get_logger(__name__)
 
@@ -36,6 +39,9 @@ _BACKLOG = 500
 
 _SILENCE_LIMIT = 10.0
 """Seconds without a word from Kafka after which the service calls itself degraded."""
+
+_CONNECT_SECONDS = 20.0
+"""A broker that takes connections and says nothing must not hold up the loop: what it waits for is bounded."""
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
 """Seconds between tries while a dependency is away: doubled each time, up to the second."""
@@ -131,15 +137,22 @@ class BatchConsumer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; the batch in hand is finished. Raises OffsetOutOfRange."""
-        while not stopping.is_set():
-            try:
-                await self._consume(stopping)
-            except KafkaError as away:
-                await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
+        watching = asyncio.create_task(watch_lag(self), name=f"{self._group}-lag")
+        try:
+            while not stopping.is_set():
+                try:
+                    await self._consume(stopping)
+                except (KafkaError, TimeoutError) as away:
+                    await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
+        finally:
+            watching.cancel()
 
     async def check(self) -> Status:
         """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
-        return "healthy" if self._waits_for is None else "degraded"
+        consumer = self._consumer
+        # aiokafka's consumer shows no client to ask.
+        works = self._waits_for is None and consumer is not None and await answers(consumer._client)
+        return "healthy" if works else "degraded"
 
     @property
     def is_reading(self) -> bool:
@@ -150,20 +163,24 @@ class BatchConsumer:
         """Those that this member reads at the moment."""
         return frozenset(self._next or ())
 
-    def lag(self, topic: str) -> int:
-        """Records of this member's partitions of the topic that are readable and were not handled yet."""
-        consumer, offsets = self._consumer, self._next
-        if consumer is None or offsets is None:
-            return 0
-        mine = [partition for partition in consumer.assignment() if partition.topic == topic]
-        ends = {partition: consumer.last_stable_offset(partition) or 0 for partition in mine}
-        return sum(max(0, ends[partition] - offsets.get(partition, ends[partition])) for partition in mine)
+    @property
+    def group(self) -> str:
+        return self._group
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer | None:
+        return self._consumer
+
+    async def taken(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition that is being read."""
+        return dict(self._next or {})
 
     async def _consume(self, stopping: asyncio.Event) -> None:
         """One consumer's life."""
         consumer = self._new_consumer()
         try:
-            await consumer.start()
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await consumer.start()
             self._consumer = consumer
             consumer.subscribe(self._topics, listener=_Rebalances(self, consumer))
             while not stopping.is_set():
@@ -182,7 +199,7 @@ class BatchConsumer:
         # keeps the groups of one process apart.
         assignor = type("Sticky", (StickyPartitionAssignor,), {})
         return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **client_options(self._bootstrap),
             client_id=self._group,
             group_id=self._group,
             partition_assignment_strategy=(assignor,),

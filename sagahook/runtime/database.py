@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -24,8 +25,14 @@ async def open_pool(settings: DatabaseSettings, *, clean_up: bool = True) -> asy
     """Succeeds also while the database is away: connections are made when they are needed. jsonb is read and
     written as Python values. clean_up: what a connection holds (locks of its session, settings) ends when it is given
     back, which costs each use a round trip."""
+
+    async def connect(_: str, **options: Any) -> asyncpg.Connection:
+        return await asyncpg.connect(settings.dsn(), **options)
+
     return await asyncpg.create_pool(
-        settings.database_url.get_secret_value(),
+        settings.dsn(),
+        # A password, and the files that asyncpg reads by itself, may be others by now.
+        connect=connect,
         min_size=0,
         max_size=settings.database_pool,
         timeout=CONNECT_SECONDS,
@@ -62,8 +69,8 @@ async def alone(connection: asyncpg.Connection, what: str, of: str) -> AsyncIter
 
 @contextmanager
 def reaching_database() -> Iterator[None]:
-    """Around every use of a pool: raises Unavailable where the database is away for now, and NotMigrated where
-    its tables are missing. Any other refusal is a fault of ours and passes through."""
+    """Around every use of a pool: raises Unavailable where the database is away for now, or lets nobody in, and
+    NotMigrated where its tables are missing. Any other refusal is a fault of ours and passes through."""
     try:
         yield
     except (
@@ -77,7 +84,22 @@ def reaching_database() -> Iterator[None]:
     except Exception as error:
         if not _is_away(error):
             raise
-        raise Unavailable(f"PostgreSQL is away: {error or repr(error)}") from error
+        raise Unavailable(why_away(error)) from error
+
+
+def why_away(error: Any) -> str:
+    """What happened, and where there is something to do, what. Never a password."""
+    said = str(error) or repr(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"PostgreSQL is not who it should be ({said}): name the authority that vouches for it in "
+            "SAGAHOOK_DATABASE_SSLROOTCERT, and the server as its certificate does in DATABASE_URL"
+        )
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f"PostgreSQL does not let this service in ({said}): correct the user and the password in DATABASE_URL"
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return f"PostgreSQL has no such database ({said}): make it, or correct its name in DATABASE_URL"
+    return f"PostgreSQL is away: {said}"
 
 
 def _is_away(error: Any) -> bool:
@@ -88,7 +110,9 @@ def _is_away(error: Any) -> bool:
         error,
         OSError  # TimeoutError too
         | asyncpg.PostgresConnectionError
+        | asyncpg.InvalidAuthorizationSpecificationError  # a password that is being replaced comes right
         | asyncpg.OperatorInterventionError  # it is starting, or shutting down
+        | asyncpg.InvalidCatalogNameError  # a database that is being made comes
         | asyncpg.InsufficientResourcesError
         | asyncpg.TransactionRollbackError  # a deadlock, or a conflict
         | asyncpg.InternalClientError,  # it was given back within a cancelled statement; the pool has dropped it

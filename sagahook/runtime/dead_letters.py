@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.logging import get_logger
+from sagahook.saga.brokers import client_options
 from sagahook_schemas.topics import BODY_LIMIT, TOPICS
 
 log = get_logger(__name__)
@@ -73,7 +74,7 @@ class KafkaDeadLetters:
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
+                **client_options(self._bootstrap),
                 acks="all",
                 enable_idempotence=True,
                 max_request_size=BODY_LIMIT + 1024 * 1024,

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.topics import TopicsMismatch, partition_count
 from sagahook.runtime.transactions import OutRecord
+from sagahook.saga.brokers import client_options
 
 _STOP_SECONDS = 2.0
 
@@ -66,7 +67,7 @@ class DurableWriter:
             if self._producer is None:
                 self._partitions = await partition_count(self._bootstrap, self._prefix)
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap,
+                    **client_options(self._bootstrap),
                     enable_idempotence=True,
                     acks="all",
                     request_timeout_ms=int(self._timeout * 1000),

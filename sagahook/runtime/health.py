@@ -12,6 +12,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel, Field
 
+from sagahook.runtime.metrics import HEALTH
+from sagahook.runtime.telemetry_http import HTTP_SPANS
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.envelope import rfc3339
 
@@ -35,10 +37,21 @@ class ProbeBody(BaseModel):
 class Healthy(Protocol):
     """What the probes ask; a process that holds several services answers for all of them."""
 
-    @property
-    def ready(self) -> bool: ...
+    def is_started(self) -> bool:
+        """Whether what it cannot do without was there once: its topics, its tables."""
+        ...
 
-    def is_live(self) -> bool: ...
+    def is_live(self) -> bool:
+        """Whether its loop turns. A dependency that is away is no reason to start it anew."""
+        ...
+
+    async def is_ready(self) -> bool:
+        """Whether it can do its work now."""
+        ...
+
+    def stop(self) -> None:
+        """It is going to end: it is ready no more."""
+        ...
 
     async def report(self) -> dict[str, Any]:
         """`{status, timestamp, checks: {name: status}, uptime in seconds}` (api.md §7)."""
@@ -49,22 +62,42 @@ class Health:
     """The checks of one service.
 
     A check answers quickly and never raises for a dependency that is away; `degraded` means the service
-    still does its work. Liveness looks only at `tick`: a loop that stopped, never at a dependency.
+    still does its work. Liveness looks only at `tick`: a loop that stopped, never at a dependency. Whatever a loop
+    waits for is therefore bounded by much less than stalled_after (seconds).
     """
 
-    def __init__(self, *, stalled_after: float = 60.0) -> None:
+    def __init__(self, *, stalled_after: float = 120.0) -> None:
         self._checks: dict[str, Check] = {}
-        self._started = time.monotonic()
+        self._needed: list[Check] = []
+        self._since = time.monotonic()
         self._ticked: float | None = None
         self._stalled_after = stalled_after
+        self._stopping = False
+        self.started = False
+        """What it cannot do without was there once."""
         self.ready = False
+        """It has caught up, and takes part."""
 
-    def add(self, name: str, check: Check) -> None:
+    def add(self, name: str, check: Check, *, needed: bool = False) -> None:
+        """needed: without it the service can do nothing of its work, and says that it is not ready."""
         self._checks[name] = check
+        if needed:
+            self._needed.append(check)
 
     def tick(self) -> None:
         """The service's main loop turned once."""
         self._ticked = time.monotonic()
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def is_started(self) -> bool:
+        return self.started
+
+    async def is_ready(self) -> bool:
+        if not self.ready or self._stopping:
+            return False
+        return all([await check() == "healthy" for check in self._needed])
 
     def is_live(self) -> bool:
         return self._ticked is None or time.monotonic() - self._ticked < self._stalled_after
@@ -78,7 +111,7 @@ class Health:
             "status": worst,
             "timestamp": rfc3339(datetime.now(UTC)),
             "checks": checks,
-            "uptime": round(time.monotonic() - self._started, 3),
+            "uptime": round(time.monotonic() - self._since, 3),
         }
 
 
@@ -97,14 +130,20 @@ def health_routes(health: Healthy) -> APIRouter:
         return _probe(health.is_live())
 
     @router.get("/readyz", name="readyz", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
-    @router.get("/startupz", name="startupz", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
     async def ready() -> JSONResponse:
-        """503: it cannot do its work yet."""
-        return _probe(health.ready)
+        """503: it cannot do its work now: it catches up, stops, or what it needs is away."""
+        return _probe(await health.is_ready())
+
+    @router.get("/startupz", name="startupz", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
+    async def started() -> JSONResponse:
+        """503: its topics or its tables were not there yet."""
+        return _probe(health.is_started())
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """For Prometheus."""
+        for check, status in (await health.report())["checks"].items():
+            HEALTH.labels(check).set(SEVERITY[status])
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return router
@@ -116,6 +155,6 @@ def _probe(passed: bool) -> JSONResponse:
 
 def health_app(health: Health) -> FastAPI:
     """The whole HTTP face of a service that has no other."""
-    app = FastAPI(title="sagahook health", docs_url=None, redoc_url=None)
+    app = FastAPI(title="sagahook health", docs_url=None, redoc_url=None, telemetry=HTTP_SPANS)
     app.include_router(health_routes(health))
     return app

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter as Tally
 from collections.abc import Collection
 from typing import Protocol
 
-from prometheus_client import Counter, Gauge
-
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.metrics import HTTP_CONNECTIONS, HTTP_REFUSED
 from sagahook.runtime.settings import ServiceSettings
 
 log = get_logger(__name__)
-
-REFUSED = Counter("http_refused_total", "Requests cut or refused before any route saw them", ["reason"])
-CONNECTIONS = Gauge("http_connections", "Open HTTP connections, counted once a second")
 
 SWEEP_SECONDS = 1.0
 PROBES = frozenset({b"/livez", b"/readyz", b"/startupz", b"/health", b"/metrics"})
@@ -51,6 +48,8 @@ class HttpGuard:
         self.spare = max(16, settings.http_connections // 8)
         """Connections above the bound that are held for the probes, and to say 503 to everybody else."""
         self.now = 0.0
+        self.leaving = False
+        """The process is going to end: the next answer on each connection is its last."""
         self._connections: Collection[Watched] = ()
         self._sweeping: asyncio.TimerHandle | None = None
         self._idle: list[Watched] = []
@@ -65,8 +64,14 @@ class HttpGuard:
             self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
     def refused(self, reason: str) -> None:
-        REFUSED.labels(reason).inc()
+        HTTP_REFUSED.labels(reason).inc()
         self._refused[reason] += 1
+
+    def part_with_idle(self) -> None:
+        """Close every connection on which nothing is asked."""
+        for connection in tuple(self._connections):
+            if connection.idle_since() < math.inf:
+                connection.leave()
 
     def make_room(self) -> bool:
         """Close the connection that has been idle longest, and for a sweep at least. False: there is none. They are
@@ -85,7 +90,7 @@ class HttpGuard:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now = now = loop.time()
-        CONNECTIONS.set(len(self._connections))
+        HTTP_CONNECTIONS.set(len(self._connections))
         for connection in tuple(self._connections):
             try:
                 connection.look(now)

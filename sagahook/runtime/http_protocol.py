@@ -172,7 +172,13 @@ class GuardedHttp(OrderlyHttp):
             self.on_response_complete,
         )
         # A client whose `Expect` is answered otherwise may send the body or not: what came next would be a guess.
-        if not cycle.keep_alive or self.spare or self.expect_100_continue or self._framing:
+        if (
+            not cycle.keep_alive
+            or self.spare
+            or self.expect_100_continue
+            or self._framing
+            or self.guard.leaving
+        ):
             self.make_last(cycle)
         if before is None or before.response_complete:
             self.start(cycle)

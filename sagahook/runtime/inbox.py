@@ -36,6 +36,11 @@ class Inbox:
         return record
 
     @property
+    def first_offset(self) -> int | None:
+        """Of the record that has waited longest; None where none does."""
+        return self._records[0].offset if self._records else None
+
+    @property
     def is_full(self) -> bool:
         """Whether nothing more should be read for now. (What is under way may still come.)"""
         return len(self._records) >= MOST_RECORDS or self._bytes >= MOST_BYTES

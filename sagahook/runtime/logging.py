@@ -1,10 +1,12 @@
-"""Structured logs: one JSON object a line, each with the correlation id where there is one."""
+"""Structured logs: one JSON object a line, each with the ids of what it is about: correlation id, saga id, trace id."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import structlog
 
@@ -15,10 +17,49 @@ Logger = structlog.stdlib.BoundLogger
 _REMEMBERED = 1_000
 
 
+class Subject(Protocol):
+    """What a task is about."""
+
+    @property
+    def log_fields(self) -> Mapping[str, object]:
+        """What lines about it say: ids, and never a payload or a secret."""
+        ...
+
+
+_subject: ContextVar[Subject | None] = ContextVar("subject", default=None)
+_traced_by: Callable[[], str] = str
+"""The traceparent of the current span; "" where there is none, or nothing is traced."""
+
+
+def about(subject: Subject) -> None:
+    """From here on, the lines of this task, of users' code that it calls too, say what they are about."""
+    _subject.set(subject)
+
+
+def know_trace(current: Callable[[], str]) -> None:
+    """current: the traceparent of the current span, or "". Lines then name it."""
+    global _traced_by  # noqa: PLW0603  # of the process, as the configuration of its logs is
+    _traced_by = current
+
+
+def trace_fields(traceparent: str) -> dict[str, str]:
+    """What a line about something says of its trace (W3C Trace Context §3.2); nothing where it has none."""
+    parts = traceparent.split("-")
+    return {"trace_id": parts[1], "span_id": parts[2]} if len(parts) == 4 else {}
+
+
+def add_ids(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What the line itself says comes first, then the current span, then what the task is about."""
+    subject = _subject.get()
+    about_it = {} if subject is None else subject.log_fields
+    return {**about_it, **trace_fields(_traced_by()), **line}
+
+
 def configure_logging(service: str, level: LogLevel, instance: str = "") -> None:
     """Send this process's logs, and those of the libraries it uses, to stderr as JSON."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_ids,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
@@ -41,6 +82,8 @@ def configure_logging(service: str, level: LogLevel, instance: str = "") -> None
         )
     )
     handler.addFilter(OnceInAWhile("aiokafka"))
+    # A collector that is away is told of at every try to reach it.
+    handler.addFilter(OnceInAWhile("opentelemetry", seconds=300))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -25,8 +25,9 @@ async def migrate(
     Several processes may try at once: one works, the others wait and find it done. Raises OSError or
     asyncpg.PostgresError where the database is away or refuses.
     """
-    if await _version(database_url, schema) == _newest(migrations):
-        return  # the tools below take a second to load
+    found = await _version(database_url, schema)
+    if found is not None and found >= newest(migrations):
+        return  # the tools below take a second to load; and what a later version made is not undone
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
@@ -47,7 +48,8 @@ async def migrate(
         await engine.dispose()
 
 
-def _newest(migrations: Path) -> str:
+def newest(migrations: Path) -> str:
+    """The version that they lead to."""
     return max(path.name[:4] for path in migrations.glob("[0-9]*.py"))
 
 

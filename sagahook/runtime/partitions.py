@@ -18,8 +18,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 
+from sagahook.runtime.health import Status
+from sagahook.runtime.kafka_reaching import answers
+from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.transactions import OwnershipLost
+from sagahook.saga.brokers import client_options
 
 log = get_logger(__name__)
 
@@ -48,6 +52,11 @@ class PartitionWorker(Protocol):
     @property
     def next_offset(self) -> int:
         """The offset after the last record delivered."""
+        ...
+
+    @property
+    def waiting_from(self) -> int | None:
+        """The offset of the first record that was delivered and not taken up yet; None: there is none."""
         ...
 
     async def run(self) -> None:
@@ -136,6 +145,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         must act (offsets out of range: the log no longer holds what was not yet read).
         """
         reading = asyncio.create_task(self._read(), name=f"{self._group}-reading")
+        watching = asyncio.create_task(watch_lag(self), name=f"{self._group}-lag")
         told = asyncio.create_task(stopping.wait())
         try:
             while not reading.done() and not told.done():
@@ -144,11 +154,18 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         finally:
             self._stopping = True
             told.cancel()
+            watching.cancel()
             reading.cancel()
             await asyncio.wait({reading}, timeout=_CLOSING_SECONDS)
             await self._stop()
         if reading.done() and not reading.cancelled():
             reading.result()
+
+    async def check(self) -> Status:
+        """Unhealthy while Kafka does not answer: nothing can be taken or done."""
+        # aiokafka's consumer shows no client to ask.
+        is_up = self._consumer is not None and await answers(self._consumer._client)
+        return "healthy" if is_up else "unhealthy"
 
     @property
     def is_settled(self) -> bool:
@@ -158,6 +175,23 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
     @property
     def owned(self) -> tuple[int, ...]:
         return tuple(slot.partition.partition for slot in self._slots.values() if slot.state == "owned")
+
+    @property
+    def group(self) -> str:
+        return self._group
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer | None:
+        return self._consumer
+
+    async def taken(self) -> dict[TopicPartition, int]:
+        """The offset to take up next in each partition with a working owner."""
+        taken = {}
+        for slot in [slot for slot in self._slots.values() if slot.state == "owned"]:
+            first = slot.worker.waiting_from if slot.worker is not None else None
+            # The position, unlike the last record delivered, is past the ends of transactions.
+            taken[slot.partition] = await self._consumer.position(slot.partition) if first is None else first
+        return taken
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         for slot in [slot for slot in self._slots.values() if slot.state == "taking"]:
@@ -223,7 +257,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
 
     def _make_consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **client_options(self._bootstrap),
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="none",

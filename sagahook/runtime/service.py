@@ -11,13 +11,17 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, cast
 
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from sagahook.runtime.http_protocol import guarded
+from sagahook.runtime import telemetry
+from sagahook.runtime.health import Healthy
+from sagahook.runtime.http_guard import HttpGuard
+from sagahook.runtime.http_protocol import GuardedHttp, guarded
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
 
@@ -62,30 +66,36 @@ def http_config(settings: ServiceSettings, app: ASGIApp) -> uvicorn.Config:
     )
 
 
-def run_service(settings: ServiceSettings, app: ASGIApp, main: Main) -> NoReturn:
+def run_service(
+    settings: ServiceSettings, app: ASGIApp, main: Main, health: Healthy, *, delay: float = 0.0
+) -> NoReturn:
     """Serve `app` and run `main` until SIGTERM or SIGINT, then let both finish.
 
-    A failure of either ends the process with exit code 1: its supervisor starts a new one. Never returns.
+    From the signal on `health` says that it is not ready. delay: seconds that everything else goes on as before, until
+    whoever sends requests here has heard of that; a second signal ends the wait. A failure of either ends the process
+    with exit code 1: its supervisor starts a new one. Never returns.
     """
     code = 0
     try:
-        uvloop.run(_run(settings, app, main))
+        uvloop.run(_run(settings, app, main, health, delay))
     except BaseException:
         log.exception("service.failed")
         code = 1
+    telemetry.stop()
     # Not sys.exit: it would wait for the threads of users' code, of which one may never end.
     logging.shutdown()
     os._exit(code)
 
 
-async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
+async def _run(settings: ServiceSettings, app: ASGIApp, main: Main, health: Healthy, delay: float) -> None:
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    config = http_config(settings, app)
+    leave = partial(_leave, stopping, health, cast("type[GuardedHttp]", config.http).guard, delay)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, leave)
     listening = bind(settings.http_host, settings.http_port)
     allow_files(settings.http_connections * 5 // 4)
-    server = _Server(http_config(settings, app))
+    server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     working = asyncio.create_task(main(stopping), name="main")
     _calm_the_collector()
@@ -98,6 +108,23 @@ async def _run(settings: ServiceSettings, app: ASGIApp, main: Main) -> None:
         server.should_exit = True
         await serving
         log.info("service.stopped")
+
+
+def _leave(stopping: asyncio.Event, health: Healthy, guard: HttpGuard, delay: float) -> None:
+    """What a signal asks for."""
+    health.stop()
+    if not delay or guard.leaving:
+        stopping.set()
+        return
+    guard.leaving = True
+    log.info("service.leaving", seconds=delay)
+
+    def left() -> None:
+        # Nothing is asked on these, or it is asked too late: a closed connection is better than a refusal.
+        guard.part_with_idle()
+        stopping.set()
+
+    asyncio.get_running_loop().call_later(delay, left)
 
 
 def allow_files(connections: int) -> None:

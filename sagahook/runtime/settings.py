@@ -6,11 +6,15 @@ import os
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import NoDecode
 
 from sagahook.runtime.api_keys import ApiKeys
+from sagahook.runtime.kafka_settings import KafkaSettings
+from sagahook.runtime.postgres_settings import PostgresSettings
+from sagahook.runtime.settings_errors import WrongSettings, explain
 from sagahook.runtime.sources import Rate, RateLimit
+from sagahook.saga.brokers import Brokers
 from sagahook_schemas.topics import DEFAULT_PREFIX, Topic
 
 if TYPE_CHECKING:
@@ -30,12 +34,10 @@ Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeVali
 """Addresses and networks, comma-separated: `10.0.0.0/8, 192.0.2.7, fd00::/8`."""
 
 
-class ServiceSettings(BaseSettings):
-    """Read from `SAGAHOOK_*` and from the names that deployments already use (api.md §8)."""
+class ServiceSettings(KafkaSettings):
+    """Read from `SAGAHOOK_*` and from the names that deployments already use (api.md §8). A wrong value is named by its
+    place alone: what stands beside it may be a secret."""
 
-    model_config = SettingsConfigDict(env_prefix="SAGAHOOK_", extra="ignore", populate_by_name=True)
-
-    kafka: str = Field(description="bootstrap servers, host:port, comma-separated")
     topic_prefix: str = Field(default=DEFAULT_PREFIX, description="what every topic's name begins with")
     instance: str = Field(default="", description="this replica's name in logs and in the saga log")
     http_host: str = Field(default="127.0.0.1", description="where HTTP is served")
@@ -73,6 +75,12 @@ class ServiceSettings(BaseSettings):
     http_connections: int = Field(
         default=4_096, ge=1, description="open at once; beyond it idle ones are closed, then 503"
     )
+    stop_delay: float = Field(
+        default=0.0,
+        ge=0,
+        description="how long requests are still taken after SIGTERM, while `/readyz` says 503 already: until load "
+        "balancers know (ingest and the APIs)",
+    )
 
     erasure_key: str = Field(
         default="",
@@ -105,9 +113,6 @@ class ServiceSettings(BaseSettings):
 class ApiSettings(ServiceSettings):
     """For the services that people and programs ask by API keys."""
 
-    # A wrong value is named by its place alone: what stands beside it may be a secret.
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
-
     api_keys: ApiKeys = Field(
         default=(),
         description="who may call, as JSON: [keys](operating.md#keys); `sagahook keys new` makes one",
@@ -122,10 +127,25 @@ class ApiSettings(ServiceSettings):
     )
 
 
-class DatabaseSettings(ServiceSettings):
+class DatabaseSettings(ServiceSettings, PostgresSettings):
     """For the services that keep views or deliveries in PostgreSQL."""
 
-    database_url: SecretStr = Field(
-        validation_alias=AliasChoices("DATABASE_URL", "SAGAHOOK_DATABASE_URL"), description="postgresql://…"
-    )
     database_pool: int = Field(default=8, ge=1, description="connections each process may open")
+
+
+def brokers_of_environment(kafka: str) -> Brokers:
+    """For a command: the brokers (`host:port`, comma-separated), and how the environment says that one gets in. Raises
+    WrongSettings."""
+    try:
+        settings = KafkaSettings(kafka=kafka)
+    except ValidationError as wrong:
+        raise WrongSettings(explain(wrong)) from None
+    return settings.brokers
+
+
+def database_url_of_environment() -> str:
+    """For a command, with what the environment says of TLS. Raises WrongSettings."""
+    try:
+        return PostgresSettings().dsn()
+    except ValidationError as wrong:
+        raise WrongSettings(explain(wrong)) from None

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 
+class WrongSettings(ValueError):
+    """Whoever set the environment must correct what it names. It quotes no secret."""
+
+
 def explain(invalid: ValidationError) -> str:
     """Which variable is wrong, where in it, and why; never its value, which may be a secret."""
     lines = []

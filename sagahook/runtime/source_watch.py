@@ -5,20 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from prometheus_client import Counter
-
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.metrics import SOURCE_READS, SOURCES_BROKEN
 from sagahook.runtime.source_configuration import Reading, SourceConfiguration
 from sagahook.runtime.source_files import Stamps, stamp
 from sagahook.runtime.sources import Sources
 
 log = get_logger(__name__)
-
-RELOADS = Counter(
-    "source_configuration_reads_total",
-    "Readings of the configuration of sources; outcome is used, unchanged, or broken, and then the one before stays",
-    ["outcome"],
-)
 
 Apply = Callable[[Sources], None]
 """Takes the new configuration as a whole. Raises ValueError where it cannot be used; then the one before stays."""
@@ -48,7 +41,8 @@ class SourceWatch:
     async def _read(self) -> Stamps:
         reading = await asyncio.to_thread(self._configuration.read)
         outcome = self._use(reading)
-        RELOADS.labels(outcome).inc()
+        SOURCE_READS.labels(outcome).inc()
+        SOURCES_BROKEN.set(outcome == "broken")
         return reading.stamps
 
     def _use(self, reading: Reading) -> str:

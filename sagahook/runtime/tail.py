@@ -21,6 +21,7 @@ from aiokafka.record.default_records import DefaultRecord
 from aiokafka.record.memory_records import MemoryRecords
 
 from sagahook.runtime.logging import get_logger
+from sagahook.saga.brokers import client_options
 
 log = get_logger(__name__)
 
@@ -97,7 +98,7 @@ class Tail:
 
     async def _ends(self) -> dict[int, int]:
         while True:
-            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+            consumer = AIOKafkaConsumer(**client_options(self._bootstrap), enable_auto_commit=False)
             try:
                 await consumer.start()
                 ends = await consumer.end_offsets(self._partitions)
@@ -109,7 +110,7 @@ class Tail:
 
     async def _look(self) -> None:
         """Find out where to begin and where the topic ends."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(**client_options(self._bootstrap), enable_auto_commit=False)
         try:
             await consumer.start()
             ends = await consumer.end_offsets(self._partitions)
@@ -128,7 +129,7 @@ class Tail:
         self._check_caught_up()
 
     async def _follow(self) -> None:
-        client = AIOKafkaClient(bootstrap_servers=self._bootstrap)
+        client = AIOKafkaClient(**client_options(self._bootstrap))
         reading: list[asyncio.Task[None]] = []
         try:
             await client.bootstrap()

@@ -8,9 +8,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from sagahook.runtime.kafka_reaching import why_away
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.topic_plan import Found, Plan, plan_topics, settings_of, topics_of
+from sagahook.runtime.topic_settings import set_topic_settings
+from sagahook.saga.brokers import client_options
 from sagahook_schemas.topics import ALL_TOPICS, SAGA_EVENTS, Topic
 
 log = get_logger(__name__)
@@ -47,21 +52,91 @@ async def ensure_topics(
         missing = [topic for topic in topics if topic.name(prefix) not in there]
         if missing:
             copies = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
-            response = await admin.create_topics(
-                [
-                    NewTopic(topic.name(prefix), partitions, copies, topic_configs=_config(topic, copies))
-                    for topic in missing
-                ]
-            )
-            for name, code, *message in response.topic_errors:
-                error = for_code(code)
-                # Another process may make the same topics at this moment.
-                if code and error is not TopicAlreadyExistsError:
-                    raise TopicsMismatch(
-                        f"Kafka refused to make the topic {name}: {error.__name__} {' '.join(map(str, message))}"
-                    )
+            await _make(admin, prefix, missing, partitions, copies)
         _check_partitions(await _await_visible(admin, prefix, topics), prefix, partitions)
     return tuple(topic.name(prefix) for topic in missing)
+
+
+async def look_at_topics(
+    bootstrap: str,
+    prefix: str,
+    *,
+    partitions: int | None = None,
+    copies: int | None = None,
+    allow_loss: bool = False,
+) -> Plan:
+    """What `apply_topics` would do; the parameters are those of `plan_topics`. Raises KafkaError, OSError."""
+    async with _admin(bootstrap) as admin:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        found = await found_topics(admin, prefix)
+    return plan_topics(
+        prefix, found, brokers=brokers, partitions=partitions, copies=copies, allow_loss=allow_loss
+    )
+
+
+async def apply_topics(bootstrap: str, prefix: str, plan: Plan) -> None:
+    """Make and alter what the plan says. Two may do it at once: what is there already, or set already, is well.
+
+    Raises TopicsMismatch where Kafka refuses, or where the plan does, and then nothing was done; KafkaError, OSError.
+    """
+    if plan.refused:
+        raise TopicsMismatch("; ".join(f"{step.topic}: {step.says}: {step.then}" for step in plan.refused))
+    async with _admin(bootstrap) as admin:
+        if plan.make:
+            await _make(admin, prefix, plan.make, plan.partitions, plan.copies)
+            _check_partitions(await _await_visible(admin, prefix, plan.make), prefix, plan.partitions)
+        if plan.alter:
+            for name, why in (await set_topic_settings(admin, plan.alter)).items():
+                raise TopicsMismatch(f"Kafka refused the settings of the topic {name}: {why}")
+
+
+async def topics_there(bootstrap: str, prefix: str) -> dict[str, Found]:
+    """As `found_topics`. Raises KafkaError, OSError."""
+    async with _admin(bootstrap) as admin:
+        return await found_topics(admin, prefix)
+
+
+async def found_topics(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, Found]:
+    """The deployment's topics that are there, those of participants too, by their full names."""
+    described = {
+        topic["topic"]: topic["partitions"]
+        for topic in await admin.describe_topics()
+        if not topic["error_code"]
+    }
+    ours = {topic.name(prefix) for topic in topics_of(prefix, described)}
+    there = {name: partitions for name, partitions in described.items() if name in ours}
+    if not there:
+        return {}
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in there])
+    configs = {
+        name: {entry[0]: entry[1] for entry in entries}
+        for answer in answers
+        for code, _, _, name, entries in answer.resources
+        if not code
+    }
+    return {
+        name: Found(len(parts), min(len(part["replicas"]) for part in parts), configs[name])
+        for name, parts in there.items()
+        if name in configs  # one that was deleted in between is not there
+    }
+
+
+async def _make(
+    admin: AIOKafkaAdminClient, prefix: str, topics: Sequence[Topic], partitions: int, copies: int
+) -> None:
+    response = await admin.create_topics(
+        [
+            NewTopic(topic.name(prefix), partitions, copies, topic_configs=settings_of(topic, copies))
+            for topic in topics
+        ]
+    )
+    for name, code, *message in response.topic_errors:
+        error = for_code(code)
+        # Another process may make the same topics at this moment.
+        if code and error is not TopicAlreadyExistsError:
+            raise TopicsMismatch(
+                f"Kafka refused to make the topic {name}: {error.__name__} {' '.join(map(str, message))}"
+            )
 
 
 async def partition_count(bootstrap: str, prefix: str) -> int:
@@ -74,7 +149,7 @@ async def partition_count(bootstrap: str, prefix: str) -> int:
     missing = [name for topic in ALL_TOPICS if (name := topic.name(prefix)) not in there]
     if missing:
         raise TopicsMissing(
-            f"the topics {', '.join(missing)} do not exist: run `sagahook topics create --kafka {bootstrap} "
+            f"the topics {', '.join(missing)} do not exist: run `sagahook topics apply --kafka {bootstrap} "
             f"--prefix {prefix}`"
         )
     counts = {name: len(topic["partitions"]) for name, topic in there.items()}
@@ -88,19 +163,25 @@ async def partition_count(bootstrap: str, prefix: str) -> int:
 
 async def await_partition_count(bootstrap: str, prefix: str, stopping: asyncio.Event) -> int | None:
     """As `partition_count`, but waits while Kafka is away or the topics are not made yet; None when stopped."""
+    said = ""
     while not stopping.is_set():
         try:
             return await partition_count(bootstrap, prefix)
-        except (KafkaError, OSError, TopicsMissing) as waiting:
-            log.warning("topics.waiting", error=str(waiting))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), 1.0)
+        except (KafkaError, OSError) as away:
+            why = await why_away(bootstrap, away)
+        except TopicsMissing as missing:
+            why = str(missing)
+        if why != said:
+            log.warning("topics.waiting", error=why)
+            said = why
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 1.0)
     return None
 
 
 @contextlib.asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**client_options(bootstrap))
     try:
         await admin.start()
         yield admin
@@ -129,11 +210,6 @@ def _check_partitions(there: Mapping[str, Mapping[str, Any]], prefix: str, parti
                 f"the topic {name} has {found} partitions, not {partitions}: keep {found}, or choose another "
                 f"topic prefix than {prefix!r}"
             )
-
-
-def _config(topic: Topic, copies: int) -> dict[str, str]:
-    """With three copies or more, `acks=all` means that two brokers have the record: one may then be lost."""
-    return topic.config() | {"min.insync.replicas": "2" if copies >= 3 else "1"}
 
 
 async def _await_visible(

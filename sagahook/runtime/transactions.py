@@ -22,6 +22,7 @@ from aiokafka.errors import (
 )
 from aiokafka.producer import sender
 
+from sagahook.saga.brokers import client_options
 from sagahook_schemas.envelope import Header
 
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -79,7 +80,7 @@ class TransactionalWriter:
         self.transactional_id = transactional_id
         self._commit_timeout = commit_timeout
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
+            **client_options(bootstrap),
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             request_timeout_ms=REQUEST_TIMEOUT_MS,

@@ -33,6 +33,7 @@ from sagahook_schemas.definitions import RateLimit, Retry
 
 if TYPE_CHECKING:
     from sagahook.saga.aborted import SagaAborted
+    from sagahook.saga.brokers import Brokers, KafkaSecurity
     from sagahook.saga.code import saga
     from sagahook.saga.code_context import CodeContext
     from sagahook.saga.distributed import DistributedSaga
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from sagahook.saga.participant import MemoryInbox, Participant, PostgresInbox, participant_step
 
 _LATER = {
+    "Brokers": "brokers",
     "CodeContext": "code_context",
     "DistributedSaga": "distributed",
+    "KafkaSecurity": "brokers",
     "MemoryInbox": "participant",
     "Participant": "participant",
     "PostgresInbox": "participant",
@@ -56,11 +59,13 @@ over HTTP or Kafka, start without it."""
 
 __all__ = [
     "AppError",
+    "Brokers",
     "CodeContext",
     "Continue",
     "DeclaredStep",
     "DefinitionError",
     "DistributedSaga",
+    "KafkaSecurity",
     "MemoryInbox",
     "Participant",
     "PermanentError",

@@ -112,6 +112,10 @@ class Circuits:
     def __len__(self) -> int:
         return len(self._known)
 
+    def left_alone(self) -> set[str]:
+        """The hosts with a circuit that is not closed."""
+        return {host for (host, _), circuit in self._known.items() if circuit.state != "closed"}
+
     def circuit(self, host: str, breaker: Breaker) -> Circuit:
         return self._known.get((host, breaker), Circuit())
 

@@ -23,6 +23,7 @@ from sagahook.saga.http_answers import (
 )
 from sagahook.saga.http_bodies import Call, failure_of, read_answer
 from sagahook.saga.http_settings import HttpSettings
+from sagahook.saga.metrics import CIRCUITS, note_github
 from sagahook_schemas.base import JsonValue
 
 _CONNECT_SECONDS = 5.0
@@ -69,6 +70,11 @@ class HttpClient:
     def closed(self) -> bool:
         return self._session.closed
 
+    @property
+    def left_alone(self) -> set[str]:
+        """The hosts that it sends nothing to for now."""
+        return self._circuits.left_alone()
+
     async def close(self) -> None:
         await self._session.close()
 
@@ -98,6 +104,7 @@ class HttpClient:
             trace_request_ctx=progress,
         ) as response:
             progress.status = response.status
+            note_github(response.status, response.headers)
             if not callable(call.expect):
                 if not is_expected(call.expect, HttpAnswer(response.status), call.shown):
                     raise await failure_of(call, response)
@@ -154,6 +161,13 @@ async def close_sessions() -> None:
     found = _clients.pop(asyncio.get_running_loop(), None)
     if found is not None:
         await found.close()
+
+
+def _left_alone() -> set[str]:
+    return {host for client in list(_clients.values()) for host in client.left_alone}
+
+
+CIRCUITS.hosts = _left_alone
 
 
 def _tracing() -> aiohttp.TraceConfig:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from sagahook.saga.brokers import client_options
 from sagahook.saga.participant_handling import Handlers, Request, utc_now
 from sagahook_schemas.codec import Undecodable, decode
 from sagahook_schemas.envelope import Envelope, Header, InvalidEnvelope
@@ -83,9 +84,9 @@ class StepsConsumer:
                 """Each is read from the offset that the group has."""
 
         # A reply that arrives twice is one: what matters is that none is lost.
-        self._producer = AIOKafkaProducer(bootstrap_servers=self._kafka, acks="all")
+        self._producer = AIOKafkaProducer(**client_options(self._kafka), acks="all")
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka,
+            **client_options(self._kafka),
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -222,7 +222,7 @@ async def test_what_is_refused_is_counted_and_told_in_the_log_without_a_secret(
     assert (refused["event"], refused["status"]) == ("webhook.refused", 403)
     assert "a-guess" not in str(told)
     metrics = (await ingest.get("/metrics")).body
-    assert 'webhook_signature_failures_total{scheme="bearer",source="bearer"}' in metrics
+    assert 'sagahook_webhook_signature_failures_total{scheme="bearer",source="bearer"}' in metrics
     assert 'webhook_errors_total{source="far",status="403"}' in metrics
 
 

@@ -297,7 +297,7 @@ async def test_health_and_metrics_are_there(api: Api) -> None:
     async with api.http.get("/metrics") as response:
         metrics = await response.text()
     for name in (
-        'database_connections_active{service="tracker"}',
+        'database_connections_active{service="tracker-api"}',
         "queue_size{",
         "celery_queue_size{",
         'workflow_tasks_total{state="COMPLETED",task_type="order"}',

@@ -161,13 +161,25 @@ async def test_dead_letters_are_counted_and_told_without_secrets(tracker: Tracke
 
 async def test_the_metrics_tell_what_does_not_go_on(tracker: Tracker, api: Api) -> None:
     await bury(tracker)
-    await told(tracker, left_behind("s-failed"))
+    undoing = SagaLog("s-undoing").started("e-2", "c").done("reserve").compensating("charge", "No", "reserve")
+    await tracker.log.write([received("e-9", "c-9")])
+    await told(tracker, left_behind("s-failed"), undoing.scheduled("reserve", phase="compensation"))
     await api.get("/api/v1/stuck")
     async with api.http.get("/metrics") as response:
         text = await response.text()
-    assert 'stuck_sagas{kind="failed"} 1.0' in text
-    assert 'dead_letters{topic="saga.commands"} 1.0' in text
-    assert "projection_lag_records 0.0" in text
+    told_by = {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    }
+    assert told_by['sagahook_stuck_sagas{kind="failed"}'] == 1
+    assert (
+        told_by['sagahook_stuck_sagas{kind="overdue"}']
+        == told_by['sagahook_stuck_sagas{kind="undoing"}']
+        == 1
+    )
+    assert told_by["sagahook_oldest_unrouted_seconds"] > 0
+    assert told_by['sagahook_dead_letters{topic="saga.commands"}'] == 1
+    assert told_by["sagahook_projection_lag_records"] == 0
 
 
 async def command(tracker: Tracker, *words: str, **environment: str) -> tuple[int, str]:
@@ -200,15 +212,15 @@ async def test_the_doctor_finds_what_is_wrong_and_says_what_to_do(tracker: Track
     [kept] = [each for each in checks["topic settings"] if each["verdict"] == "fail"]
     assert f"{name}: " in kept["says"]
     assert "retention.ms is 1000, not -1" in kept["says"]
-    assert "kafka-configs.sh" in kept["next"]
+    assert kept["next"].startswith("sagahook topics apply --kafka ")
     [stuck] = checks["stuck sagas"]
     assert "sagahook sagas resolve s-failed --step reserve" in stuck["next"]
-    assert "sagahook dead-letters saga.commands.dlq" in checks["dead letters"][0]["next"]
+    assert "sagahook dlq show saga.commands.dlq" in checks["dead letters"][0]["next"]
     assert [each["verdict"] for each in checks["migrations"]] == ["ok", "fail"]
     assert checks["migrations"][1]["next"] == "sagahook-notifier migrate"
     for name in ("kafka", "topics", "transactions", "broker clock", "postgresql", "database clock", "views"):
         assert [each["verdict"] for each in checks[name]] == ["ok"], checks[name]
-    assert checks["definitions"][0]["says"] == "1 sagas are deployed, in 1 versions"
+    assert checks["definitions"][0]["says"] == "1 sagas are deployed, in 1 versions; none waits for another"
     topics = await topics_of(tracker)
     assert not [topic for topic in topics if "doctor" in topic]
 
@@ -231,22 +243,6 @@ async def test_the_doctor_says_where_nothing_answers_and_tells_no_password(track
     assert "fail kafka             127.0.0.1:1 does not answer" in output
     assert "fail postgresql        127.0.0.1:1/x does not answer" in output
     assert "→ start it, or set SAGAHOOK_KAFKA" in output
-
-
-async def test_dead_letters_are_listed_read_and_put_back(tracker: Tracker) -> None:
-    await bury(tracker)
-    code, output = await command(tracker, "dead-letters")
-    assert (code, "       1  saga.commands.dlq  the oldest of" in output) == (0, True), output
-    _, output = await command(tracker, "dead-letters", "saga.commands.dlq")
-    assert "password=*** did not fit" in output
-    assert "--put-back PARTITION/OFFSET" in output
-    code, output = await command(tracker, "dead-letters", "saga.commands.dlq", "--put-back", "1/0")
-    assert (code, "is in" in output) == (0, True), output
-    [record] = await tracker.commands()
-    assert (record.partition, record.key, record.value) == (1, b"s-1", b'{"actor": "ada", "token": "t-1"}')
-    assert [name for name, _ in record.headers] == ["ce_type"]
-    code, output = await command(tracker, "dead-letters", "saga.events.dlq", "--put-back", "0/0")
-    assert (code, "is written by its owner alone" in output) == (1, True)
 
 
 async def test_a_route_whose_webhook_waits_is_not_among_the_oldest_once_it_is_final(

@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from orjson import dumps
+from prometheus_client.parser import text_string_to_metric_families
 
+from sagahook.cli.metrics_reference import EMPTY, declared
 from sagahook.embedded.stack import Stack
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
 from tests.orders_world import orders_stack, receiver, shop
@@ -27,6 +29,7 @@ class World:
     shop: str
     receiver: str
     session: aiohttp.ClientSession
+    scraped: dict[str, str]
 
     @property
     def api(self) -> str:
@@ -80,11 +83,12 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     async with shop(folder) as shop_url, receiver(SECRET) as receiver_url:
         endpoint = {"id": "e2e", "url": f"{receiver_url}/hooks", "secret": SECRET}
         environment = {"SAGAHOOK_ENDPOINTS": dumps([endpoint]).decode(), "SAGAHOOK_PUBLISH_TIMEOUT": "2"}
+        scraped: dict[str, str] = {}
         async with (
-            orders_stack(folder, shop_url, **environment) as stack,
+            orders_stack(folder, shop_url, scraped, **environment) as stack,
             aiohttp.ClientSession() as session,
         ):
-            yield World(stack, shop_url, receiver_url, session)
+            yield World(stack, shop_url, receiver_url, session, scraped)
 
 
 async def test_an_order_is_carried_through_and_reported(world: World) -> None:
@@ -176,6 +180,31 @@ async def test_bad_input_is_refused_in_the_documented_words_and_writes_nothing(
 async def test_an_unknown_correlation_id_is_not_found(world: World) -> None:
     code, error = await world.status("never-seen", wait=0)
     assert (code, error["status_code"]) == (404, 404)
+
+
+async def test_every_documented_metric_has_samples_on_a_stack_that_works(world: World) -> None:
+    _, accepted = await world.post({"order_id": "e2e-metrics", "amount": 42})
+    await world.status(accepted["correlation_id"])
+    documented = {
+        series
+        for section in declared().values()
+        for family in section
+        for series in family.samples
+        if family.name not in EMPTY
+    }
+    async with asyncio.timeout(40):
+        while documented - await _scraped(world):
+            await asyncio.sleep(0.2)
+
+
+async def _scraped(world: World) -> set[str]:
+    """The names of all series that there are."""
+    names = set()
+    for address in world.scraped.values():
+        async with world.session.get(f"http://{address}/metrics") as answer:
+            for family in text_string_to_metric_families(await answer.text()):
+                names |= {sample.name for sample in family.samples}
+    return names
 
 
 async def test_webhooks_are_accepted_while_postgresql_is_away_and_told_of_when_it_is_back(

@@ -30,7 +30,7 @@ async def test_what_is_refused_is_counted_by_reasons_that_no_sender_can_make_up(
 ) -> None:
     await ingest.send(post(target=b"/webhooks/orders#made-up-by-a-sender"))
     metrics = (await ingest.get("/metrics")).body.decode()
-    assert 'http_refused_total{reason="target"}' in metrics
+    assert 'sagahook_http_refused_total{reason="target"}' in metrics
     assert "made-up-by-a-sender" not in metrics
 
 

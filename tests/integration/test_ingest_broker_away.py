@@ -85,7 +85,7 @@ async def test_when_too_much_waits_for_a_slow_broker_the_rest_is_refused_at_once
         try:
             waiting = [asyncio.create_task(ingest.post("/webhooks/orders")) for _ in range(3)]
             async with asyncio.timeout(5):
-                while "ingest_publishing 3.0" not in (await ingest.get("/metrics")).body:
+                while "sagahook_ingest_publishing 3.0" not in (await ingest.get("/metrics")).body:
                     await asyncio.sleep(0.01)
             refused = await ingest.post("/webhooks/orders")
             assert is_try_again(refused)

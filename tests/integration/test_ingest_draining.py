@@ -92,7 +92,7 @@ async def test_what_waits_for_kafka_is_answered_and_what_comes_meanwhile_is_told
         os.kill(broker.pid, signal.SIGSTOP)
         try:
             waiting = [asyncio.create_task(ingest.post("/webhooks/orders")) for _ in range(10)]
-            while "ingest_publishing 10.0" not in (await ingest.get("/metrics")).body:
+            while "sagahook_ingest_publishing 10.0" not in (await ingest.get("/metrics")).body:
                 await asyncio.sleep(0.01)
             ingest.stopping.set()
             while (await ingest.get("/readyz")).status != 503:

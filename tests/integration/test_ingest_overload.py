@@ -101,10 +101,10 @@ async def test_ten_times_what_may_wait_is_taken_or_told_to_try_again_and_in_the_
                 while len(answers) < 500:
                     await asyncio.sleep(0.01)
             assert all(is_try_again(answer) for answer in answers)
-            assert "ingest_publishing 20.0" in (await ingest.get("/metrics")).body
+            assert "sagahook_ingest_publishing 20.0" in (await ingest.get("/metrics")).body
         accepted = await asyncio.gather(*senders)
         assert all(answer.status == 202 or is_try_again(answer) for answer in answers)
-        assert "ingest_publishing 0.0" in (await ingest.get("/metrics")).body
+        assert "sagahook_ingest_publishing 0.0" in (await ingest.get("/metrics")).body
         assert (await ingest.get("/health")).status == 200
     records = await Log(broker.bootstrap, PREFIX).read()
     assert sorted(r.key.decode() for r in records) == sorted(a.body["event_id"] for a in accepted)

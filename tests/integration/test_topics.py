@@ -1,6 +1,7 @@
-"""Topics on a real broker: made once, by nobody but `sagahook topics create`, and never with two counts."""
+"""Topics on a real broker: made once, by nobody but `sagahook topics apply`, and never with two counts."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,8 +13,17 @@ from aiokafka.errors import KafkaError
 from typer.testing import CliRunner, Result
 
 from sagahook.cli.main import app
-from sagahook.runtime.topics import TopicsMismatch, TopicsMissing, ensure_topics, partition_count
+from sagahook.runtime.topic_settings import set_topic_settings
+from sagahook.runtime.topics import (
+    TopicsMismatch,
+    TopicsMissing,
+    apply_topics,
+    ensure_topics,
+    look_at_topics,
+    partition_count,
+)
 from sagahook_schemas.topics import ALL_TOPICS, SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE, Topic
+from tests.tracker_harness import Wire
 
 NOWHERE = "127.0.0.1:1"
 
@@ -116,7 +126,7 @@ async def test_more_copies_than_brokers_are_refused_in_kafkas_own_words(
 async def test_missing_topics_say_what_to_run_and_are_not_made_by_asking(
     kafka_bootstrap: str, topic_prefix: str, admin: AIOKafkaAdminClient
 ) -> None:
-    command = f"run `sagahook topics create --kafka {kafka_bootstrap} --prefix {topic_prefix}`"
+    command = f"run `sagahook topics apply --kafka {kafka_bootstrap} --prefix {topic_prefix}`"
 
     with pytest.raises(TopicsMissing, match=command):
         await partition_count(kafka_bootstrap, topic_prefix)
@@ -139,25 +149,105 @@ async def test_a_producer_cannot_make_a_topic(
 
 
 async def test_the_command_makes_topics_and_says_how_many(kafka_bootstrap: str, topic_prefix: str) -> None:
-    create = ("create", "--kafka", kafka_bootstrap, "--prefix", topic_prefix, "--partitions", "2")
+    apply = ("apply", "--kafka", kafka_bootstrap, "--prefix", topic_prefix)
 
-    first, second = await sagahook(*create), await sagahook(*create)
-    other = await sagahook(*create[:-1], "3")
+    first, second = await sagahook(*apply, "--partitions", "2"), await sagahook(*apply)
+    other = await sagahook(*apply, "--partitions", "3")
 
-    assert (first.exit_code, first.stdout) == (
-        0,
-        f"{len(ALL_TOPICS)} topics made, 0 were there, 2 partitions each\n",
-    )
+    count = len(ALL_TOPICS)
+    assert first.exit_code == 0, first.output
+    assert f"{count} topics made, 0 altered, 0 were there, 2 partitions each\n" in first.stdout
     assert (second.exit_code, second.stdout) == (
         0,
-        f"0 topics made, {len(ALL_TOPICS)} were there, 2 partitions each\n",
+        f"0 topics made, 0 altered, {count} were there, 2 partitions each\n",
     )
     assert (other.exit_code, other.stdout) == (1, "")
-    assert "has 2 partitions, not 3" in other.stderr
+    assert "it has 2 partitions, not 3" in other.stderr
+
+
+async def test_the_command_sets_what_somebody_changed_and_leaves_what_is_no_business_of_ours(
+    kafka_bootstrap: str, topic_prefix: str, admin: AIOKafkaAdminClient
+) -> None:
+    options = ("--kafka", kafka_bootstrap, "--prefix", topic_prefix)
+    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
+    changed = {SAGA_EVENTS.name(topic_prefix): {"retention.ms": "1000", "segment.ms": "123456"}}
+    assert await set_topic_settings(admin, changed) == {}
+
+    plan = await sagahook("plan", *options, "--json")
+    of_both = await look_at_topics(kafka_bootstrap, topic_prefix)
+    await asyncio.gather(*(apply_topics(kafka_bootstrap, topic_prefix, of_both) for _ in range(2)))
+    after = await sagahook("plan", *options)
+
+    assert plan.exit_code == 2
+    assert [(step["verb"], step["topic"]) for step in json.loads(plan.stdout)["steps"]] == [
+        ("alter", SAGA_EVENTS.name(topic_prefix))
+    ]
+    assert (after.exit_code, after.stdout.partition(":")[0]) == (0, "nothing to do")
+    kept = await settings(admin, SAGA_EVENTS.name(topic_prefix))
+    assert (kept["retention.ms"], kept["segment.ms"]) == ("-1", "123456")
+
+
+async def test_a_retention_that_was_made_longer_is_refused_unless_loss_is_allowed(
+    kafka_bootstrap: str, topic_prefix: str, admin: AIOKafkaAdminClient
+) -> None:
+    options = ("--kafka", kafka_bootstrap, "--prefix", topic_prefix)
+    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
+    await set_topic_settings(admin, {SAGA_COMMANDS.name(topic_prefix): {"retention.ms": "-1"}})
+
+    refused, allowed = await sagahook("apply", *options), await sagahook("apply", *options, "--allow-loss")
+
+    assert refused.exit_code == 1
+    assert f"{SAGA_COMMANDS.name(topic_prefix)}: retention.ms is -1, not 604800000" in refused.stderr
+    assert allowed.exit_code == 0, allowed.output
+    kept = await settings(admin, SAGA_COMMANDS.name(topic_prefix))
+    assert kept["retention.ms"] == "604800000"
+
+
+async def test_settings_that_kafka_refuses_are_told_in_its_own_words(
+    kafka_bootstrap: str, topic_prefix: str, admin: AIOKafkaAdminClient
+) -> None:
+    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
+
+    refused = await set_topic_settings(admin, {SAGA_EVENTS.name(topic_prefix): {"retention.ms": "long"}})
+
+    assert list(refused) == [SAGA_EVENTS.name(topic_prefix)]
+    assert "InvalidConfig" in refused[SAGA_EVENTS.name(topic_prefix)]
+
+
+async def test_the_list_tells_the_registry_and_what_is_there(kafka_bootstrap: str, topic_prefix: str) -> None:
+    await ensure_topics(kafka_bootstrap, topic_prefix, 1, topics=[SAGA_EVENTS])
+
+    listed = await sagahook("list", "--kafka", kafka_bootstrap, "--prefix", topic_prefix)
+
+    lines = {line.split()[0]: line.split()[-2:] for line in listed.stdout.splitlines()}
+    assert len(lines) == 1 + len(ALL_TOPICS)
+    assert lines[SAGA_EVENTS.name(topic_prefix)] == ["1", "1"]
+    assert lines[SAGA_STATE.name(topic_prefix)] == ["missing", "-"]
 
 
 async def test_the_command_says_where_no_kafka_answers(topic_prefix: str) -> None:
-    away = await sagahook("create", "--kafka", NOWHERE, "--prefix", topic_prefix)
+    away = await sagahook("apply", "--kafka", NOWHERE, "--prefix", topic_prefix)
 
     assert away.exit_code == 1
     assert f"sagahook: Kafka at {NOWHERE} does not answer" in away.stderr
+
+
+async def test_the_command_waits_for_a_kafka_that_is_still_starting(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    wire = Wire(f"kafka://{kafka_bootstrap}")
+    await wire.mend()
+    await wire.cut()
+    address = wire.url.rpartition("@")[2]
+    applying = asyncio.create_task(
+        sagahook("apply", "--kafka", address, "--prefix", topic_prefix, "--wait", "60", "--partitions", "1")
+    )
+    await asyncio.sleep(0.2)
+    assert not applying.done()
+    await wire.mend()
+
+    applied = await applying
+
+    await wire.cut()
+    assert applied.exit_code == 0, applied.output
+    assert await partition_count(kafka_bootstrap, topic_prefix) == 1

@@ -7,10 +7,12 @@ from itertools import chain
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.batches import Batch, OffsetsMoved
-from sagahook.runtime.database import NotMigrated, open_pool
+from sagahook.runtime.database import open_pool
+from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.commands import ParentStep
 from sagahook_schemas.definitions import SagaDefinition
@@ -18,6 +20,7 @@ from sagahook_schemas.sagas import SagaAdmitted, SagaProgressed, SagaResumed, Sa
 from sagahook_schemas.topics import SAGA_EVENTS
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.schema import TABLES
 from sagahook_tracker.handlers import project
 from sagahook_tracker.wiring import Projector
 from tests.tracker_harness import Tracker, Wire, open_tracker, tracker_settings
@@ -270,13 +273,25 @@ async def test_what_postgresql_cannot_hold_costs_one_record_and_not_the_batch(tr
     assert all(run["state"] == "COMPLETED" for run in rows["runs"] if run["saga_id"] != "s-nul")
 
 
-async def test_without_tables_it_stops_and_says_what_to_run(
+async def test_without_tables_it_says_what_to_run_and_waits(
     kafka_bootstrap: str, topic_prefix: str, database_url: str
 ) -> None:
     await ensure_topics(kafka_bootstrap, topic_prefix, 1)
     projector = Projector(tracker_settings(kafka_bootstrap, topic_prefix, database_url))
-    with pytest.raises(NotMigrated, match="run this service's `migrate` first"):
-        await projector.run(asyncio.Event())
+    stopping = asyncio.Event()
+    with structlog.testing.capture_logs() as told:
+        running = asyncio.create_task(projector.run(stopping))
+        async with asyncio.timeout(20):
+            while not any("run `sagahook migrate`" in each.get("error", "") for each in told):
+                await asyncio.sleep(0.05)
+    assert not projector.health.is_started()
+    async with asyncio.timeout(20):
+        await migrate(database_url, TABLES.schema, TABLES.migrations)
+        while not await projector.health.is_ready():
+            await asyncio.sleep(0.05)
+    assert projector.health.is_started()
+    stopping.set()
+    await running
 
 
 async def test_projecting_goes_on_where_it_stopped(tracker: Tracker) -> None:

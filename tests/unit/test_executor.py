@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from sagahook.saga import PermanentError
-from sagahook_runner.adapters import attempt, execution
+from sagahook_runner.adapters import attempt
 from sagahook_runner.adapters.attempt import AttemptKey, Job, Outcome, is_async
 from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.pulse import Pulse
@@ -52,7 +52,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.forwarded: list[Outcome] = []
-        self.executor = Executor(max_running=2, threads=2, forward=self._forward)
+        self.executor = Executor(max_running=2, threads=2, forward=self._forward, drain=0.05)
         self.release = threading.Event()
         self._news = asyncio.Event()
         self.attach()
@@ -88,8 +88,7 @@ class Bench:
 
 
 @pytest_asyncio.fixture
-async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(execution, "_DRAIN_SECONDS", 0.05)
+async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
     yield bench
     bench.release.set()

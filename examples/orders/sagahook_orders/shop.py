@@ -94,12 +94,13 @@ def build_shop(ledger: Ledger) -> FastAPI:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A small shop with a ledger")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--db", type=Path, default=Path("shop.db"), help="the ledger's file")
     parser.add_argument("--limit", type=float, default=1000, help="charges above it are declined")
     options = parser.parse_args()
     ledger = Ledger(options.db, limit=options.limit)
-    uvicorn.run(build_shop(ledger), host="127.0.0.1", port=options.port, log_level="warning")
+    uvicorn.run(build_shop(ledger), host=options.host, port=options.port, log_level="warning")
 
 
 if __name__ == "__main__":

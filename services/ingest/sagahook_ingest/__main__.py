@@ -7,6 +7,7 @@ import sys
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.service import run_service
 from sagahook.runtime.settings_errors import explain
@@ -18,6 +19,7 @@ def main() -> None:
     try:
         settings = IngestSettings()
         configure_logging("ingest", settings.log_level, settings.instance)
+        telemetry.start("ingest", settings.instance)
         ingest = Ingest(settings)
     except ValidationError as invalid:
         sys.exit(f"sagahook-ingest: {explain(invalid)}")
@@ -25,7 +27,7 @@ def main() -> None:
         sys.exit(f"sagahook-ingest: {malformed}: it must be JSON")
     except ValueError as unusable:  # a secret that has not its scheme's form
         sys.exit(f"sagahook-ingest: {unusable}")
-    run_service(settings, ingest.app, ingest.run)
+    run_service(settings, ingest.app, ingest.run, ingest.health, delay=settings.stop_delay)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.addresses import Address, Network, client_address, client_name, is_allowed
 from sagahook.runtime.audit import Audit
 from sagahook.runtime.buckets import Buckets
@@ -36,6 +37,7 @@ from sagahook_ingest.handlers import Receiver
 from sagahook_ingest.handshake import validate
 from sagahook_ingest.intake import Intake, SenderGone
 from sagahook_ingest.openapi import document
+from sagahook_ingest.tracing import serve
 
 PREFIX = "/webhooks/"
 GITHUB = "/api/v1/webhooks/github"
@@ -176,7 +178,13 @@ class AcceptWebhooks:
         self._open()
         self._answering += 1
         try:
-            answer = await route.endpoint(request, receiver, correlation_id, self._limits.batch)
+            limit = self._limits.batch
+            if telemetry.spans is None:
+                answer = await route.endpoint(request, receiver, correlation_id, limit)
+            else:
+                answer = await serve(
+                    telemetry.spans, route.endpoint, request, receiver, correlation_id, limit, started
+                )
             await send_answer(answer, send, closing=self._draining)
         finally:
             self._answering -= 1

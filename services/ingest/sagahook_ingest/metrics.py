@@ -16,17 +16,17 @@ UNKNOWN_SOURCE = "unknown"
 
 WEBHOOK_ERRORS = Counter("webhook_errors_total", "Webhooks not accepted", ["source", "status"])
 SIGNATURE_FAILURES = Counter(
-    "webhook_signature_failures_total",
+    "sagahook_webhook_signature_failures_total",
     "Webhooks of which it was not shown that their source sent them",
     ["source", "scheme"],
 )
 HANDSHAKES = Counter(
-    "webhook_handshakes_total",
+    "sagahook_webhook_handshakes_total",
     "Questions of senders before they send; kind is validation or challenge",
     ["source", "kind"],
 )
-IN_FLIGHT = Gauge("ingest_publishing", "Webhooks that wait for Kafka's acknowledgement")
-IDEMPOTENCY_KEYS = Gauge("ingest_idempotency_keys", "Idempotency-Keys and delivery ids remembered")
+IN_FLIGHT = Gauge("sagahook_ingest_publishing", "Webhooks that wait for Kafka's acknowledgement")
+IDEMPOTENCY_KEYS = Gauge("sagahook_ingest_idempotency_keys", "Idempotency-Keys and delivery ids remembered")
 
 
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -15,8 +15,10 @@ from sagahook.runtime.erasable import data_keys
 from sagahook.runtime.health import Health, Status, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.metrics import watch_ready
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.tail import Tail
+from sagahook.runtime.telemetry_http import HTTP_SPANS
 from sagahook.runtime.topics import await_partition_count
 from sagahook_ingest import metrics
 from sagahook_ingest.adapters.publisher import GroupPublisher
@@ -58,10 +60,16 @@ class Ingest:
         self._audit = Audit(settings.kafka, settings.topic_prefix, "ingest", self._clock)
         self._accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
         self.health = Health()
-        self.health.add("kafka", self._kafka_status)
+        watch_ready("ingest", lambda: self.health.ready)
+        self.health.add("kafka", self._kafka_status, needed=True)
         self.health.add("views", self._views_status)
         self.app = IngestApp(
-            self._accept, title="sagahook ingest", docs_url=None, redoc_url=None, lifespan=self._lifespan
+            self._accept,
+            title="sagahook ingest",
+            docs_url=None,
+            redoc_url=None,
+            lifespan=self._lifespan,
+            telemetry=HTTP_SPANS,
         )
         self.app.state.health = self.health
         self.app.include_router(health_routes(self.health))
@@ -104,6 +112,7 @@ class Ingest:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, self._stopping)
         if partitions is None:
             return
+        self.health.started = True
         received = settings.topic(WEBHOOKS_RECEIVED)
         publisher = self._publisher = self._publisher_to(received, partitions)
         definitions = Tail(

@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.batches import OffsetOutOfRange, Unavailable
 from sagahook.runtime.database import NotMigrated, reaching_database
 from sagahook.runtime.logging import configure_logging
@@ -39,13 +40,15 @@ def main() -> None:
     except SettingsError as malformed:
         sys.exit(f"sagahook-notifier: {malformed}: it must be JSON")
     configure_logging("notifier", settings.log_level, settings.instance)
+    if command != "migrate":
+        telemetry.start("notifier", settings.instance, postgres=True)
     {"run": _run, "api": _api, "migrate": _migrate}[command](settings)
 
 
 def _run(settings: NotifierSettings) -> None:
     notifier = Notifier(settings)
     try:
-        run_service(settings, notifier.app, notifier.run)
+        run_service(settings, notifier.app, notifier.run, notifier.health)
     except* (NotMigrated, TopicsMismatch, OffsetOutOfRange) as wrong:
         sys.exit(f"sagahook-notifier: {'; '.join(_reasons(wrong))}")
 
@@ -54,7 +57,8 @@ def _api(settings: NotifierSettings) -> None:
     async def until_stopped(stopping: asyncio.Event) -> None:
         await stopping.wait()
 
-    run_service(settings, build_app(settings), until_stopped)
+    app = build_app(settings)
+    run_service(settings, app, until_stopped, app.state.health, delay=settings.stop_delay)
 
 
 def _migrate(settings: NotifierSettings) -> None:
@@ -63,7 +67,7 @@ def _migrate(settings: NotifierSettings) -> None:
 
     try:
         with reaching_database():
-            asyncio.run(migrate(settings.database_url.get_secret_value(), SCHEMA, MIGRATIONS))
+            asyncio.run(migrate(settings.dsn(), SCHEMA, MIGRATIONS))
     except Unavailable as away:
         sys.exit(f"sagahook-notifier: {away}. Nothing was changed: try again when it answers")
 

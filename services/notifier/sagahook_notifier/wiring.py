@@ -22,9 +22,12 @@ from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
-from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
+from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.source_watch import SourceWatch
 from sagahook.runtime.sources import Sources
+from sagahook.runtime.starting import tell_started
+from sagahook.runtime.telemetry_http import HTTP_SPANS
+from sagahook.runtime.telemetry_kafka import linked
 from sagahook.runtime.topics import await_partition_count
 from sagahook_notifier.adapters.announcer import Announcer
 from sagahook_notifier.adapters.delivery_store import DeliveryStore
@@ -33,7 +36,9 @@ from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.outbox_store import OutboxStore
+from sagahook_notifier.adapters.schema import TABLES
 from sagahook_notifier.adapters.sender import Sender, open_sender
+from sagahook_notifier.adapters.survey_store import SurveyStore
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.api import endpoint_routes
 from sagahook_notifier.delivery_api import delivery_routes
@@ -47,6 +52,7 @@ from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
 from sagahook_notifier.handlers.endpoints import Endpoints
 from sagahook_notifier.handlers.intake import Intake
 from sagahook_notifier.handlers.outbox import Outbox
+from sagahook_notifier.handlers.survey import Survey
 from sagahook_notifier.settings import NotifierSettings, check_signing
 from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
 
@@ -67,11 +73,12 @@ class Notifier:
         """Read by intake and sender for each event; what changes, changes in it."""
         self._database = Dependency("PostgreSQL")
         self.health = Health()
-        self.health.add("postgres", self._database.check)
+        self.health.add("postgres", self._database.check, needed=True)
+        watch_ready("notifier", lambda: self.health.ready)
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Raises NotMigrated, TopicsMismatch or OffsetOutOfRange, maybe in an ExceptionGroup: for an operator."""
+        """Raises TopicsMismatch or OffsetOutOfRange, maybe in an ExceptionGroup: for an operator."""
         working = asyncio.create_task(self._work(stopping), name="notifier")
         told = asyncio.create_task(stopping.wait())
         await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -85,7 +92,9 @@ class Notifier:
     async def _work(self, stopping: asyncio.Event) -> None:
         settings, clock, database = self._settings, self._clock, self._database
         async with AsyncExitStack() as opened:
-            pool = await opened.enter_async_context(_pool(settings))
+            pool = await opened.enter_async_context(_pool("notifier", settings))
+            if not await TABLES.wait(pool, stopping):
+                return
             vault = Vault(settings.secret_keys)
             dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
             opened.push_async_callback(dead_letters.close)
@@ -96,7 +105,8 @@ class Notifier:
             outbox = Outbox(
                 store=OutboxStore(pool), announcer=announcer, database=database, kafka=Dependency("Kafka")
             )
-            dispatcher = self._dispatcher(DispatchStore(pool, vault), sender, outbox)
+            deliveries = DispatchStore(pool, vault)
+            dispatcher = self._dispatcher(deliveries, sender, outbox)
             intake_store = IntakeStore(pool)
             intake = Intake(
                 store=intake_store,
@@ -112,6 +122,8 @@ class Notifier:
             async with asyncio.TaskGroup() as parts:
                 watch = SourceWatch(settings.source_configuration, self._reconfigure)
                 parts.create_task(watch.run(), name="sources")
+                survey = Survey(SurveyStore(pool), deliveries, database, clock)
+                parts.create_task(survey.run(), name="survey")
                 for part in (
                     self._read_log(intake_store, intake, stopping),
                     dispatcher.run(stopping),
@@ -140,6 +152,7 @@ class Notifier:
         settings = self._settings
         if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
             return
+        self.health.started = True
         topic = settings.topic(SAGA_EVENTS)
 
         def tick() -> None:
@@ -151,13 +164,12 @@ class Notifier:
             group=settings.group,
             topics=[topic],
             load_offsets=store.load_offsets,
-            handle=intake.handle,
+            handle=linked(settings.group, intake.handle),
             on_tick=tick,
             rest=INTAKE_REST,
             session_timeout=settings.session_timeout,
         )
-        self.health.add("intake", consumer.check)
-        watch_queue(topic, lambda: consumer.lag(topic))
+        self.health.add("intake", consumer.check, needed=True)
         await consumer.run(stopping)
 
 
@@ -208,24 +220,32 @@ async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) 
 def build_app(settings: NotifierSettings) -> FastAPI:
     """The notifier's HTTP face: what people ask of it. It starts without Kafka and without the database."""
     health, clock = Health(), SystemClock()
+    watch_ready("notifier-api", lambda: health.ready)
     audit = Audit(settings.kafka, settings.topic_prefix, "notifier", clock)
     opened: list[tuple[Endpoints, Deliveries]] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _pool(settings) as pool, _running(audit):
+        async with (
+            _pool("notifier-api", settings) as pool,
+            _beside(audit.run()),
+            _beside(tell_started(health, settings, pool, TABLES, asyncio.Event())),
+        ):
             store = EndpointStore(pool, Vault(settings.secret_keys))
             endpoints = Endpoints(store, clock, [endpoint.id for endpoint in settings.endpoints])
             deliveries = Deliveries(DeliveryStore(pool), store, clock, settings.notify_recover_rate)
             opened.append((endpoints, deliveries))
-            health.add("postgres", lambda: _answers(store))
+            health.add("postgres", lambda: _answers(store), needed=True)
             health.ready = True
             yield
             health.ready = False
             opened.clear()
 
     app = FastAPI(
-        title="sagahook notifier", lifespan=lifespan, generate_unique_id_function=lambda route: route.name
+        title="sagahook notifier",
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry=HTTP_SPANS,
     )
     app.state.health = health
     app.include_router(health_routes(health))
@@ -238,14 +258,15 @@ def build_app(settings: NotifierSettings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _running(audit: Audit) -> AsyncIterator[None]:
-    auditing = asyncio.create_task(audit.run(), name="audit")
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """It runs as long as the block does."""
+    working = asyncio.create_task(work)
     try:
         yield
     finally:
-        auditing.cancel()
+        working.cancel()
         with suppress(asyncio.CancelledError):
-            await auditing
+            await working
 
 
 async def _answers(store: EndpointStore) -> Status:
@@ -258,9 +279,10 @@ async def _answers(store: EndpointStore) -> Status:
 
 
 @asynccontextmanager
-async def _pool(settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
+async def _pool(service: str, settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
+    """service: as the metrics name it."""
     pool = await open_pool(settings, clean_up=False)
-    DATABASE_CONNECTIONS.labels("notifier").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    watch_pool(service, pool)
     try:
         yield pool
     finally:

@@ -7,8 +7,9 @@ from prometheus_client import Counter, Gauge, Histogram
 WEBHOOKS_ROUTED = Counter(
     "sagahook_webhooks_routed_total", "Webhooks routed, by what became of them", ["outcome"]
 )
+for _outcome in ("triggered", "ignored", "failed"):
+    WEBHOOKS_ROUTED.labels(_outcome)  # a rate needs the 0 before the first
 EVENTS_WRITTEN = Counter("sagahook_saga_events_total", "Events written to the saga log", ["type"])
-RETRIES = Counter("workflow_task_retries_total", "Attempts of steps that were scheduled again", ["saga"])
 COMMITS = Histogram(
     "sagahook_commit_seconds",
     "Duration of an owner's transaction",
@@ -16,3 +17,4 @@ COMMITS = Histogram(
 )
 ATTEMPTS_IN_FLIGHT = Gauge("sagahook_attempts_in_flight", "Attempts that run or wait to run in this process")
 PARTITIONS_OWNED = Gauge("sagahook_partitions_owned", "Partitions whose sagas this process owns")
+PARTITIONS = Gauge("sagahook_partitions", "Partitions that there are of sagas")

@@ -25,6 +25,11 @@ class RunnerSettings(ServiceSettings):
         gt=0,
         description="seconds that a finished saga is remembered; a webhook with its identity joins it until then",
     )
+    drain: float = Field(
+        default=8.0,
+        ge=0,
+        description="seconds that attempts under way get to end when the process is told to stop",
+    )
     threads: int = Field(default=32, ge=1, description="threads for actions that are not async")
     session_timeout: float = Field(
         default=6.0, gt=0, description="seconds after which a silent runner is dead"

@@ -14,6 +14,7 @@ from sagahook.runtime.erasable import data_keys
 from sagahook.runtime.health import Health, Status, health_app
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.metrics import watch_ready
 from sagahook.runtime.partitions import PartitionedConsumer, PartitionHost, StartOffset
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
@@ -139,6 +140,7 @@ class Runner:
         self._sagas = app
         self._clock = clock or SystemClock()
         self.health = Health()
+        watch_ready("saga-runner", lambda: self.health.ready)
         self.app: FastAPI = health_app(self.health)
         self._consumers: tuple[PartitionedConsumer, ...] = ()
         self.health.add("partitions", self._partitions_status)
@@ -148,6 +150,8 @@ class Runner:
         partitions = await await_partition_count(settings.kafka, settings.topic_prefix, stopping)
         if partitions is None:
             return
+        self.health.started = True
+        metrics.PARTITIONS.set(partitions)
         definitions = self._sagas.definitions()
         await ensure_participant_topics(settings, definitions, partitions, stopping)
         await publish_definitions(settings, definitions, self._clock, stopping)
@@ -157,6 +161,7 @@ class Runner:
             threads=settings.threads,
             forward=late.forward,
             caps=settings.caps,
+            drain=settings.drain,
         )
         conductors = Conductors(self._sagas, executor.say)
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
@@ -189,6 +194,7 @@ class Runner:
             ReprocessorsHost(settings, triggers, self._clock, partitions, keys),
         )
         self._consumers = (owners, routers, replies, reprocessing)
+        self.health.add("kafka", owners.check, needed=True)
         metrics.PARTITIONS_OWNED.set_function(lambda: len(owners.owned))
         known = [pauses.caught_up] if keys is None else [pauses.caught_up, keys.caught_up]
         forwarding = asyncio.create_task(late.run(), name="late-outcomes")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sagahook.runtime import telemetry
 from sagahook.runtime.logging import configure_logging
 from sagahook.runtime.settings_errors import explain
 from sagahook_tracker.settings import TrackerSettings
@@ -26,6 +27,8 @@ def main() -> None:
     except ValidationError as invalid:
         sys.exit(f"sagahook-tracker: {explain(invalid)}")
     configure_logging("tracker", settings.log_level, settings.instance)
+    if command != "migrate":
+        telemetry.start("tracker", settings.instance, postgres=True)
     {"project": _project, "api": _api, "migrate": _migrate}[command](settings)
 
 
@@ -34,7 +37,7 @@ def _project(settings: TrackerSettings) -> None:
     from sagahook_tracker.wiring import Projector
 
     projector = Projector(settings)
-    run_service(settings, projector.app, projector.run)
+    run_service(settings, projector.app, projector.run, projector.health)
 
 
 def _api(settings: TrackerSettings) -> None:
@@ -47,15 +50,14 @@ def _api(settings: TrackerSettings) -> None:
         await stopping.wait()
         app.state.dismiss()
 
-    run_service(settings, app, until_stopped)
+    run_service(settings, app, until_stopped, app.state.health, delay=settings.stop_delay)
 
 
 def _migrate(settings: TrackerSettings) -> None:
     # The tools of migration take a while to load, and no other command needs them.
     from sagahook.runtime.migrations import migrate
 
-    url = settings.database_url.get_secret_value()
-    asyncio.run(migrate(url, "tracker", Path(__file__).with_name("migrations")))
+    asyncio.run(migrate(settings.dsn(), "tracker", Path(__file__).with_name("migrations")))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,24 @@ TASK_DURATION = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
 )
 TASK_RETRIES = Counter("workflow_task_retries_total", "Further attempts of steps", ["task_type"])
-DEAD_LETTERS = Counter("tracker_dead_letters_total", "Records that could not be projected", ["topic"])
-STUCK_SAGAS = Gauge("stuck_sagas", "Sagas that do not go on by themselves, or should have by now", ["kind"])
-DEAD_LETTER_COUNT = Gauge("dead_letters", "Records in a dead-letter topic, or at most that many", ["topic"])
-OLDEST_UNPROCESSED = Gauge("oldest_unprocessed_seconds", "Age of the oldest webhook that is not final")
-PROJECTION_LAG = Gauge("projection_lag_records", "Offsets that the views are behind the log")
+DEAD_LETTERS = Counter(
+    "sagahook_tracker_dead_letters_total", "Records that could not be projected", ["topic"]
+)
+STUCK_SAGAS = Gauge(
+    "sagahook_stuck_sagas",
+    "Sagas that do not go on by themselves, or should have by now; of those that are overdue, undoing are being undone",
+    ["kind"],
+)
+DEAD_LETTER_COUNT = Gauge(
+    "sagahook_dead_letters", "Records in a dead-letter topic, or at most that many", ["topic"]
+)
+OLDEST_UNPROCESSED = Gauge(
+    "sagahook_oldest_unprocessed_seconds", "Age of the oldest webhook that is not final; 0: there is none"
+)
+OLDEST_UNROUTED = Gauge(
+    "sagahook_oldest_unrouted_seconds", "Age of the oldest webhook that no router took up; 0: there is none"
+)
+PROJECTION_LAG = Gauge("sagahook_projection_lag_records", "Offsets that the views are behind the log")
 
 
 def count(changes: Changes) -> None:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from sagahook.runtime.http_errors import CORRELATION_HEADER, JSON, PROBLEM
+from sagahook.runtime.telemetry_http import HTTP_SPANS
 from sagahook_tracker.openapi_examples import CORRELATION_ID, ERRORS, EVENT_ID, SAGA_ID, TEXTS, example
 
 OPEN = frozenset({"webhook_status", "saga_status", "saga_diagram", "definition_diagram"})
@@ -96,6 +97,7 @@ class StatusApi(FastAPI):
             description=_DESCRIPTION,
             generate_unique_id_function=_name_of,
             openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+            telemetry=HTTP_SPANS,
             **options,
         )
 

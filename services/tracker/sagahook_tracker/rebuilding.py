@@ -116,7 +116,7 @@ class Rebuild:
             self._say("a rebuild was interrupted: beginning anew (--resume would go on with what it left)")
             await self._drop(FRESH)
         url, migrations = (
-            self._settings.database_url.get_secret_value(),
+            self._settings.dsn(),
             Path(__file__).with_name("migrations"),
         )
         await migrate(url, FRESH, migrations, written_for=SERVING)
@@ -260,7 +260,7 @@ class Rebuild:
 @asynccontextmanager
 async def _turn(settings: TrackerSettings) -> AsyncIterator[asyncpg.Connection]:
     """Raises Refused where another rebuild runs."""
-    guard = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=5.0)
+    guard = await asyncpg.connect(settings.dsn(), timeout=5.0)
     try:
         if not await load_queries("rebuild.sql").take_turn(guard):
             raise Refused("another rebuild of these views is running: wait for it, or stop it")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from orjson import JSONDecodeError, dumps, loads
+from orjson import dumps
 from pydantic import BaseModel, Field, JsonValue
 
 from sagahook.runtime.http_errors import ApiError, ErrorBody
 from sagahook.runtime.keys import Guard
 from sagahook_schemas.base import AwareDatetime
-from sagahook_tracker.adapters.dead_letters import DeadLetter, DeadTopic
+from sagahook_tracker.adapters.dead_letters import DeadTopic
 from sagahook_tracker.adapters.stuck import Waiting
 from sagahook_tracker.api import not_yet
-from sagahook_tracker.domain.redaction import redacted, redacted_fields, redacted_text
+from sagahook_tracker.domain.dead_letters import DeadLetter
+from sagahook_tracker.domain.redaction import redacted_fields, redacted_payload, redacted_text
 from sagahook_tracker.domain.runs import State
 from sagahook_tracker.domain.stuck import KINDS, Kind, Stuck
 from sagahook_tracker.operator_bodies import Word
@@ -61,7 +61,7 @@ class WaitingWebhook(BaseModel):
 class DeadTopicBody(BaseModel):
     topic: str = Field(description="without the deployment's prefix")
     of: str = Field(description="the topic that its records come from")
-    count: int
+    count: int = Field(description="that were not sent to where they came from again")
     exact: bool = Field(description="else there are at most that many")
     oldest_at: AwareDatetime | None
 
@@ -104,6 +104,9 @@ class DeadLetterBody(BaseModel):
     size: int
     value: JsonValue = Field(description="where it is JSON and short")
     excerpt: str | None = Field(description="else its beginning")
+    redriven_at: AwareDatetime | None = Field(
+        default=None, description="when it was sent to where it came from again; null: it was not"
+    )
 
 
 class DeadLettersBody(BaseModel):
@@ -242,12 +245,9 @@ def _topic(topic: DeadTopic) -> DeadTopicBody:
 
 
 def _letter(letter: DeadLetter) -> DeadLetterBody:
-    value: JsonValue = None
-    text = redacted_text(letter.value.decode(errors="replace"))
-    with suppress(JSONDecodeError):
-        value = redacted(loads(letter.value))
-        text = dumps(value).decode()
-    whole = value is not None and len(text) <= _EXCERPT
+    is_json, value = redacted_payload(letter.value)
+    text = dumps(value).decode() if is_json else str(value)
+    whole = is_json and len(text) <= _EXCERPT
     return DeadLetterBody(
         partition=letter.partition,
         offset=letter.offset,
@@ -260,4 +260,5 @@ def _letter(letter: DeadLetter) -> DeadLetterBody:
         size=len(letter.value),
         value=value if whole else None,
         excerpt=None if whole else text[:_EXCERPT],
+        redriven_at=letter.redriven_at,
     )

@@ -40,8 +40,15 @@ class Survey:
     @property
     def oldest_seconds(self) -> float | None:
         """Of a webhook that was received and is not final."""
-        oldest = self.counts.oldest_received_at
-        return None if oldest is None else max(0.0, (self.at - oldest).total_seconds())
+        return self._seconds_since(self.counts.oldest_received_at)
+
+    @property
+    def unrouted_seconds(self) -> float | None:
+        """Of a webhook that no router took up."""
+        return self._seconds_since(self.counts.oldest_unrouted_at)
+
+    def _seconds_since(self, at: datetime | None) -> float | None:
+        return None if at is None else max(0.0, (self.at - at).total_seconds())
 
 
 class Watching:
@@ -81,7 +88,9 @@ async def _known(asked: Awaitable[Known]) -> Known | None:
 def _tell(survey: Survey) -> None:
     for kind in KINDS:
         metrics.STUCK_SAGAS.labels(kind).set(survey.counts.of(kind))
+    metrics.STUCK_SAGAS.labels("undoing").set(survey.counts.undoing)
     metrics.OLDEST_UNPROCESSED.set(survey.oldest_seconds or 0)
+    metrics.OLDEST_UNROUTED.set(survey.unrouted_seconds or 0)
     for topic in survey.dead_letters or ():
         metrics.DEAD_LETTER_COUNT.labels(topic.of).set(topic.count)
     if survey.lag is not None:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 import asyncpg
 from fastapi import FastAPI
@@ -20,8 +19,9 @@ from sagahook.runtime.erasable import KeysInTime
 from sagahook.runtime.health import Health, Status, health_app, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
-from sagahook.runtime.metrics import DATABASE_CONNECTIONS, watch_queue
-from sagahook.runtime.topics import await_partition_count
+from sagahook.runtime.metrics import watch_pool, watch_ready
+from sagahook.runtime.starting import tell_started
+from sagahook.runtime.telemetry_kafka import linked
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
 from sagahook_tracker.adapters.audit_reading import AuditReading
 from sagahook_tracker.adapters.command_log import CommandLog
@@ -33,6 +33,7 @@ from sagahook_tracker.adapters.news import CHANNEL, News
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.adapters.records_at import RecordsAt
+from sagahook_tracker.adapters.schema import TABLES
 from sagahook_tracker.adapters.stuck import StuckWork, load_stuck_queries
 from sagahook_tracker.adapters.timelines import Timelines, load_timeline_queries
 from sagahook_tracker.adapters.views import Views
@@ -69,15 +70,23 @@ class Projector:
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self.health = Health()
+        watch_ready("tracker", lambda: self.health.ready)
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Raises OffsetOutOfRange, TopicsMismatch or NotMigrated, for an operator."""
+        """Raises OffsetOutOfRange or TopicsMismatch, for an operator."""
         settings = self._settings
-        if await await_partition_count(settings.kafka, settings.topic_prefix, stopping) is None:
-            return
         pool = await open_pool(settings, clean_up=False)
-        _watch_connections(pool)
+        try:
+            await tell_started(self.health, settings, pool, TABLES, stopping)
+            if not stopping.is_set():
+                await self._project(pool, stopping)
+        finally:
+            await pool.close()
+
+    async def _project(self, pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+        settings = self._settings
+        watch_pool("tracker", pool)
         projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
 
@@ -92,16 +101,14 @@ class Projector:
             group=settings.group,
             topics=settings.topics,
             load_offsets=projection.load_offsets,
-            handle=pipeline.handle,
+            handle=linked(settings.group, pipeline.handle),
             finish=pipeline.finish,
             on_tick=tick,
             max_records=MAX_RECORDS,
             rest=REST,
             session_timeout=settings.session_timeout,
         )
-        self.health.add("projection", consumer.check)
-        for topic in settings.topics:
-            watch_queue(topic, partial(consumer.lag, topic))
+        self.health.add("projection", consumer.check, needed=True)
         retention = _retention(settings, pool)
         cleaning = asyncio.create_task(retention.run(stopping, settings.cleanup_every), name="retention")
         try:
@@ -110,7 +117,6 @@ class Projector:
             self.health.ready = False
             await _ended(cleaning)
             await dead_letters.close()
-            await pool.close()
 
 
 def build_app(settings: TrackerSettings) -> FastAPI:
@@ -118,6 +124,7 @@ def build_app(settings: TrackerSettings) -> FastAPI:
     answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health; `app.state.dismiss()`
     answers now whoever waits or watches."""
     health = Health()
+    watch_ready("tracker-api", lambda: health.ready)
     clock = SystemClock()
     audit = Audit(settings.kafka, settings.topic_prefix, "tracker", clock)
     opened: list[_Opened] = []
@@ -188,11 +195,11 @@ async def _open(
     settings: TrackerSettings, health: Health, audit: Audit, keys: KeysInTime
 ) -> AsyncIterator[_Opened]:
     pool = await open_pool(settings, clean_up=False)
-    _watch_connections(pool)
+    watch_pool("tracker-api", pool)
     queries = load_queries()
     views = Views(pool, queries, settings.topics)
     finder = Finder(pool, queries)
-    news = News(settings.database_url.get_secret_value(), views.offsets)
+    news = News(settings.dsn, views.offsets)
     asked_about = [settings.topic(topic) for topic in (WEBHOOKS_RECEIVED, SAGA_EVENTS, SAGA_DEFINITIONS)]
     log_end = LogEnd(settings.kafka, settings.topic_prefix, asked_about)
     commands = CommandLog(settings.kafka, settings.topic_prefix, settings.topic(SAGA_COMMANDS))
@@ -202,7 +209,10 @@ async def _open(
     async def postgresql() -> Status:
         return "healthy" if news.listening else "degraded"
 
-    health.add("postgresql", postgresql)
+    health.add("postgresql", postgresql, needed=True)
+    starting = asyncio.create_task(
+        tell_started(health, settings, pool, TABLES, asyncio.Event()), name="starting"
+    )
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")
     auditing = asyncio.create_task(audit.run(), name="audit")
@@ -231,7 +241,7 @@ async def _open(
             )
     finally:
         await retention.close()
-        for task in (listening, warming, auditing, looking):
+        for task in (starting, listening, warming, auditing, looking):
             await _ended(task)
         await commands.close()
         await pauses.close()
@@ -262,7 +272,3 @@ async def _warm(log_end: LogEnd) -> None:
     """The first connection takes a while: not at the expense of the first caller."""
     with suppress(Unavailable):
         await log_end.now()
-
-
-def _watch_connections(pool: asyncpg.Pool) -> None:
-    DATABASE_CONNECTIONS.labels("tracker").set_function(lambda: pool.get_size() - pool.get_idle_size())

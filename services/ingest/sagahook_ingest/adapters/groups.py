@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from sagahook.runtime.telemetry import Span
 from sagahook_ingest.domain.webhook import Webhook
 
 
@@ -33,13 +34,15 @@ Settled = Callable[[Published | Lost], None]
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One webhook on its way. deadline: in the loop's time, when its sender is told to try again."""
+    """One webhook on its way. deadline: in the loop's time, when its sender is told to try again. span: of its way,
+    where its trace is recorded."""
 
     webhook: Webhook
     answer: asyncio.Future[Published]
     deadline: float
     settled: Settled | None
     event_id: str = ""
+    span: Span | None = None
 
 
 @dataclass(slots=True, eq=False)

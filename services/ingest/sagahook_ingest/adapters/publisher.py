@@ -20,6 +20,9 @@ from aiokafka.structs import RecordMetadata
 
 from sagahook.runtime.ids import event_id_in
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.telemetry import Span, is_recorded
+from sagahook.runtime.telemetry_kafka import sending, sent
+from sagahook.saga.brokers import client_options
 from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, WaitingRoom
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import Webhook
@@ -90,7 +93,12 @@ class GroupPublisher:
         self.held += 1
         self._held_bytes += size
         answer: asyncio.Future[Published] = self._loop.create_future()
-        self._waiting.add(Entry(webhook, answer, self._loop.time() + self._timeout, settled))
+        entry = Entry(webhook, answer, self._loop.time() + self._timeout, settled)
+        if is_recorded(webhook.traceparent):
+            entry.span = sending(self._topic, webhook.traceparent, size, webhook.correlation_id)
+            if entry.span is not None:
+                webhook.traceparent = entry.span.traceparent
+        self._waiting.add(entry)
         if not self._under_way:
             self._wake.set()
             if len(self._waiting) >= self._expected:
@@ -134,7 +142,7 @@ class GroupPublisher:
         attempt = 0
         while True:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
+                **client_options(self._bootstrap),
                 enable_idempotence=True,
                 acks="all",
                 max_batch_size=_BATCH_BYTES,
@@ -241,6 +249,8 @@ class GroupPublisher:
     def _settle(self, entry: Entry, outcome: Published | Lost) -> None:
         self.held -= 1
         self._held_bytes -= len(entry.webhook.body)
+        if entry.span is not None:
+            _end(entry.span, outcome)
         if entry.settled is not None:
             entry.settled(outcome)
         if entry.answer.done():
@@ -262,6 +272,14 @@ def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) 
     )
     entry.event_id = event_id
     return appended is not None
+
+
+def _end(span: Span, outcome: Published | Lost) -> None:
+    if isinstance(outcome, Published):
+        sent(span, outcome.event_id, outcome.partition, outcome.offset)
+    else:
+        span.fail(outcome.name.lower())
+        span.end()
 
 
 def _too_late() -> Unavailable:

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from orjson import loads
 
 from sagahook.runtime.batches import Unavailable
+from sagahook.saga.brokers import client_options
 from sagahook_notifier.adapters.outbox_store import Packed
 from sagahook_schemas.identity import partition_of
 
@@ -54,7 +55,7 @@ class Announcer:
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True, retry_backoff_ms=50
+                **client_options(self._bootstrap), acks="all", enable_idempotence=True, retry_backoff_ms=50
             )
             try:
                 await producer.start()

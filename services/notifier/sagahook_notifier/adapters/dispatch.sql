@@ -110,7 +110,7 @@ WITH relaxed AS (
     WHERE id = ANY (ARRAY(SELECT id FROM loose UNION ALL SELECT id FROM in_line))
     RETURNING
         id, endpoint_id, event_id, event_type, saga_id, run, correlation_id, body, content_type, attempts, attempts_before,
-        number
+        number, traceparent
 ), spent AS (
     INSERT INTO notifier.endpoint_health (endpoint_id, open_until, empty_at)
     SELECT

@@ -247,6 +247,7 @@ def _claimed(row: Mapping[str, Any], target: Target, token: UUID, lease_ends: da
         attempts_before=row["attempts_before"],
         probe=row["probe"],
         ailing=row["ailing"],
+        traceparent=row["traceparent"] or "",
     )
 
 

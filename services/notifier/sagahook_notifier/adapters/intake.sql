@@ -68,15 +68,15 @@ INSERT INTO notifier.subscriptions (saga_id, endpoint_id, correlation_id, run, s
 SELECT * FROM unnest(:saga_ids::text[], :endpoint_ids::text[], :correlation_ids::text[], :runs::int[], :sequences::int[])
 ON CONFLICT DO NOTHING;
 
--- name: add_deliveries(now, ids, endpoint_ids, event_ids, event_types, saga_ids, runs, correlation_ids, bodies, content_types)!
+-- name: add_deliveries(now, ids, endpoint_ids, event_ids, event_types, saga_ids, runs, correlation_ids, bodies, content_types, traceparents)!
 -- One that is there already was made by an earlier reading of the same event.
 INSERT INTO notifier.deliveries (
-    id, endpoint_id, event_id, event_type, saga_id, run, correlation_id, body, content_type,
+    id, endpoint_id, event_id, event_type, saga_id, run, correlation_id, body, content_type, traceparent,
     status, attempts, claimable_at, created_at
 )
 SELECT given.*, 'pending', 0, :now, :now
 FROM unnest(
     :ids::text[], :endpoint_ids::text[], :event_ids::text[], :event_types::text[], :saga_ids::text[], :runs::int[],
-    :correlation_ids::text[], :bodies::bytea[], :content_types::text[]
+    :correlation_ids::text[], :bodies::bytea[], :content_types::text[], :traceparents::text[]
 ) AS given
 ON CONFLICT (id) DO NOTHING;

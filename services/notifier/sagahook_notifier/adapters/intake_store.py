@@ -120,6 +120,7 @@ async def _store_plan(connection: asyncpg.Connection, made: Plan, now: datetime)
             correlation_ids=[each.correlation_id for each in made.deliveries],
             bodies=[each.body for each in made.deliveries],
             content_types=[each.content_type for each in made.deliveries],
+            traceparents=[each.traceparent or None for each in made.deliveries],
             now=now,
         )
 

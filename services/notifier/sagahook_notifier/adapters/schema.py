@@ -2,5 +2,8 @@
 
 from pathlib import Path
 
+from sagahook.runtime.starting import Tables
+
 SCHEMA = "notifier"
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
+TABLES = Tables(SCHEMA, MIGRATIONS)

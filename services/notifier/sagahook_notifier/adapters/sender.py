@@ -15,6 +15,7 @@ from sagahook import __version__
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.adapters.http_client import Broken, ForbiddenAddress, HttpClient, Posted, Timeouts
+from sagahook_notifier.adapters.tracing import attempt_span, say_what_came
 from sagahook_notifier.domain.addresses import Reach
 from sagahook_notifier.domain.deliveries import Claimed, Exchange, Target
 from sagahook_notifier.domain.policies import Answer, NoAnswer, NotSent, Said, Unsendable
@@ -66,6 +67,17 @@ class Sender:
 
     async def send(self, claimed: Claimed) -> Exchange:
         """Never raises for what a receiver or an endpoint's data does."""
+        span = attempt_span(claimed)
+        if span is None:
+            return await self._send(claimed, claimed.traceparent)
+        try:
+            exchange = await self._send(claimed, span.traceparent)
+            say_what_came(span, exchange)
+            return exchange
+        finally:
+            span.end()
+
+    async def _send(self, claimed: Claimed, traceparent: str) -> Exchange:
         started_at, began = self._clock.now(), perf_counter()
         shown: Mapping[str, str] = {}
         posted: Posted | None = None
@@ -76,6 +88,8 @@ class Sender:
             signing = self._signing(claimed.target, started_at)
             signed = signature_headers(signing, claimed.delivery_id, started_at, claimed.body)
             ours = {"Content-Type": claimed.content_type, **signed}
+            if traceparent:
+                ours["traceparent"] = traceparent
             shown = {**prepared.shown, **ours, "webhook-signature": REMOVED}
             secrets = [*signing, *signed["webhook-signature"].split(), *prepared.secrets]
             posted = await self._client.post(prepared.to, {**prepared.headers, **ours}, claimed.body)
@@ -118,7 +132,7 @@ class _Unsigned(Exception):
 def _prepared(target: Target) -> _Prepared:
     to = destination(target.url)
     # Ours stand alone: an endpoint's own header never comes beside or in place of one.
-    taken = {name.lower() for name in (*_CONSTANT, "host", "content-type", "content-length")}
+    taken = {name.lower() for name in (*_CONSTANT, "host", "content-type", "content-length", "traceparent")}
     own = {
         name: value
         for name, value in target.credentials.headers.items()

@@ -46,7 +46,7 @@ class Claimed:
 
     attempt: the one that is to be made, from 1. attempts_before: those that the policy does not count, because
     somebody asked for the delivery again after them. probe: the endpoint's circuit let this one through alone.
-    ailing: the endpoint's last attempts failed.
+    ailing: the endpoint's last attempts failed. traceparent: the trace it belongs to; "" where nothing is traced.
     """
 
     delivery_id: str
@@ -64,6 +64,7 @@ class Claimed:
     attempts_before: int = 0
     probe: bool = False
     ailing: bool = False
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +150,6 @@ def _enveloped(event_id: str, finished: Finished, event: Contract) -> tuple[Enve
         causation_id=claimed.event_id,
         saga_id=claimed.saga_id,
         run=claimed.run,
+        traceparent=claimed.traceparent,
     )
     return envelope, event

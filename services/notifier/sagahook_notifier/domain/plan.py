@@ -52,7 +52,8 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """`delivery_id` derives from the event and the endpoint, so that a replay arrives at the same one."""
+    """`delivery_id` derives from the event and the endpoint, so that a replay arrives at the same one. traceparent: the
+    event's; "" where nothing is traced."""
 
     delivery_id: str
     endpoint_id: str
@@ -63,6 +64,7 @@ class NewDelivery:
     correlation_id: str
     body: bytes
     content_type: str
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ def _deliveries(told: Iterable[_Told], payload: Payload, limits: Limits) -> Iter
             correlation_id=each.correlation_id,
             body=body,
             content_type=content_type,
+            traceparent=payload.envelope.traceparent,
         )
 
 

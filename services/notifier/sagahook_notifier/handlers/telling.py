@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sagahook.runtime.logging import get_logger
+from sagahook.runtime.logging import get_logger, trace_fields
 from sagahook_notifier.domain.deliveries import Claimed, Finished
 from sagahook_notifier.domain.operational import Disabled
 from sagahook_notifier.domain.policies import Exhausted, RetryAt, Succeeded
@@ -26,7 +26,7 @@ def tell_attempts(finished: Sequence[Finished], recorded: Sequence[Finished]) ->
 
 
 def tell_lost(claimed: Claimed) -> None:
-    log.warning("delivery.lease_lost", delivery=claimed.delivery_id, attempt=claimed.attempt)
+    log.warning("delivery.lease_lost", **_about(claimed))
 
 
 def tell_disabled(disabled: Sequence[Disabled]) -> None:
@@ -43,7 +43,7 @@ def _tell(finished: Finished) -> None:
         case Succeeded():
             DELIVERIES.labels("succeeded").inc()
             # What is usual has its row; a line for each would cost more than the delivery.
-            log.debug("delivery.succeeded", delivery=finished.claimed.delivery_id)
+            log.debug("delivery.succeeded", **_about(finished.claimed))
         case Exhausted():
             DELIVERIES.labels("exhausted").inc()
             log.error("delivery.exhausted", error=outcome.error, **_about(finished.claimed))
@@ -63,4 +63,7 @@ def _about(claimed: Claimed) -> dict[str, Any]:
         "event_type": claimed.event_type,
         "attempt": claimed.attempt,
         "correlation_id": claimed.correlation_id,
+        "saga_id": claimed.saga_id,
+        "run": claimed.run,
+        **trace_fields(claimed.traceparent),
     }

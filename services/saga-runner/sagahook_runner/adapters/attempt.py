@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import iscoroutinefunction
@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import aiohttp
 
+from sagahook.runtime.logging import trace_fields
+from sagahook.saga import StepContext
 from sagahook.saga.attempts import is_named
 from sagahook.saga.errors import PermanentError, UnknownOutcomeError
 from sagahook_runner.adapters.pulse import Pulse
@@ -59,7 +61,8 @@ class Job:
     """One attempt to run. call: the bound action, given its arguments. timeout: seconds. kind: which cap it counts
     against. non_retryable: names of exceptions, and of their bases, that no retry mends. heartbeat: seconds after
     which one that gives no sign of life is given up. pulse: what its context calls. find: makes the job whole,
-    where its `call` has to be found first, which is no part of the attempt; raises NeverBegun."""
+    where its `call` has to be found first, which is no part of the attempt; raises NeverBegun. context: what the action
+    is given."""
 
     key: AttemptKey
     partition: int
@@ -71,6 +74,15 @@ class Job:
     pulse: Pulse
     find: Callable[[], Awaitable[Job]] | None = None
     non_retryable: tuple[str, ...] = ()
+    context: StepContext | None = None
+
+    @property
+    def log_fields(self) -> Mapping[str, object]:
+        """What lines of the action say it is about (see `sagahook.runtime.logging.about`)."""
+        context, ids = self.context, self.key._asdict()
+        if context is None:
+            return ids
+        return ids | {"correlation_id": context.correlation_id} | trace_fields(context.traceparent)
 
 
 class Outcome(NamedTuple):

@@ -14,6 +14,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.topics import VISIBLE_SECONDS, ensure_topics
+from sagahook.saga.brokers import client_options
 from sagahook_runner.adapters.records import SOURCE
 from sagahook_schemas.definitions import SagaDefinition
 from sagahook_schemas.envelope import Envelope
@@ -72,7 +73,7 @@ async def _until_done(act: Callable[[], Awaitable[object]], patience: float, sto
 
 async def _publish(settings: ServiceSettings, definitions: Iterable[SagaDefinition], clock: Clock) -> None:
     topic = settings.topic(SAGA_DEFINITIONS)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all", enable_idempotence=True)
     try:
         await producer.start()
         partitions = len(await producer.partitions_for(topic))

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isawaitable
@@ -17,6 +18,7 @@ from inspect import isawaitable
 from sagahook.saga.context import Continue
 from sagahook_runner.adapters.attempt import AttemptKey, Job, NeverBegun, Outcome, failed_attempt
 from sagahook_runner.adapters.deadline import Deadline
+from sagahook_runner.adapters.tracing import observed
 from sagahook_runner.domain.commands import (
     Attempt,
     AttemptContinued,
@@ -47,7 +49,7 @@ class _Mailbox:
 
 class Executor:
     """forward: sends the outcome of an attempt whose saga another process owns now. caps: attempts of a kind that run
-    at once; what is not named is bounded by `max_running` alone."""
+    at once; what is not named is bounded by `max_running` alone. drain: seconds that those under way get at a stop."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Executor:
         threads: int,
         forward: Callable[[Outcome], None],
         caps: Mapping[Kind, int] | None = None,
+        drain: float = _DRAIN_SECONDS,
     ) -> None:
         self._max_running = max_running
         self._caps = dict(caps or {})
@@ -68,6 +71,7 @@ class Executor:
         self._running: dict[AttemptKey, tuple[int, asyncio.Task[None]]] = {}
         self._mailboxes: dict[int, _Mailbox] = {}
         self._draining = False
+        self._drain_seconds = drain
 
     def attach(self, partition: int, wake: Callable[[], None]) -> None:
         """A new owner of the partition works here: `wake` is called when an outcome waits for it. What its
@@ -178,7 +182,7 @@ class Executor:
         self._draining = True
         running = [task for _, task in self._running.values()]
         if running:
-            _, late = await asyncio.wait(running, timeout=_DRAIN_SECONDS)
+            _, late = await asyncio.wait(running, timeout=self._drain_seconds)
             for task in late:
                 task.cancel()
             if late:
@@ -230,11 +234,11 @@ class Executor:
             except (NeverBegun, asyncio.CancelledError):
                 return AttemptLost(*job.key[1:], "never_begun")
         if job.is_async:
-            return await self._timed(job)
+            return await observed(job, self._timed)
         # The time of an attempt is its own: it does not begin to run out while the attempt waits for a thread.
         try:
             async with self._free_threads:
-                return await self._timed(job)
+                return await observed(job, self._timed)
         except asyncio.CancelledError:
             return AttemptLost(*job.key[1:], "never_begun")
 
@@ -248,7 +252,7 @@ class Executor:
             if job.is_async:
                 result = await job.call()  # type: ignore[misc]  # is_async says that it is awaitable
             else:
-                result = await loop.run_in_executor(self._threads, job.call)
+                result = await loop.run_in_executor(self._threads, copy_context().run, job.call)
                 if isawaitable(result):
                     result = await result
             duration = _milliseconds(loop.time() - began)

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
+from sagahook.saga.brokers import client_options
 from sagahook_runner.adapters.attempt import Outcome
 from sagahook_runner.adapters.records import complete_step, complete_step_headers
 from sagahook_schemas.identity import partition_of
@@ -56,7 +57,7 @@ class LateOutcomes:
     async def _send_all(self) -> None:
         """Send what waits and what comes; returns never, raises where the broker is away."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka, enable_idempotence=True, acks="all", retry_backoff_ms=20
+            **client_options(self._settings.kafka), enable_idempotence=True, acks="all", retry_backoff_ms=20
         )
         try:
             await producer.start()

@@ -8,6 +8,8 @@ import contextlib
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from sagahook.saga.brokers import client_options
+
 _READ_SECONDS = 5.0
 _FETCH_BYTES = 1024 * 1024
 """Of one answer. A record that is larger comes all the same."""
@@ -53,7 +55,7 @@ class ReceivedLog:
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             self._consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._bootstrap,
+                **client_options(self._bootstrap),
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 max_partition_fetch_bytes=_FETCH_BYTES,

@@ -81,12 +81,13 @@ class EventRecords:
     def events(self, entries: Sequence[Entry]) -> list[OutRecord]:
         """Of one run."""
         # Written out, and not through Envelope.to_headers, because this runs for every event of every saga.
-        saga_id, run, _, name, correlation_id, _, _ = entries[0]
+        saga_id, run, _, name, correlation_id, _, state = entries[0]
         key = saga_id.encode()
         subject = ("ce_subject", name.encode())
         correlation = ("ce_correlationid", correlation_id.encode())
         whose = ("ce_sagaid", key)
         of_run = ("ce_sagarun", b"%d" % run)
+        trace = [("traceparent", state.traceparent.encode())] if state.traceparent else ()
         return [
             self._record(
                 self._events,
@@ -105,6 +106,7 @@ class EventRecords:
                     of_run,
                     ("ce_sequence", b"%d" % entry.sequence),
                     self._epoch,
+                    *trace,
                 ],
             )
             for entry in entries
@@ -130,13 +132,17 @@ class EventRecords:
         """One of `snapshots_of` it."""
         return self._record(self._state, key.encode(), value, [])
 
-    def message(self, sent: Message, cause: str, correlation_id: str, partitions: int) -> OutRecord:
-        """cause: the id of the event that asked for it."""
+    def message(
+        self, sent: Message, cause: str, correlation_id: str, traceparent: str, partitions: int
+    ) -> OutRecord:
+        """cause: the id of the event that asked for it. correlation_id, traceparent: "" where there is none."""
         command, key = sent.command, sent.key.encode()
         headers = self._headers(f"{cause}/{command.ce_type}/{sent.key}", command.ce_type, sent.key)
         headers.append(("ce_causationid", cause.encode()))
         if correlation_id:
             headers.append(("ce_correlationid", correlation_id.encode()))
+        if traceparent:
+            headers.append(("traceparent", traceparent.encode()))
         if not sent.key.startswith(LIMIT_PREFIX):
             headers.append(("ce_sagaid", key))
         where = partition_of(sent.key, partitions)

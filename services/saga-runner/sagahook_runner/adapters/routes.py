@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sagahook.runtime.logging import get_logger
+from sagahook.runtime.logging import get_logger, trace_fields
 from sagahook.saga import Saga
 from sagahook.saga.declared import is_async as gives_coroutine
 from sagahook.saga.declared import plain
@@ -170,6 +170,7 @@ def route(webhook: Webhook, answers: list[tuple[Call, object]], unreadable: str 
                 event_id=webhook.envelope.id,
                 correlation_id=webhook.envelope.correlation_id,
                 error=str(failed),
+                **trace_fields(webhook.envelope.traceparent),
             )
         else:
             # Two triggers of one saga may want the same webhook: it starts once.

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from sagahook.saga.brokers import client_options
+
 SLICE = 100
 """Records a list. To unpack and fold so many live sagas takes about 3 ms on two busy cores; and each of the
 partitions that a process reads at the same time may take its turn before the loop looks at anything else."""
@@ -20,7 +22,7 @@ for when the last one is used up."""
 def snapshot_consumer(bootstrap: str) -> AIOKafkaConsumer:
     """A consumer without a group for `read_partition`, to be started and stopped by the caller."""
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",

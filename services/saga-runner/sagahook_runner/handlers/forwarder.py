@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 
 BATCH = 500
@@ -30,6 +31,9 @@ class PartitionForwarder(ABC):
     What the records lead to is written in the same transaction as their offsets, so that letting go is no more than
     ending the current one. source: the partition that is read; group: whose offsets.
     """
+
+    _begins_traces = False
+    """Whether a record that has no trace begins one: where work comes in."""
 
     def __init__(
         self, source: TopicPartition, group: str, *, writer: TransactionalWriter, start_offset: StartOffset
@@ -89,20 +93,28 @@ class PartitionForwarder(ABC):
     def next_offset(self) -> int:
         return self._inbox.next_offset
 
+    @property
+    def waiting_from(self) -> int | None:
+        return self._inbox.first_offset
+
     async def _forward(self) -> None:
         """Load, decide, persist; the offsets in the transaction acknowledge."""
         records = self._next_batch()
-        decided = deque(zip(records, await self.decide(records), strict=True))
+        with consuming(self._group, heads=self._begins_traces) as consumed:
+            await self._write(records, await self.decide([consumed.take(record) for record in records]))
+
+    async def _write(self, records: Sequence[ConsumerRecord], made: Sequence[list[OutRecord]]) -> None:
+        decided = deque(zip(records, made, strict=True))
         while decided:
             await self._writer.ready()
             out: list[OutRecord] = []
             taken: list[ConsumerRecord] = []
             size = 0
             while decided and size < TRANSACTION_BYTES:
-                record, made = decided.popleft()
+                record, its_own = decided.popleft()
                 taken.append(record)
-                out += made
-                size += sum(len(each.value or b"") for each in made)
+                out += its_own
+                size += sum(len(each.value or b"") for each in its_own)
             await self._writer.commit(out, {self._source: taken[-1].offset + 1}, self._group)
             for _ in taken:
                 self._inbox.popleft()

@@ -43,6 +43,7 @@ def job_of(saga: Saga, state: SagaState, opened: Open, partition: int, conductor
         kind=step.kind,
         heartbeat=step.heartbeat if opened.phase == "action" else None,
         pulse=pulse,
+        context=context,
     )
     if not played:
         return job

@@ -22,6 +22,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
 from sagahook_runner import metrics
@@ -41,7 +42,6 @@ from sagahook_runner.handlers.suspects import Suspects, suspect_of
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
-from sagahook_schemas.steps import StepRetryScheduled
 from sagahook_schemas.topics import SAGA_COMMANDS
 
 if TYPE_CHECKING:
@@ -191,6 +191,10 @@ class PartitionOwner:
     def next_offset(self) -> int:
         return self._inbox.next_offset
 
+    @property
+    def waiting_from(self) -> int | None:
+        return self._inbox.first_offset
+
     def _drop_functions(self) -> None:
         self._conductors.drop(self._partition)
         self._executor.forget_said(self._partition)
@@ -336,9 +340,10 @@ class PartitionOwner:
             if transaction.forget():
                 transaction.remember_owner(self._left(self._still_promised(), released=False))
             self._forgets_at = self._latest + _FORGETTING
-        while transaction.is_open and self._inbox:
-            transaction.take(self._inbox.popleft())
-        await self._write(transaction)
+        with consuming(self._settings.owners_group) as consumed:
+            while transaction.is_open and self._inbox:
+                transaction.take(consumed.take(self._inbox.popleft()))
+            await self._write(transaction)
         self._collected.clear()
         self._catch_up()
 
@@ -369,10 +374,8 @@ class PartitionOwner:
         for job in transaction.jobs():
             self._executor.submit(job)
             self._suspects.began((job.key.saga_id, job.key.step), monotonic())
-        for (kind, saga), count in transaction.counted.items():
+        for kind, count in transaction.counted.items():
             metrics.EVENTS_WRITTEN.labels(kind).inc(count)
-            if kind == StepRetryScheduled.ce_type:
-                metrics.RETRIES.labels(saga).inc(count)
 
     def _now(self) -> datetime:
         """The owner's time: never before the partition's last event, whatever the machine's clock says."""

@@ -31,6 +31,8 @@ log = get_logger(__name__)
 class PartitionRouter(PartitionForwarder):
     """For one partition of `webhooks.received`."""
 
+    _begins_traces = True
+
     def __init__(
         self,
         partition: int,

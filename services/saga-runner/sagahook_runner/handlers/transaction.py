@@ -105,8 +105,8 @@ class OwnerTransaction:
         """The data keys of what is to be sealed: of records by their place, of snapshots by their saga."""
         self._scheduled: list[tuple[str, str]] = []
         self._size = 0
-        self.counted: Counter[tuple[str, str]] = Counter()
-        """Events by type and saga name."""
+        self.counted: Counter[str] = Counter()
+        """Events by type."""
         self.of_functions: list[Entry] = []
         """Events of code-first sagas, whose functions are to hear of them once they are committed."""
         self.next_offset: int | None = None
@@ -196,7 +196,7 @@ class OwnerTransaction:
                 if entry.state.erasure_key is not None:
                     self._erasable[len(self._records)] = entry.state.erasure_key
                 self._add(record)
-                self.counted[entry.event.ce_type, entry.name] += 1
+                self.counted[entry.event.ce_type] += 1
                 if isinstance(entry.event, StepScheduled):
                     self._schedule(entry, entry.event)
             after = applied.entries[-1].state
@@ -211,16 +211,17 @@ class OwnerTransaction:
             cause = saga_event_id(saga_id, state.run, state.sequence)
             for sent in applied.messages:
                 partitions = self._place.partitions
-                self._add(self._encoder.message(sent, cause, state.correlation_id, partitions))
+                traceparent = state.traceparent or ""
+                self._add(self._encoder.message(sent, cause, state.correlation_id, traceparent, partitions))
 
     def apply_to_limit(self, key: str, command: RequestSlot | ReleaseSlot | None) -> None:
         applied = self._shard.apply_to_limit(key, command, self._stamp.now)
         for event in applied.events:
             self._add(self._encoder.limit_event(key, event, len(self._records)))
-            self.counted[event.ce_type, applied.state.name] += 1
+            self.counted[event.ce_type] += 1
         for sent in applied.messages:
             self._add(
-                self._encoder.message(sent, f"{key}/{applied.state.tickets}", "", self._place.partitions)
+                self._encoder.message(sent, f"{key}/{applied.state.tickets}", "", "", self._place.partitions)
             )
         if applied.events:
             for name, value in snapshots_of(applied.state, applied.events):

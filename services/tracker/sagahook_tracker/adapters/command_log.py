@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.durable import DurableWriter
+from sagahook.runtime.telemetry import current_traceparent
 from sagahook.runtime.transactions import OutRecord
 from sagahook_schemas.base import Contract
 from sagahook_schemas.envelope import Envelope
@@ -36,8 +37,11 @@ class CommandLog:
 
     async def send(self, orders: Sequence[Order]) -> None:
         """Returns when Kafka has all of them durably. Raises Unavailable, and then any of them may be in the log."""
+        traced = current_traceparent()
         try:
-            await self._writer.send(lambda partitions: [self._record(each, partitions) for each in orders])
+            await self._writer.send(
+                lambda partitions: [self._record(each, partitions, traced) for each in orders]
+            )
         except Unavailable as refused:
             away = refused.__cause__
             raise Unavailable(
@@ -48,12 +52,13 @@ class CommandLog:
     async def close(self) -> None:
         await self._writer.close()
 
-    def _record(self, order: Order, partitions: int) -> OutRecord:
+    def _record(self, order: Order, partitions: int, traceparent: str) -> OutRecord:
+        """traceparent: of the request that asks for it; "" where nothing is traced."""
         return OutRecord(
             topic=self._topic,
             partition=partition_of(order.key, partitions) if order.partition is None else order.partition,
             key=order.key.encode(),
             value=order.command.to_json(),
-            headers=order.envelope.to_headers(),
+            headers=order.envelope._replace(traceparent=traceparent).to_headers(),
             timestamp_ms=time.time_ns() // 1_000_000,
         )

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.topics import TopicsMismatch, partition_count
+from sagahook.saga.brokers import client_options
 
 
 class LogEnd:
@@ -64,7 +65,7 @@ class LogEnd:
     async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             partitions = range(await partition_count(self._bootstrap, self._prefix))
-            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, isolation_level="read_committed")
+            consumer = AIOKafkaConsumer(**client_options(self._bootstrap), isolation_level="read_committed")
             try:
                 await consumer.start()
             except BaseException:

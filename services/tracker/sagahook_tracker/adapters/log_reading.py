@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from sagahook.saga.brokers import client_options
+
 _AT_ONCE = 1_000
 _WAIT_MS = 20
 """Of one poll: it returns no sooner where only the markers of transactions are left, and then they are passed."""
@@ -43,7 +45,7 @@ class LogReader:
 async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:
     """Raises KafkaError."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         isolation_level="read_committed",
         enable_auto_commit=False,
         max_partition_fetch_bytes=8 * 1024 * 1024,

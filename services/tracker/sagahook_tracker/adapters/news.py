@@ -69,10 +69,11 @@ class Follower:
 
 
 class News:
-    """load_offsets: every offset that the views stand for. Raises Unavailable or NotMigrated."""
+    """dsn: where the database is, as it is said at the moment. load_offsets: every offset that the views stand for.
+    Raises Unavailable or NotMigrated."""
 
-    def __init__(self, database_url: str, load_offsets: LoadOffsets) -> None:
-        self._database_url = database_url
+    def __init__(self, dsn: Callable[[], str], load_offsets: LoadOffsets) -> None:
+        self._dsn = dsn
         self._load_offsets = load_offsets
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
         self._offsets: dict[TopicPartition, int] = {}
@@ -166,7 +167,7 @@ class News:
 
     async def _listen(self) -> None:
         """Returns never: a connection that is lost raises."""
-        connection = await asyncpg.connect(self._database_url, timeout=CONNECT_SECONDS)
+        connection = await asyncpg.connect(self._dsn(), timeout=CONNECT_SECONDS)
         try:
             self._offsets.clear()  # they may have gone back, to a backup's
             await connection.add_listener(CHANNEL, self._hear)

@@ -23,6 +23,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.erasable import KeysInTime
+from sagahook.saga.brokers import client_options
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
 from sagahook_tracker.adapters.opening import Record, opened
 from sagahook_tracker.domain.timeline import Place
@@ -164,7 +165,7 @@ class RecordsAt:
     async def _connected(self, topics: set[str]) -> AIOKafkaClient:
         async with self._connecting:
             if self._client is None:
-                client = AIOKafkaClient(bootstrap_servers=self._bootstrap)
+                client = AIOKafkaClient(**client_options(self._bootstrap))
                 try:
                     await client.bootstrap()
                 except BaseException:

@@ -37,13 +37,16 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """overdue: at most MOST, which then means that many or more. oldest_received_at: of a webhook that is not final."""
+    """overdue: at most MOST, which then means that many or more; undoing: of these, those that are being undone.
+    oldest_received_at: of a webhook that is not final; oldest_unrouted_at: of one that no router took up."""
 
     failed: int
     suspended: int
     overdue: int
+    undoing: int
     held: int
     oldest_received_at: datetime | None
+    oldest_unrouted_at: datetime | None
 
     def of(self, kind: Kind) -> int:
         count: int = getattr(self, kind)
@@ -80,10 +83,12 @@ class StuckWork:
                 return found
 
     async def counts(self, now: datetime) -> Counts:
-        overdue = len(await self.find(now, ["overdue"]))
+        overdue = await self.find(now, ["overdue"])
+        undoing = sum(stuck.run.undoing for stuck in overdue)
         with reaching_database():
             async with self._pool.acquire() as connection:
-                return Counts(overdue=overdue, **await self._queries.stuck_counts(connection))
+                row = await self._queries.stuck_counts(connection)
+                return Counts(overdue=len(overdue), undoing=undoing, **row)
 
     async def oldest_webhooks(self, most: int) -> list[Waiting]:
         with reaching_database():

@@ -36,7 +36,8 @@ ORDER BY updated_at, number
 LIMIT :limit;
 
 -- name: stuck_counts()^
--- How many sagas are in each kind but overdue, and since when the oldest; with the webhook that waits longest.
+-- How many sagas are in each kind but overdue; with the webhook that waits longest, and the one of which no router has
+-- told anything yet.
 SELECT count(*) FILTER (WHERE state = 'SUSPENDED') AS suspended,
        count(*) FILTER (WHERE held AND state = 'PENDING') AS held,
        (
@@ -46,7 +47,11 @@ SELECT count(*) FILTER (WHERE state = 'SUSPENDED') AS suspended,
                SELECT FROM tracker.runs AS newer WHERE newer.saga_id = failed.saga_id AND newer.run > failed.run
            )
        ) AS failed,
-       (SELECT min(received_at) FROM tracker.standings WHERE NOT processed AND number IS NOT NULL) AS oldest_received_at
+       (SELECT min(received_at) FROM tracker.standings WHERE NOT processed AND number IS NOT NULL) AS oldest_received_at,
+       (
+           SELECT min(received_at) FROM tracker.standings
+           WHERE NOT processed AND number IS NOT NULL AND routed_at IS NULL
+       ) AS oldest_unrouted_at
 FROM tracker.runs
 WHERE status IN ('pending', 'running');
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
+from orjson import JSONDecodeError, loads
+
 from sagahook_schemas.base import JsonValue
 
 REMOVED = "***"
@@ -62,6 +64,14 @@ def redacted_fields(fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         name: REMOVED if is_secret(name) and value not in (None, "", True, False) else redacted(value)
         for name, value in fields.items()
     }
+
+
+def redacted_payload(payload: bytes) -> tuple[bool, JsonValue]:
+    """Whether it is JSON; and that, or else the text, without secrets."""
+    try:
+        return True, redacted(loads(payload))
+    except JSONDecodeError:
+        return False, redacted_text(payload.decode(errors="replace"))
 
 
 def redacted_text(text: str) -> str:

@@ -1,0 +1,66 @@
+"""Two replicas of each service, replaced one by one under load, on one machine: is anything refused, lost or repeated?
+
+    python -m bench.rollout [RATE] [ROUNDS]
+
+RATE: webhooks a second (200); each starts a saga with two steps of up to a second. ROUNDS: how often each replica is
+replaced (1). It ends with what is not as if nobody had been replaced, which should be nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.broker import long_lived_broker
+from sagahook.embedded.postgres import EmbeddedPostgres
+from tests.rolling import KINDS, Load, Rollout, rolled_out
+
+
+async def main(rate: float, rounds: int) -> bool:
+    """Whether all was well."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        postgres = EmbeddedPostgres(folder / "postgres")
+        await postgres.start()
+        try:
+            async with (
+                long_lived_broker() as kafka,
+                rolled_out(folder, kafka.bootstrap, postgres.url) as rollout,
+            ):
+                return await _roll(rollout, rollout.load(rate), rounds)
+        finally:
+            await postgres.stop()
+
+
+async def _roll(rollout: Rollout, load: Load, rounds: int) -> bool:
+    stopping = asyncio.Event()
+    sending = asyncio.create_task(load.run(stopping))
+    began = time.perf_counter()
+    await asyncio.sleep(3.0)
+    for kind in KINDS * rounds:
+        for _ in range(2):
+            replaced = time.perf_counter()
+            await rollout.replace(kind)
+            print(f"{' '.join(kind):28} replaced in {time.perf_counter() - replaced:5.1f} s", flush=True)
+    stopping.set()
+    await sending
+    seconds = time.perf_counter() - began
+    print(
+        f"{sum(load.answers.values()):,} webhooks in {seconds:.0f} s ({sum(load.answers.values()) / seconds:.0f}/s), "
+        f"answers {dict(load.answers)}, the slowest in {load.slowest * 1000:.0f} ms; "
+        f"{sum(load.asked.values()):,} questions, answers {dict(load.asked)}",
+        flush=True,
+    )
+    violations = await rollout.violations(load)
+    for what, found in violations.items():
+        print(f"  {what}: {found}", flush=True)
+    print(f"{len(violations)} violations", flush=True)
+    return not violations
+
+
+if __name__ == "__main__":
+    given = dict(enumerate(sys.argv))
+    sys.exit(0 if asyncio.run(main(float(given.get(1, 200)), int(given.get(2, 1)))) else 1)

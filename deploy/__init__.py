@@ -1,0 +1,1 @@
+"""How sagahook is deployed: images, manifests, monitoring; and what checks them."""

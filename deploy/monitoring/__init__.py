@@ -1,0 +1,1 @@
+"""Dashboards as code; the alerts beside them are written by hand."""

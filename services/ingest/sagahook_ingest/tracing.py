@@ -1,0 +1,77 @@
+"""The span of a webhook's request: the root of all that it leads to, or a child of what its sender traces.
+
+It begins once the request is known to be its source's, with the time at which it came: who cannot sign costs no span.
+What stands in the URL behind the path may be a secret, and is left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sagahook.runtime.logging import about, trace_fields
+from sagahook.runtime.telemetry import Spans
+from sagahook_ingest.answers import Answer, refused
+from sagahook_ingest.domain import headers as requested
+from sagahook_ingest.domain.reading import Request
+from sagahook_ingest.endpoints import Endpoint, batch, from_github, one
+from sagahook_ingest.handlers import Receiver
+
+_ROUTES: dict[Endpoint, str] = {
+    one: "/webhooks/{source}",
+    batch: "/webhooks/{source}/batch",
+    from_github: "/api/v1/webhooks/github",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    correlation_id: str
+    source: str
+    traceparent: str
+
+    @property
+    def log_fields(self) -> Mapping[str, object]:
+        named = {"correlation_id": self.correlation_id, "source": self.source}
+        return named | trace_fields(self.traceparent)
+
+
+async def serve(
+    spans: Spans,
+    endpoint: Endpoint,
+    request: Request,
+    receiver: Receiver,
+    correlation_id: str,
+    limit: int,
+    started: float,
+) -> Answer:
+    """As the endpoint itself. started: when the request came, by `time.perf_counter`. Raises Refusal, Unavailable."""
+    route = _ROUTES[endpoint]
+    said = {
+        "http.request.method": "POST",
+        "http.route": route,
+        "sagahook.source": request.source.name,
+        "sagahook.correlation_id": correlation_id,
+    }
+    came_ns = time.time_ns() - int((time.perf_counter() - started) * 1e9)
+    given = requested.traceparent(request.headers)
+    traceparent, span = spans.head(f"POST {route}", "server", given, said, came_ns)
+    request.headers = {**request.headers, b"traceparent": traceparent.encode()}
+    about(_Received(correlation_id, request.source.name, traceparent))
+    if span is None:
+        return await endpoint(request, receiver, correlation_id, limit)
+    status = 499  # it was cancelled: the sender is gone
+    try:
+        answer = await endpoint(request, receiver, correlation_id, limit)
+        status = answer.status
+    except Exception as raised:
+        status = refused(raised, correlation_id).status
+        raise
+    else:
+        return answer
+    finally:
+        span.add({"http.response.status_code": status})
+        if status >= 500:
+            span.fail(str(status))
+        span.end()

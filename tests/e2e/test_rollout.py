@@ -1,0 +1,24 @@
+"""Every replica of every service is replaced under load, and nobody outside notices (bench/rollout.py has the rate)."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.rolling import KINDS, rolled_out
+
+
+@pytest.mark.long
+async def test_replicas_are_replaced_one_by_one_and_nothing_is_refused_lost_or_repeated(
+    kafka_bootstrap: str, database_url: str, tmp_path: Path
+) -> None:
+    async with rolled_out(tmp_path, kafka_bootstrap, database_url) as rollout:
+        load, stopping = rollout.load(rate=20), asyncio.Event()
+        sending = asyncio.create_task(load.run(stopping))
+        for kind in KINDS:
+            for _ in range(2):
+                await rollout.replace(kind)
+        stopping.set()
+        await sending
+        assert len(load.accepted) > 100
+        assert await rollout.violations(load) == {}

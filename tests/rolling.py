@@ -1,0 +1,297 @@
+"""A deployment with two replicas of each service, replaced one by one under load, and what became of everything.
+
+As a Deployment of Kubernetes rolls out with `maxSurge: 1, maxUnavailable: 0`: a new replica, ready, before an old one
+is told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from sagahook.embedded.migrations import migrate_all
+from sagahook.runtime.topics import ensure_topics
+from tests.balancer import Balancer, balancing
+from tests.oracle import Logged, check_log
+from tests.runner_harness import PARTITIONS, RunnerHarness, poll
+from tests.service_process import ServiceProcess, start_process
+
+PREFIX, SOURCE = "rolled", "rolled"
+LONGEST_STEP = 1.0
+STOP_DELAY = 1.0
+KINDS = (
+    ("sagahook_ingest",),
+    ("sagahook_runner",),
+    ("sagahook_tracker", "project"),
+    ("sagahook_tracker", "api"),
+    ("sagahook_notifier", "run"),
+)
+INGEST, API = KINDS[0], KINDS[3]
+_PATIENCE = 120.0
+
+
+@dataclass
+class Receiver:
+    """Where outbound webhooks arrive: how often each, by its stable id, and what it said of which saga."""
+
+    url: str = ""
+    times: Counter[str] = field(default_factory=Counter)
+    told: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.times[request.headers["webhook-id"]] += 1
+        self.told[body["data"]["task_id"], body["event_type"]] += 1
+        return web.Response(status=204)
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/", receiver.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class Load:
+    """Webhooks at a steady rate, and questions about them. answers: by what came of a request, `202` or what else.
+    accepted: whether it is to fail, by correlation id."""
+
+    ingest: str
+    api: str
+    rate: float
+    answers: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    accepted: dict[str, bool] = field(default_factory=dict)
+    slowest: float = 0.0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        dice = random.Random(8)
+        began, number = time.perf_counter(), 0
+        async with (
+            asyncio.TaskGroup() as tasks,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session,
+        ):
+            sending: set[asyncio.Task[None]] = set()
+            while not stopping.is_set():
+                await asyncio.sleep(max(0.0, began + number / self.rate - time.perf_counter()))
+                body = {"id": str(number), "seconds": dice.uniform(0, LONGEST_STEP), "fail": number % 10 == 9}
+                task = tasks.create_task(self._send(session, body))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+                number += 1
+            await asyncio.gather(*sending)
+
+    async def _send(self, session: aiohttp.ClientSession, body: dict[str, object]) -> None:
+        began = time.perf_counter()
+        try:
+            async with session.post(f"{self.ingest}/webhooks/{SOURCE}", json=body) as answer:
+                told = await answer.json()
+        except (aiohttp.ClientError, TimeoutError) as failed:
+            self.answers[type(failed).__name__] += 1
+            return
+        self.answers[str(answer.status)] += 1
+        self.slowest = max(self.slowest, time.perf_counter() - began)
+        if answer.status == 202:
+            self.accepted[told["correlation_id"]] = bool(body["fail"])
+            if len(self.accepted) % 10 == 0:
+                await self._ask(session, told["correlation_id"])
+
+    async def _ask(self, session: aiohttp.ClientSession, correlation_id: str) -> None:
+        try:
+            async with session.get(f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}") as answer:
+                self.asked[str(answer.status)] += 1
+        except (aiohttp.ClientError, TimeoutError) as failed:
+            self.asked[type(failed).__name__] += 1
+
+    async def wrong(self) -> dict[str, object]:
+        """The statuses of what was accepted that are not what they should be, once they are all final."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
+            found = await asyncio.gather(*(self._final(session, each) for each in self.accepted))
+        expected = {each: "failed" if fails else "completed" for each, fails in self.accepted.items()}
+        return {
+            each: status
+            for each, status in zip(self.accepted, found, strict=True)
+            if status != expected[each]
+        }
+
+    async def _final(self, session: aiohttp.ClientSession, correlation_id: str) -> object:
+        url = f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}?wait=30"
+        for _ in range(3):
+            async with session.get(url) as answer:
+                status = await answer.json()
+            if status.get("final"):
+                return status["status"]
+        return status
+
+
+@dataclass
+class Rollout:
+    """replicas: by kind, the old ones first."""
+
+    folder: Path
+    bootstrap: str
+    environment: dict[str, str]
+    receiver: Receiver
+    balancers: dict[tuple[str, ...], Balancer]
+    replicas: dict[tuple[str, ...], list[ServiceProcess]] = field(default_factory=dict)
+    exit_codes: Counter[int] = field(default_factory=Counter)
+
+    def load(self, rate: float) -> Load:
+        return Load(self.balancers[INGEST].url, self.balancers[API].url, rate)
+
+    async def add(self, kind: tuple[str, ...]) -> None:
+        replica = await start_process(self.folder, self.environment, *kind)
+        self.replicas.setdefault(kind, []).append(replica)
+        await replica.until("/readyz", 200)
+        if balancer := self.balancers.get(kind):
+            balancer.add(replica.url)
+
+    async def replace(self, kind: tuple[str, ...]) -> None:
+        """The oldest one by a new one."""
+        await self.add(kind)
+        old = self.replicas[kind].pop(0)
+        self.exit_codes[await old.terminate()] += 1
+        if balancer := self.balancers.get(kind):
+            balancer.remove(old.url)
+
+    async def log(self) -> list[Logged]:
+        """The saga log as it is now."""
+        events: list[Logged] = []
+        async with RunnerHarness(self.bootstrap, PREFIX, self.folder).reader() as consumer:
+            partitions = consumer.assignment()
+            ends = await consumer.end_offsets(list(partitions))
+            while any([await consumer.position(at) < ends[at] for at in partitions]):
+                for event in await poll(consumer):
+                    said = event.envelope
+                    events.append(
+                        Logged(
+                            *(said.saga_id, said.run, said.sequence, said.type, event.data),
+                            *(said.time, event.partition, said.epoch),
+                        )
+                    )
+        return events
+
+    def effects(self) -> Counter[tuple[str, str]]:
+        """How often each was begun and done, by idempotency key; the second attempt of a step is one more."""
+        lines = (self.folder / "effects").read_text().splitlines()
+        return Counter((key, what) for key, _, what in (line.split() for line in lines))
+
+    async def until_told(self, deliveries: int) -> None:
+        """Fails where they do not come; more than these may have come by then."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while len(self.receiver.times) < deliveries:
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(
+                f"{len(self.receiver.times)} of {deliveries} webhooks were delivered"
+            ) from None
+
+    async def violations(self, load: Load) -> dict[str, object]:
+        """Everything that is not as if nobody had been replaced; nothing where all is well. Ends the load first."""
+        wrong = await load.wrong()
+        await self.until_told(len(load.accepted))
+        log = await self.log()
+        effects = self.effects()
+        kinds = Counter(event.kind for event in log)
+        recorded = {
+            f"{event.saga_id}/{event.run}/{event.data['step']}/{event.data['phase']}"
+            for event in log
+            if event.kind == "step.completed"
+        }
+        found: dict[str, object] = {
+            "answers but 202": {what: count for what, count in load.answers.items() if what != "202"},
+            "answers to questions but 200": {
+                what: count for what, count in load.asked.items() if what != "200"
+            },
+            "statuses that are not right": dict(list(wrong.items())[:3]),
+            "of the log": check_log(log),
+            "attempts lost": kinds["step.attempt_lost"],
+            "attempts repeated": kinds["step.retry_scheduled"],
+            "effects begun more than once": [
+                key for (key, what), count in effects.items() if what == "began" and count > 1
+            ],
+            "effects begun and not done": [
+                key for key, what in effects if what == "began" and (key, "done") not in effects
+            ],
+            "effects recorded and not done": [key for key in recorded if (key, "done") not in effects],
+            "sagas more or less than webhooks": kinds["saga.started"] - len(load.accepted),
+            "webhooks delivered more than once": [
+                each for each, count in self.receiver.times.items() if count > 1
+            ],
+            "webhooks delivered more or less than sagas": len(self.receiver.told) - len(load.accepted),
+            "exit codes but 0": {code: count for code, count in self.exit_codes.items() if code},
+        }
+        return {what: each for what, each in found.items() if each}
+
+
+@asynccontextmanager
+async def rolled_out(folder: Path, bootstrap: str, database_url: str) -> AsyncIterator[Rollout]:
+    """Two replicas of each service, ready."""
+    await ensure_topics(bootstrap, PREFIX, PARTITIONS)
+    await migrate_all(database_url)
+    async with receiving() as receiver, AsyncExitStack() as opened:
+        balancers = {kind: await opened.enter_async_context(balancing()) for kind in (INGEST, API)}
+        rollout = Rollout(
+            folder, bootstrap, _environment(folder, bootstrap, database_url, receiver), receiver, balancers
+        )
+        try:
+            await asyncio.gather(*(rollout.add(kind) for kind in KINDS for _ in range(2)))
+            await _until_wanted(balancers[INGEST].url)
+            yield rollout
+        finally:
+            for replica in (each for replicas in rollout.replicas.values() for each in replicas):
+                await replica.kill()
+
+
+async def _until_wanted(url: str) -> None:
+    """Ingest knows a source when it has read that a saga is deployed that wants it."""
+    async with asyncio.timeout(_PATIENCE), aiohttp.ClientSession() as session:
+        wanted = 0
+        while wanted < 10:  # whichever replica is asked
+            async with session.post(f"{url}/webhooks/{SOURCE}", headers={"Connection": "close"}) as answer:
+                wanted = wanted + 1 if answer.status == 400 else 0
+            await asyncio.sleep(0.02)
+
+
+def _environment(folder: Path, bootstrap: str, database_url: str, receiver: Receiver) -> dict[str, str]:
+    endpoint = {
+        "id": "receiver",
+        "url": receiver.url,
+        "event_types": ["task_completed", "task_failed"],
+        "payload_format": "task",
+        "secret": "whsec_bm9ib2R5IHdpbGwgZ3Vlc3MgdGhpcyBvbmU=",
+    }
+    return {
+        "SAGAHOOK_KAFKA": bootstrap,
+        "SAGAHOOK_TOPIC_PREFIX": PREFIX,
+        "SAGAHOOK_APP": "tests.apps.rolled",
+        "SAGAHOOK_UNSIGNED_RATE_LIMIT": "none",
+        "SAGAHOOK_OPEN_RATE_LIMIT": "none",
+        "SAGAHOOK_STOP_DELAY": str(STOP_DELAY),
+        "SAGAHOOK_ENDPOINTS": json.dumps([endpoint]),
+        "SAGAHOOK_NOTIFY_ALLOW_PRIVATE": "true",
+        "SAGAHOOK_SECRET_KEY": "of the tests, and long enough",
+        "DATABASE_URL": database_url,
+        "EFFECTS_FILE": str(folder / "effects"),
+    }
