@@ -34,6 +34,11 @@ async def receiver(secret: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def orders_stack(
+    folder: Path, shop_url: str, scraped: dict[str, str] | None = None, **environment: str
+) -> AsyncIterator[Stack]:
+    """`sagahook dev` with the orders example. scraped: is told where each of its processes shows its metrics,
+    `host:port`."""
     options = StackOptions(
         data=folder / "stack", port=free_port(), partitions=4, env={"SHOP_URL": shop_url, **environment}
     )

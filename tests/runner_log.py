@@ -194,3 +194,16 @@ def shuffled(values: list[object], seed: int) -> list[object]:
     mixed = list(values)
     random.Random(seed).shuffle(mixed)
     return mixed
+
+
+def broken_runs(events: list[LogEvent]) -> dict[str, list[str]]:
+    """Of the sagas whose sequence is not contiguous and unique: what the log holds, as `sequence kind @offset`."""
+    runs: dict[str, list[LogEvent]] = {}
+    for event in events:
+        if event.envelope.saga_id:
+            runs.setdefault(f"{event.partition}: {event.envelope.saga_id}", []).append(event)
+    return {
+        saga: [f"{event.envelope.sequence} {event.kind} @{event.offset}" for event in run]
+        for saga, run in runs.items()
+        if [event.envelope.sequence for event in run] != list(range(1, len(run) + 1))
+    }

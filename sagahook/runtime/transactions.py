@@ -21,9 +21,21 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 from aiokafka.producer import sender
+from aiokafka.protocol.transaction import InitProducerIdRequest
 
+from sagahook.runtime.logging import get_logger
+from sagahook.runtime.undecided import (
+    GROUP_OFFSETS,
+    UNKNOWN,
+    LastTransaction,
+    Reach,
+    last_transaction,
+    left_open,
+)
 from sagahook.saga.brokers import client_options
 from sagahook_schemas.envelope import Header
+
+log = get_logger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 10_000
 """After so long the broker itself aborts what a dead writer left open."""
@@ -47,6 +59,11 @@ _FENCES = (
     InvalidTxnState,
     OutOfOrderSequenceNumber,
 )
+
+
+_LAST: dict[str, LastTransaction] = {}
+"""By transactional id, what Kafka knew before the fence. Kept until a start has found that nothing is left open: a
+fence whose taker came no further has made Kafka forget it."""
 
 
 class OwnershipLost(Exception):
@@ -74,10 +91,22 @@ class OutRecord(NamedTuple):
 
 
 class TransactionalWriter:
-    """The only writer under its transactional id. After any failure it is of no more use: `abandon` it."""
+    """The only writer under its transactional id. After any failure it is of no more use: `abandon` it.
 
-    def __init__(self, bootstrap: str, transactional_id: str, *, commit_timeout: float = 8.0) -> None:
+    reach: where to make up for markers that Kafka left out of the last transaction; without it, nowhere.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        transactional_id: str,
+        *,
+        commit_timeout: float = 8.0,
+        reach: Reach | None = None,
+    ) -> None:
         self.transactional_id = transactional_id
+        self._reach = reach
+        self._has_asked = False
         self._commit_timeout = commit_timeout
         self._producer = AIOKafkaProducer(
             **client_options(bootstrap),
@@ -99,13 +128,55 @@ class TransactionalWriter:
     async def start(self) -> None:
         """Fence every earlier writer of this id and abort what it left open.
 
-        Raises OwnershipLost where the broker cannot be reached in time.
+        Raises OwnershipLost where the broker cannot be reached in time, or where something had to be made up for:
+        only the next start, which waits for the markers, comes upon a settled log.
         """
         try:
             async with asyncio.timeout(self._commit_timeout):
                 await self._producer.start()
-        except (TimeoutError, KafkaError, OSError) as failure:
+                left = await self._left_open()
+            if left:
+                async with asyncio.timeout(self._commit_timeout):
+                    await self._settle(left)
+        except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
             raise OwnershipLost(f"cannot start under {self.transactional_id}: {failure!r}") from failure
+        if left:
+            raise OwnershipLost(f"{self.transactional_id} has just ended what Kafka had left undecided")
+        _LAST.pop(self.transactional_id, None)
+
+    async def _ask_before_the_fence(self, coordinator: int) -> None:
+        if self._reach is None or self._has_asked:
+            return
+        last = await last_transaction(self._producer.client, coordinator, self.transactional_id)
+        if last.is_known:
+            self._has_asked = True
+            _LAST[self.transactional_id] = last
+
+    async def _left_open(self) -> list[TopicPartition]:
+        if self._reach is None:
+            return []
+        return await left_open(self._producer.client, self._producer._txn_manager.producer_id, self._reach)
+
+    async def _settle(self, left: list[TopicPartition]) -> None:
+        """End what is left open by a transaction without records: its markers end everything before them."""
+        last = _LAST.get(self.transactional_id, UNKNOWN)
+        committed = last.committed(left)
+        log.warning(
+            "transaction.undecided",
+            transactional_id=self.transactional_id,
+            partitions=sorted(f"{each.topic}-{each.partition}" for each in left),
+            last=last.state or "unknown",
+            outcome="commit" if committed else "abort",
+        )
+        producer = self._producer
+        await producer.begin_transaction()
+        for partition in left:
+            if partition.topic != GROUP_OFFSETS:
+                producer._txn_manager.maybe_add_partition_to_txn(partition)
+            elif self._reach is not None:
+                while not await producer._sender._do_add_offsets_to_txn(self._reach.group):
+                    pass
+        await (producer.commit_transaction() if committed else producer.abort_transaction())
 
     async def ready(self) -> None:
         """Wait until a transaction may begin. What gathers meanwhile goes with it."""
@@ -165,6 +236,8 @@ class TransactionalWriter:
     async def _send_and_notice(self, *arguments: Any, **options: Any) -> Any:
         """A request that got no answer may still arrive, after aiokafka has repeated it and gone on: a late EndTxn
         would then end the next transaction in its middle. So a writer that ever missed an answer writes no more."""
+        if isinstance(arguments[1], InitProducerIdRequest):
+            await self._ask_before_the_fence(arguments[0])
         try:
             return await self._send_request(*arguments, **options)
         except (KafkaError, OSError) as missed:

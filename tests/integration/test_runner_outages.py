@@ -8,6 +8,7 @@ from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.runtime.topics import ensure_topics
 from tests.runner_harness import PARTITIONS, RunnerHarness
+from tests.runner_log import broken_runs
 
 
 async def test_a_runner_outlives_its_broker(tmp_path: Path) -> None:
@@ -27,11 +28,7 @@ async def test_a_runner_outlives_its_broker(tmp_path: Path) -> None:
         events = await runners.read_until_final(20)
         assert runner.returncode is None, runners.logs()[-3000:]
         assert Counter(event.kind for event in events)["saga.completed"] == 20
-        runs: dict[str, list[int]] = {}
-        for event in events:
-            if event.envelope.saga_id:
-                runs.setdefault(event.envelope.saga_id, []).append(event.envelope.sequence)
-        assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in runs.values())
+        assert broken_runs(events) == {}, "each run's sequence is 1, 2, 3, … without a gap or a repetition"
         began = Counter(line.rsplit(" ", 2)[0] for line in runners.effects() if line.endswith("began"))
         repeated = [key for key, times in began.items() if times > 1]
         assert repeated == [], "an attempt whose outcome the process still holds is not made again"

@@ -11,8 +11,9 @@ from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from sagahook.runtime.topics import ensure_topics
-from sagahook.runtime.transactions import CommitUnknown, Fenced, OutRecord, TransactionalWriter
+from sagahook.runtime.transactions import CommitUnknown, Fenced, TransactionalWriter
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS
+from tests.kafka_transactions import committed, record
 
 
 @pytest_asyncio.fixture
@@ -37,28 +38,6 @@ async def make_writer(kafka_bootstrap: str, topic_prefix: str) -> AsyncIterator[
     yield make
     for writer in made:
         await writer.abandon()
-
-
-def record(topic: str, value: str) -> OutRecord:
-    return OutRecord(topic, 0, b"key", value.encode(), [], 0)
-
-
-async def committed(bootstrap: str, topic: str) -> list[str]:
-    """Every committed record of the topic's partition 0."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
-    await consumer.start()
-    try:
-        partition = TopicPartition(topic, 0)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning()
-        end = (await consumer.end_offsets([partition]))[partition]
-        values: list[str] = []
-        while await consumer.position(partition) < end:
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                values += [found.value.decode() for found in records]
-        return values
-    finally:
-        await consumer.stop()
 
 
 def hold_commits(writer: TransactionalWriter, *, before: asyncio.Event) -> list[Any]:

@@ -25,6 +25,7 @@ from sagahook_runner.adapters.controls import controls_tail
 from sagahook_runner.adapters.deploy import ensure_participant_topics, publish_definitions
 from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.late_outcomes import LateOutcomes
+from sagahook_runner.adapters.reach import reach, written_by_owners
 from sagahook_runner.adapters.triggers import Triggers
 from sagahook_runner.domain.controls import Controls
 from sagahook_runner.handlers.conductor import Conductors
@@ -34,7 +35,13 @@ from sagahook_runner.handlers.reprocess import ReprocessorsHost
 from sagahook_runner.handlers.router import PartitionRouter
 from sagahook_runner.handlers.suspects import Suspects
 from sagahook_runner.settings import RunnerSettings
-from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_REPLIES, WEBHOOKS_COMMANDS, WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import (
+    SAGA_COMMANDS,
+    SAGA_REPLIES,
+    WEBHOOKS_COMMANDS,
+    WEBHOOKS_RECEIVED,
+    WEBHOOKS_ROUTED,
+)
 
 if TYPE_CHECKING:
     from sagahook.runtime.erasure import DataKeys
@@ -78,7 +85,17 @@ class OwnersHost:
             app=self._app,
             executor=self._executor,
             conductors=self._conductors,
-            writer=TransactionalWriter(self._settings.kafka, self._settings.owner_id(partition)),
+            writer=TransactionalWriter(
+                self._settings.kafka,
+                self._settings.owner_id(partition),
+                reach=reach(
+                    self._settings,
+                    self._settings.owners_group,
+                    written_by_owners(self._app.definitions()),
+                    partition=partition,
+                    partitions=self._partitions,
+                ),
+            ),
             start_offset=start_offset,
             clock=self._clock,
             process_id=self._process_id,
@@ -118,7 +135,17 @@ class RoutersHost:
             partition,
             settings=self._settings,
             triggers=self._triggers,
-            writer=TransactionalWriter(self._settings.kafka, self._settings.router_id(partition)),
+            writer=TransactionalWriter(
+                self._settings.kafka,
+                self._settings.router_id(partition),
+                reach=reach(
+                    self._settings,
+                    self._settings.router_group,
+                    (WEBHOOKS_ROUTED, WEBHOOKS_RECEIVED.dead_letters),
+                    partition=partition,
+                    partitions=self._partitions,
+                ),
+            ),
             start_offset=start_offset,
             clock=self._clock,
             partitions=self._partitions,

@@ -16,6 +16,7 @@ from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner.adapters.participants import completion
+from sagahook_runner.adapters.reach import reach
 from sagahook_runner.adapters.records import Stamp, dead_letter
 from sagahook_runner.handlers.forwarder import PartitionForwarder
 from sagahook_schemas.codec import Undecodable
@@ -72,7 +73,10 @@ class RepliesHost:
 
     def worker(self, partition: int, start_offset: StartOffset) -> ReplyForwarder:
         # A stable id: whoever starts under it fences the last.
-        writer = TransactionalWriter(self._settings.kafka, f"{replies_group(self._settings)}-{partition}")
+        group = replies_group(self._settings)
+        written = (SAGA_REPLIES.dead_letters,)
+        where = reach(self._settings, group, written, partition=partition, partitions=self._partitions)
+        writer = TransactionalWriter(self._settings.kafka, f"{group}-{partition}", reach=where)
         return ReplyForwarder(
             partition,
             settings=self._settings,

@@ -18,6 +18,7 @@ from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.opening import opened, seal_routed
+from sagahook_runner.adapters.reach import reach
 from sagahook_runner.adapters.received import ReceivedLog
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.triggers import Triggers, Webhook
@@ -26,7 +27,7 @@ from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.codec import Undecodable, decode
 from sagahook_schemas.commands import ReprocessWebhook
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
-from sagahook_schemas.topics import WEBHOOKS_COMMANDS, WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import WEBHOOKS_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 from sagahook_schemas.webhooks import WebhookRouted
 
 if TYPE_CHECKING:
@@ -156,7 +157,10 @@ class ReprocessorsHost:
 
     def worker(self, partition: int, start_offset: StartOffset) -> Reprocessor:
         # A stable id: whoever starts under it fences the last.
-        writer = TransactionalWriter(self._settings.kafka, f"{self._settings.reprocess_group}-{partition}")
+        group = self._settings.reprocess_group
+        written = (WEBHOOKS_ROUTED, WEBHOOKS_COMMANDS.dead_letters)
+        where = reach(self._settings, group, written, partition=partition, partitions=self._partitions)
+        writer = TransactionalWriter(self._settings.kafka, f"{group}-{partition}", reach=where)
         return Reprocessor(
             partition,
             settings=self._settings,

@@ -1,0 +1,170 @@
+"""Transactions that Kafka decided without writing their markers (docs/decisions/0004), and who makes up for it.
+
+Whether it happens is chance, so the markers are taken out of a stopped broker's log.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from sagahook.embedded.kafka import EmbeddedKafka
+from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.runtime.topics import ensure_topics
+from sagahook.runtime.transactions import OwnershipLost, TransactionalWriter
+from sagahook.runtime.undecided import Reach
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS
+from tests.kafka_segments import cut_last_transaction_markers
+from tests.kafka_transactions import committed, record
+from tests.runner_harness import PARTITIONS, RunnerHarness
+from tests.runner_log import broken_runs
+
+PREFIX = "undecided"
+GROUP = f"{PREFIX}-group"
+EVENTS = SAGA_EVENTS.name(PREFIX)
+SOURCE = TopicPartition(SAGA_COMMANDS.name(PREFIX), 0)
+
+
+@pytest_asyncio.fixture
+async def kafka(tmp_path: Path) -> AsyncIterator[EmbeddedKafka]:
+    kafka = EmbeddedKafka(tmp_path / "kafka", await prepare_kafka())
+    await kafka.start()
+    await ensure_topics(kafka.bootstrap, PREFIX, PARTITIONS)
+    yield kafka
+    await kafka.stop()
+
+
+@pytest_asyncio.fixture
+async def writers(kafka: EmbeddedKafka) -> AsyncIterator["Writers"]:
+    writers = Writers(kafka)
+    yield writers
+    for writer in writers.made:
+        await writer.abandon()
+
+
+class Writers:
+    """Of one transactional id: the next one has the work of the last."""
+
+    def __init__(self, kafka: EmbeddedKafka) -> None:
+        self._kafka = kafka
+        self.made: list[TransactionalWriter] = []
+
+    def make(self) -> TransactionalWriter:
+        reach = Reach(frozenset({TopicPartition(EVENTS, 0)}), GROUP)
+        self.made.append(TransactionalWriter(self._kafka.bootstrap, f"{PREFIX}-writer", reach=reach))
+        return self.made[-1]
+
+    async def take_over(self) -> TransactionalWriter:
+        """As who is assigned a partition does: until it goes well."""
+        async with asyncio.timeout(30):
+            while True:
+                writer = self.make()
+                try:
+                    await writer.start()
+                except OwnershipLost:
+                    await writer.abandon()
+                else:
+                    return writer
+
+
+async def lose_the_markers(kafka: EmbeddedKafka, data: Path, partition: str) -> set[str]:
+    await kafka.stop()
+    cut = cut_last_transaction_markers(data / "logs", partition)
+    await kafka.start()
+    return cut
+
+
+async def committed_offset(bootstrap: str) -> int | None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUP)
+    await consumer.start()
+    try:
+        offset: int | None = await consumer.committed(SOURCE)
+        return offset
+    finally:
+        await consumer.stop()
+
+
+async def test_the_next_writer_commits_what_its_predecessor_was_told_is_committed(
+    kafka: EmbeddedKafka, writers: Writers, tmp_path: Path
+) -> None:
+    first = await writers.take_over()
+    await first.commit([record(EVENTS, "before")], {SOURCE: 1}, GROUP)
+    await first.commit([record(EVENTS, "answered")], {SOURCE: 2}, GROUP)
+    await first.abandon()
+    cut = await lose_the_markers(kafka, tmp_path / "kafka", f"{EVENTS}-0")
+    assert len(cut) == 2, "of the records and of the offsets"
+    assert await committed(kafka.bootstrap, EVENTS) == ["before"]
+
+    second = await writers.take_over()
+    assert await committed(kafka.bootstrap, EVENTS) == ["before", "answered"]
+    assert await committed_offset(kafka.bootstrap) == 2
+    await second.commit([record(EVENTS, "next")], {}, GROUP)
+    assert await committed(kafka.bootstrap, EVENTS) == ["before", "answered", "next"]
+
+
+async def test_the_next_writer_aborts_what_was_aborted(
+    kafka: EmbeddedKafka, writers: Writers, tmp_path: Path
+) -> None:
+    first = await writers.take_over()
+    await first.commit([record(EVENTS, "before")], {}, GROUP)
+    await first._producer.begin_transaction()
+    await asyncio.gather(*await first._send([record(EVENTS, "aborted")]))
+    await first._producer.abort_transaction()
+    await first.abandon()
+    assert await lose_the_markers(kafka, tmp_path / "kafka", f"{EVENTS}-0") == {f"{EVENTS}-0"}
+
+    second = await writers.take_over()
+    await second.commit([record(EVENTS, "next")], {}, GROUP)
+    assert await committed(kafka.bootstrap, EVENTS) == ["before", "next"]
+
+
+async def test_what_was_committed_is_still_known_where_the_one_who_fenced_came_no_further(
+    kafka: EmbeddedKafka, writers: Writers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await writers.take_over()
+    await first.commit([record(EVENTS, "answered")], {}, GROUP)
+    await first.abandon()
+    await lose_the_markers(kafka, tmp_path / "kafka", f"{EVENTS}-0")
+
+    async def too_slow(left: object) -> None:
+        raise TimeoutError
+
+    second = writers.make()
+    monkeypatch.setattr(second, "_settle", too_slow)
+    with pytest.raises(OwnershipLost):
+        await second.start()
+    await writers.take_over()
+    assert await committed(kafka.bootstrap, EVENTS) == ["answered"]
+
+
+async def test_a_saga_goes_on_from_a_transaction_whose_markers_were_lost(
+    kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    runners = RunnerHarness(kafka.bootstrap, PREFIX, tmp_path, settings={"STEP_SECONDS": "18"})
+    try:
+        first = await runners.start_runner()
+        await runners.publish([{"id": 1}])
+        [scheduled] = [
+            event for event in await runners.wait_for_log("step.scheduled") if event.kind == "step.scheduled"
+        ]
+        first.kill()
+        await first.wait()
+        lost = await lose_the_markers(kafka, tmp_path / "kafka", f"{EVENTS}-{scheduled.partition}")
+        assert {name.rsplit("-", 1)[0] for name in lost} == {
+            EVENTS,
+            f"{PREFIX}.saga.state",
+            "__consumer_offsets",
+        }, "the log, the snapshots and the offset of the command that it came from"
+        await runners.start_runner(STEP_SECONDS="0")
+        events = await runners.read_until_final(1)
+        assert broken_runs(events) == {}
+        assert [event.kind for event in events if event.envelope.saga_id][:3] == [
+            "saga.started",
+            "step.scheduled",
+            "step.attempt_lost",
+        ]
+    finally:
+        await runners.stop()
