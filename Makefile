@@ -6,6 +6,9 @@ UV     := $(BIN)/uv
 READY  := $(VENV)/.ready
 ARGS   ?=
 
+# Tests and stacks start hundreds of Python processes, and each would compile everything that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo dev test test-long check schemas bench clean images image-trial compose-env pins audit sbom manifests manifests-diff
 
 setup: $(READY)

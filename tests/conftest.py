@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 
 import docker
@@ -15,7 +15,8 @@ from hypothesis import settings
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
-from tests.databases import open_database
+from tests.databases import migrated_once, open_database, open_migrated_database
+from tests.topics import open_prefix
 
 # How long an example takes says nothing about it on a machine that does other things too.
 settings.register_profile("sagahook", deadline=None)
@@ -57,6 +58,12 @@ async def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 @pytest_asyncio.fixture(scope="session")
 async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """`SAGAHOOK_TEST_POSTGRES`; else a container where a Docker daemon answers; else an embedded server."""
+    async with _postgres(tmp_path_factory) as url, migrated_once(url):
+        yield url
+
+
+@asynccontextmanager
+async def _postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     if given := os.environ.get("SAGAHOOK_TEST_POSTGRES"):
         yield given
     elif docker_answers():
@@ -73,14 +80,29 @@ async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         await postgres.stop()
 
 
-@pytest.fixture
-def topic_prefix() -> str:
+@pytest_asyncio.fixture
+async def topic_prefix(kafka_bootstrap: str) -> AsyncIterator[str]:
     """A prefix that no other test uses, for its topics, groups and transactional ids."""
-    return f"t-{uuid.uuid4().hex[:12]}"
+    async with open_prefix(kafka_bootstrap) as prefix:
+        yield prefix
+
+
+@pytest_asyncio.fixture(scope="module")
+async def module_prefix(kafka_bootstrap: str) -> AsyncIterator[str]:
+    """A prefix that the tests of a module share."""
+    async with open_prefix(kafka_bootstrap) as prefix:
+        yield prefix
 
 
 @pytest_asyncio.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
-    """The URL of an empty database, dropped after the test."""
+    """The URL of a database with every service's tables, dropped after the test."""
+    async with open_migrated_database(postgres_url) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a database without tables, dropped after the test."""
     async with open_database(postgres_url) as url:
         yield url

@@ -11,11 +11,9 @@ import asyncpg
 from orjson import dumps
 
 from sagahook.runtime.database import _read_json
-from sagahook.runtime.migrations import migrate
 from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.http_client import Timeouts
-from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.adapters.sender import open_sender
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.domain.addresses import Reach
@@ -121,7 +119,6 @@ class World:
 
 @asynccontextmanager
 async def world(database_url: str, *, dispatchers: int = 1, rules: Rules = RULES) -> AsyncIterator[World]:
-    await migrate(database_url, SCHEMA, MIGRATIONS)
     async with (
         asyncpg.create_pool(database_url, min_size=0, max_size=8, init=_read_json) as pool,
         open_receiver() as receiver,

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
 from tests.hostile_case import BODY_LIMIT, Case
 from tests.hostile_client import Answer, Exchange, connected, exchange
 from tests.ingest_harness import PARTITIONS
 from tests.ingest_process import IngestProcess, ingest_process
+from tests.topics import open_topics
 
 SECONDS = 2
 """What it allows for a head, a body, and between two requests."""
@@ -71,8 +70,6 @@ class Replica:
 @asynccontextmanager
 async def replica(bootstrap: str, log: Path) -> AsyncIterator[Replica]:
     """Fails at its end where anything raised what nobody caught."""
-    prefix = f"t-{uuid.uuid4().hex[:12]}"
-    await ensure_topics(bootstrap, prefix, PARTITIONS)
     environment = {
         "SAGAHOOK_SOURCES": json.dumps(SOURCES),
         "SAGAHOOK_BODY_LIMIT": str(BODY_LIMIT),
@@ -83,6 +80,7 @@ async def replica(bootstrap: str, log: Path) -> AsyncIterator[Replica]:
         "HOSTILE_SECRET": SECRET,
     }
     async with (
+        open_topics(bootstrap, PARTITIONS) as prefix,
         AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer,
         ingest_process(bootstrap, prefix, log, **environment) as process,
     ):

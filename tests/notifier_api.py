@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
 
-from sagahook.runtime.migrations import migrate
-from sagahook.runtime.topics import ensure_topics
-from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.wiring import build_app
-from tests.databases import open_database
+from tests.databases import open_migrated_database
 from tests.notifier_harness import PARTITIONS, notifier_settings
+from tests.topics import open_topics
 from tests.tracker_harness import serving
 
 KEYS = {role: sha256(role.encode()).hexdigest() for role in ("reader", "operator", "admin")}
@@ -100,13 +97,12 @@ class Kept:
 
 @asynccontextmanager
 async def open_kept(postgres_url: str, kafka: str) -> AsyncIterator[Kept]:
-    async with open_database(postgres_url) as url:
-        name = urlsplit(url).path.lstrip("/")
-        await migrate(url, SCHEMA, MIGRATIONS)
-        log = {"kafka": kafka, "topic_prefix": name}
-        await ensure_topics(kafka, name, PARTITIONS)
-        async with asyncpg.create_pool(url, min_size=0, max_size=4) as pool:
-            yield Kept(url, pool, log)
+    async with (
+        open_migrated_database(postgres_url) as url,
+        open_topics(kafka, PARTITIONS) as prefix,
+        asyncpg.create_pool(url, min_size=0, max_size=4) as pool,
+    ):
+        yield Kept(url, pool, {"kafka": kafka, "topic_prefix": prefix})
 
 
 @asynccontextmanager

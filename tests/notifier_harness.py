@@ -14,13 +14,10 @@ from typing import Any
 import asyncpg
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from orjson import loads
 from standardwebhooks import Webhook
 
-from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
-from sagahook_notifier.adapters.schema import MIGRATIONS, SCHEMA
 from sagahook_notifier.settings import NotifierSettings
 from sagahook_notifier.wiring import Notifier
 from sagahook_schemas import sagas, steps
@@ -28,7 +25,7 @@ from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import decode
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of, saga_event_id
-from sagahook_schemas.topics import ALL_TOPICS, NOTIFICATIONS, SAGA_EVENTS, Topic
+from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS, Topic
 from tests.preforked import Preforked, start_service
 
 PARTITIONS = 2
@@ -323,14 +320,8 @@ async def reader(kafka: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
 @asynccontextmanager
 async def deploy(kafka: str, prefix: str, database_url: str) -> AsyncIterator[Deployment]:
     await ensure_topics(kafka, prefix, PARTITIONS)
-    await migrate(database_url, SCHEMA, MIGRATIONS)
     async with (
         AIOKafkaProducer(bootstrap_servers=kafka) as producer,
         asyncpg.create_pool(database_url, min_size=0, max_size=4) as pool,
     ):
         yield Deployment(kafka, prefix, database_url, SagaLog(producer, SAGA_EVENTS.name(prefix)), pool)
-    # A broker with thousands of topics is slow to answer the next test.
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.delete_topics([topic.name(prefix) for topic in ALL_TOPICS])
-    await admin.close()

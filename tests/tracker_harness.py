@@ -26,7 +26,8 @@ from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.topics import SAGA_COMMANDS, Topic
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import Projector, build_app
-from tests.databases import open_database
+from tests.databases import open_migrated_database
+from tests.topics import open_prefix
 from tests.tracker_log import LogWriter, open_writer
 
 PARTITIONS = 2
@@ -60,6 +61,7 @@ class Tracker:
     settings: TrackerSettings
     log: LogWriter
     reader: AIOKafkaConsumer
+    pool: asyncpg.Pool
 
     def told_otherwise(self, **settings: Any) -> Tracker:
         """The same log, with other settings."""
@@ -88,8 +90,7 @@ class Tracker:
 
     async def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Everything in the views."""
-        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
-        try:
+        async with self.pool.acquire() as connection:
             return {
                 table: [
                     dict(row)
@@ -99,21 +100,18 @@ class Tracker:
                 ]
                 for table in TABLES
             }
-        finally:
-            await connection.close()
 
     async def until_rows(self, **counts: int) -> None:
         """Until each of the tables has so many rows."""
         async with asyncio.timeout(20):
-            while any(
-                len(rows) != counts.get(table, len(rows)) for table, rows in (await self.rows()).items()
-            ):
-                await asyncio.sleep(0.02)
+            for table, count in counts.items():
+                while await self.pool.fetchval(f"SELECT count(*) FROM tracker.{table}") != count:  # noqa: S608  # our own names
+                    await asyncio.sleep(0.02)
 
     async def until_rows_of(self, table: str) -> None:
         """Until the table has any."""
         async with asyncio.timeout(60):
-            while not await self._fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # our own names
+            while not await self.pool.fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # our own names
                 await asyncio.sleep(0.05)
 
     async def until_caught_up(self, seconds: float = 20) -> None:
@@ -145,16 +143,8 @@ class Tracker:
         return found
 
     async def _offsets(self) -> dict[tuple[str, int], int]:
-        rows = await self._fetch("TABLE tracker.offsets")
+        rows = await self.pool.fetch("TABLE tracker.offsets")
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
-
-    async def _fetch(self, query: str) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
-        try:
-            found: list[asyncpg.Record] = await connection.fetch(query)
-            return found
-        finally:
-            await connection.close()
 
 
 @dataclass
@@ -188,8 +178,13 @@ async def open_tracker(
     await migrate(database_url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
     given = tracker_settings(bootstrap, prefix, database_url, **settings)
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-    async with open_writer(bootstrap, prefix, partitions) as log, reader:
-        yield Tracker(given, log, reader)
+    async with (
+        # Views that a rebuild puts in the place of others are other tables by the same names.
+        asyncpg.create_pool(database_url, min_size=0, max_size=2, statement_cache_size=0) as pool,
+        open_writer(bootstrap, prefix, partitions) as log,
+        reader,
+    ):
+        yield Tracker(given, log, reader, pool)
 
 
 @asynccontextmanager
@@ -197,10 +192,12 @@ async def open_tracker_of_its_own(
     bootstrap: str, postgres_url: str, **settings: Any
 ) -> AsyncIterator[Tracker]:
     """With a database and topics that are its alone."""
-    async with open_database(postgres_url) as url:
-        name = urlsplit(url).path.lstrip("/")
-        async with open_tracker(bootstrap, name, url, **settings) as tracker:
-            yield tracker
+    async with (
+        open_migrated_database(postgres_url) as url,
+        open_prefix(bootstrap) as prefix,
+        open_tracker(bootstrap, prefix, url, **settings) as tracker,
+    ):
+        yield tracker
 
 
 def tracker_settings(bootstrap: str, prefix: str, database_url: str, **further: Any) -> TrackerSettings:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,8 +18,8 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 @pytest_asyncio.fixture(scope="module")
-async def log(kafka_bootstrap: str) -> Log:
-    log = Log(kafka_bootstrap, f"t-{uuid.uuid4().hex[:12]}")
+async def log(kafka_bootstrap: str, module_prefix: str) -> Log:
+    log = Log(kafka_bootstrap, module_prefix)
     await ensure_topics(kafka_bootstrap, log.prefix, PARTITIONS)
     await deploy(
         kafka_bootstrap,

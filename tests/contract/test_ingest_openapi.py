@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ EXAMPLES = 15
 
 
 @pytest_asyncio.fixture(scope="module")
-async def ingest(kafka_bootstrap: str) -> AsyncIterator[ServedIngest]:
-    log = Log(kafka_bootstrap, f"t-{uuid.uuid4().hex[:12]}")
+async def ingest(kafka_bootstrap: str, module_prefix: str) -> AsyncIterator[ServedIngest]:
+    log = Log(kafka_bootstrap, module_prefix)
     await ensure_topics(kafka_bootstrap, log.prefix, PARTITIONS)
     async with serving(settings_for(log.bootstrap, log.prefix, sources=SOURCES)) as served:
         yield served

@@ -104,8 +104,8 @@ async def post_all(ingest: ServedIngest, deliveries: list[Delivery]) -> Answers:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def log(kafka_bootstrap: str) -> Log:
-    log = Log(kafka_bootstrap, f"t-{uuid.uuid4().hex[:12]}")
+async def log(kafka_bootstrap: str, module_prefix: str) -> Log:
+    log = Log(kafka_bootstrap, module_prefix)
     await ensure_topics(kafka_bootstrap, log.prefix, PARTITIONS)
     await deploy(kafka_bootstrap, log.prefix, TriggerDefinition(source="github"))
     return log

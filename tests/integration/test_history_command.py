@@ -1,7 +1,6 @@
 """`sagahook history`: a saga's log from Kafka, as `sagahook replay-test` reads it."""
 
 import asyncio
-import uuid
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -50,17 +49,18 @@ async def command(*arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, arguments)
 
 
-async def test_a_saga_s_runs_are_written_as_files_that_replay(kafka_bootstrap: str, tmp_path: Path) -> None:
-    prefix = f"t{uuid.uuid4().hex[:8]}"
-    await ensure_topics(kafka_bootstrap, prefix, PARTITIONS)
+async def test_a_saga_s_runs_are_written_as_files_that_replay(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
     world = SagaTest(Order)
     for step in Order.definition.by_name:
         world.replace(step, lambda ctx: {"status": "done"})
     runs = [(await world.receive("order_created", {"order_id": str(number)})).run for number in range(8)]
-    await publish(kafka_bootstrap, prefix, [event for run in runs for event in run.events])
+    await publish(kafka_bootstrap, topic_prefix, [event for run in runs for event in run.events])
 
     wanted = runs[3]
-    told = await command("history", wanted.saga_id, "--kafka", kafka_bootstrap, "--prefix", prefix)
+    told = await command("history", wanted.saga_id, "--kafka", kafka_bootstrap, "--prefix", topic_prefix)
     assert told.exit_code == 0, told.output
     file = tmp_path / "histories" / "order.jsonl"
     file.parent.mkdir()
@@ -70,12 +70,11 @@ async def test_a_saga_s_runs_are_written_as_files_that_replay(kafka_bootstrap: s
     assert (await command("replay-test", "sagahook_orders.app", str(file.parent))).exit_code == 0
 
 
-async def test_a_saga_that_is_not_in_the_log_is_told_of(kafka_bootstrap: str) -> None:
-    prefix = f"t{uuid.uuid4().hex[:8]}"
-    await ensure_topics(kafka_bootstrap, prefix, PARTITIONS)
-    told = await command("history", "no-such-saga", "--kafka", kafka_bootstrap, "--prefix", prefix)
+async def test_a_saga_that_is_not_in_the_log_is_told_of(kafka_bootstrap: str, topic_prefix: str) -> None:
+    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
+    told = await command("history", "no-such-saga", "--kafka", kafka_bootstrap, "--prefix", topic_prefix)
     assert told.exit_code == 1
-    assert f"the log of {prefix} holds no saga no-such-saga" in told.stderr
+    assert f"the log of {topic_prefix} holds no saga no-such-saga" in told.stderr
 
 
 async def test_kafka_that_is_away_is_told_of() -> None:

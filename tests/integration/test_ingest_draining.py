@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -54,9 +53,9 @@ class Load:
 
 
 async def test_under_load_each_accepted_webhook_is_in_the_log_and_each_in_the_log_was_answered(
-    kafka_bootstrap: str,
+    kafka_bootstrap: str, topic_prefix: str
 ) -> None:
-    log = Log(kafka_bootstrap, f"t-{uuid.uuid4().hex[:12]}")
+    log = Log(kafka_bootstrap, topic_prefix)
     await ensure_topics(kafka_bootstrap, log.prefix, PARTITIONS)
     async with aiohttp.ClientSession() as session:
         async with AsyncExitStack() as replica:

@@ -17,8 +17,8 @@ SOURCES = {"orders": Source(), "shop": Source(), "messages": Source(delivery_id=
 
 
 @pytest_asyncio.fixture(scope="module")
-async def log(kafka_bootstrap: str) -> Log:
-    log = Log(kafka_bootstrap, f"t-{uuid.uuid4().hex[:12]}")
+async def log(kafka_bootstrap: str, module_prefix: str) -> Log:
+    log = Log(kafka_bootstrap, module_prefix)
     await ensure_topics(kafka_bootstrap, log.prefix, PARTITIONS)
     return log
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.embedded.migrations import migrate_all
 from sagahook.embedded.postgres import EmbeddedPostgres
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
@@ -228,6 +229,7 @@ async def test_while_postgres_is_away_everything_waits_and_then_goes_on_without_
 ) -> None:
     postgres = EmbeddedPostgres(tmp_path)
     await postgres.start()
+    await migrate_all(postgres.url)
     gate = Gate()
     receiver.answer("/hook", gate, 204)
     try:
@@ -277,11 +279,12 @@ async def test_while_kafka_is_away_deliveries_go_on_and_the_outbox_waits(
 
 
 async def test_the_database_must_be_migrated_before_a_run(
-    kafka_bootstrap: str, topic_prefix: str, database_url: str, receiver: Receiver, tmp_path: Path
+    kafka_bootstrap: str, topic_prefix: str, empty_database_url: str, receiver: Receiver, tmp_path: Path
 ) -> None:
-    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployment:
-        await deployment.pool.execute("DROP SCHEMA notifier CASCADE")
-        async with deployment.process(tmp_path, hook(receiver)) as process:
-            assert await asyncio.wait_for(process.wait(), 20) == 1
+    async with (
+        deploy(kafka_bootstrap, topic_prefix, empty_database_url) as deployment,
+        deployment.process(tmp_path, hook(receiver)) as process,
+    ):
+        assert await asyncio.wait_for(process.wait(), 20) == 1
 
     assert "run this service's `migrate` first" in (tmp_path / "notifier.log").read_text()

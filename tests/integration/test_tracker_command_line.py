@@ -5,14 +5,12 @@ import hashlib
 import json
 import os
 import sys
-from asyncio.subprocess import PIPE, STDOUT
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from sagahook.cli.main import app
 from sagahook_schemas.codec import decode
@@ -32,13 +30,6 @@ ORDER = SagaDefinition(
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    exit_code: int
-    output: str
-
-
-Meanwhile = Callable[[], Awaitable[None]]
 Run = Callable[..., Awaitable[Result]]
 
 
@@ -52,31 +43,20 @@ async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) ->
 
 
 @pytest_asyncio.fixture
-async def run(tracker: Tracker) -> AsyncIterator[Run]:
-    """A command line in a process of its own. answer: to what it asks. meanwhile: once it has said a line."""
+async def environment(tracker: Tracker) -> AsyncIterator[dict[str, str]]:
+    """What command lines are told by."""
     async with tracker.api() as api:
-        told = {"SAGAHOOK_URL": str(api.http._base_url), "SAGAHOOK_KEY": KEY, "COLUMNS": "200"}
+        yield {"SAGAHOOK_URL": str(api.http._base_url), "SAGAHOOK_KEY": KEY, "COLUMNS": "200"}
 
-        async def run(*words: str, answer: str = "", meanwhile: Meanwhile | None = None) -> Result:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "sagahook.cli.main",
-                *words,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=STDOUT,
-                env={**os.environ, **told},
-            )
-            assert process.stdout is not None
-            first = b""
-            if meanwhile is not None:
-                first = await process.stdout.readline()
-                await meanwhile()
-            output, _ = await process.communicate(answer.encode())
-            return Result(await process.wait(), (first + output).decode())
 
-        yield run
+@pytest_asyncio.fixture
+async def run(environment: dict[str, str]) -> Run:
+    """A command line. answer: to what it asks."""
+
+    async def run(*words: str, answer: str = "") -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, words, input=answer, env=environment)
+
+    return run
 
 
 def stuck(saga_id: str) -> SagaLog:
@@ -146,7 +126,6 @@ async def test_one_saga_is_acted_on(tracker: Tracker, run: Run) -> None:
         assert each in asked
 
 
-@pytest.mark.long
 async def test_many_are_acted_on_only_when_that_is_confirmed(tracker: Tracker, run: Run) -> None:
     await told(tracker, SagaLog("s-1").started("e", "c"), SagaLog("s-2").started("e", "c"), stuck("s-3"))
     words = ("sagas", "cancel", "--name", "order")
@@ -164,15 +143,19 @@ async def test_many_are_acted_on_only_when_that_is_confirmed(tracker: Tracker, r
     assert "nothing was done" in (await run(*words, "--state", "COMPLETED", "--yes")).output
 
 
-async def test_a_saga_is_watched_until_it_is_final(tracker: Tracker, run: Run) -> None:
+async def test_a_saga_is_watched_until_it_is_final(tracker: Tracker, environment: dict[str, str]) -> None:
     log = SagaLog("s-1").started("e", "c").done("reserve")
     await told(tracker, log)
-    watched = await run("sagas", "watch", "s-1", meanwhile=lambda: tracker.log.write(log.completed().written))
-    assert watched.output.splitlines() == [
-        "EXECUTING  33%  reserve completed",
-        "COMPLETED  100%  reserve completed",
-    ]
-    assert watched.exit_code == 0
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sagahook.cli.main", "sagas", "watch", "s-1"),
+        stdout=PIPE,
+        env={**os.environ, **environment},
+    )
+    assert watching.stdout is not None
+    assert await watching.stdout.readline() == b"EXECUTING  33%  reserve completed\n"
+    await tracker.log.write(log.completed().written)
+    assert await watching.stdout.read() == b"COMPLETED  100%  reserve completed\n"
+    assert await watching.wait() == 0
 
 
 ERRORS = [

@@ -29,22 +29,22 @@ async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, str
     return process.returncode, errors.decode()
 
 
-async def test_migrations_that_run_at_once_make_one_schema(database_url: str) -> None:
+async def test_migrations_that_run_at_once_make_one_schema(empty_database_url: str) -> None:
     migrations = Path(sagahook_tracker.__file__).with_name("migrations")
-    await asyncio.gather(*(migrate(database_url, "tracker", migrations) for _ in range(3)))
-    connection = await asyncpg.connect(database_url)
+    await asyncio.gather(*(migrate(empty_database_url, "tracker", migrations) for _ in range(3)))
+    connection = await asyncpg.connect(empty_database_url)
     assert await connection.fetchval("SELECT count(*) FROM tracker.schema_version") == 1
     await connection.close()
 
 
 async def test_a_projector_that_is_told_to_stop_ends_orderly(
-    kafka_bootstrap: str, topic_prefix: str, database_url: str
+    kafka_bootstrap: str, topic_prefix: str, empty_database_url: str
 ) -> None:
     port = free_port()
     env = {
         "SAGAHOOK_KAFKA": kafka_bootstrap,
         "SAGAHOOK_TOPIC_PREFIX": topic_prefix,
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": empty_database_url,
         "SAGAHOOK_HTTP_PORT": str(port),
     }
     await ensure_topics(kafka_bootstrap, topic_prefix, 1)

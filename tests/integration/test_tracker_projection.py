@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from itertools import chain
 
-import asyncpg
 import pytest
 import pytest_asyncio
 import structlog
@@ -23,6 +22,7 @@ from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.adapters.schema import TABLES
 from sagahook_tracker.handlers import project
 from sagahook_tracker.wiring import Projector
+from tests.databases import open_migrated_database
 from tests.tracker_harness import Tracker, Wire, open_tracker, tracker_settings
 from tests.tracker_log import T0, SagaLog, Written, controlled, deployed, of_a_limit, received, routed
 
@@ -148,26 +148,21 @@ async def test_rows_are_the_same_whatever_the_order_of_topics_and_the_size_of_ba
         await tracker.log.write([*everything(), *definitions()])
         await tracker.until_rows(links=21, routes=20, runs=11, definitions=1, controls=2)
     log = await records_of(tracker)
-    admin = await asyncpg.connect(postgres_url)
-    other = f"{topic_prefix}_other".replace("-", "_")
-    await admin.execute(f"CREATE DATABASE {other}")
-    try:
-        url = postgres_url.rpartition("/")[0] + f"/{other}"
-        async with open_tracker(kafka_bootstrap, topic_prefix, url) as rebuilt:
-            pool = await open_pool(rebuilt.settings)
-            projection = Projection(pool, load_queries())
-            for partition in reversed(log):
-                for start in range(0, len(log[partition]), 3):
-                    batch = batch_of(log[partition], start, start + 3)
-                    await project({partition: batch}, projection, NoDeadLetters())
-            await pool.close()
-            ours, theirs = await tracker.rows(), await rebuilt.rows()
-            assert len(ours["runs"]) == 11
-            for table in ("webhooks", "routes", "runs", "links", "definitions", "controls"):
-                assert ours[table] == theirs[table]
-    finally:
-        await admin.execute(f"DROP DATABASE {other} WITH (FORCE)")
-        await admin.close()
+    async with (
+        open_migrated_database(postgres_url) as url,
+        open_tracker(kafka_bootstrap, topic_prefix, url) as rebuilt,
+    ):
+        pool = await open_pool(rebuilt.settings)
+        projection = Projection(pool, load_queries())
+        for partition in reversed(log):
+            for start in range(0, len(log[partition]), 3):
+                batch = batch_of(log[partition], start, start + 3)
+                await project({partition: batch}, projection, NoDeadLetters())
+        await pool.close()
+        ours, theirs = await tracker.rows(), await rebuilt.rows()
+        assert len(ours["runs"]) == 11
+        for table in ("webhooks", "routes", "runs", "links", "definitions", "controls"):
+            assert ours[table] == theirs[table]
 
 
 async def test_a_batch_that_comes_again_changes_nothing(tracker: Tracker) -> None:
@@ -274,10 +269,10 @@ async def test_what_postgresql_cannot_hold_costs_one_record_and_not_the_batch(tr
 
 
 async def test_without_tables_it_says_what_to_run_and_waits(
-    kafka_bootstrap: str, topic_prefix: str, database_url: str
+    kafka_bootstrap: str, topic_prefix: str, empty_database_url: str
 ) -> None:
     await ensure_topics(kafka_bootstrap, topic_prefix, 1)
-    projector = Projector(tracker_settings(kafka_bootstrap, topic_prefix, database_url))
+    projector = Projector(tracker_settings(kafka_bootstrap, topic_prefix, empty_database_url))
     stopping = asyncio.Event()
     with structlog.testing.capture_logs() as told:
         running = asyncio.create_task(projector.run(stopping))
@@ -286,7 +281,7 @@ async def test_without_tables_it_says_what_to_run_and_waits(
                 await asyncio.sleep(0.05)
     assert not projector.health.is_started()
     async with asyncio.timeout(20):
-        await migrate(database_url, TABLES.schema, TABLES.migrations)
+        await migrate(empty_database_url, TABLES.schema, TABLES.migrations)
         while not await projector.health.is_ready():
             await asyncio.sleep(0.05)
     assert projector.health.is_started()

@@ -163,9 +163,9 @@ async def test_without_kafka_known_ids_are_answered_and_unknown_ones_are_503(tra
 
 
 async def test_before_its_tables_are_made_it_is_503_and_says_what_to_run(
-    tracker: Tracker, database_url: str
+    tracker: Tracker, empty_database_url: str
 ) -> None:
-    async with tracker.told_otherwise(database_url=database_url).api() as api:
+    async with tracker.told_otherwise(database_url=empty_database_url).api() as api:
         code, body, _ = await api.get("/webhooks/shop/status/x")
         assert code == 503
         assert "run this service's `migrate` first" in body["error"]

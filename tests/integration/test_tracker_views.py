@@ -5,15 +5,12 @@ import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-import sagahook_tracker
 from sagahook.runtime.batches import OffsetsMoved
-from sagahook.runtime.migrations import migrate
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliveryExhausted, DeliverySucceeded
 from sagahook_schemas.steps import CompensationResolved, StepScheduled
 from sagahook_schemas.webhooks import RouteError
@@ -32,7 +29,6 @@ ABOUT = {
 
 @pytest_asyncio.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    await migrate(database_url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
     async with open_database(database_url) as opened:
         yield opened
 
