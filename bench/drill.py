@@ -100,6 +100,8 @@ class World:
                 check(time.monotonic() < deadline, f"{id} is {status!r} after {FINAL_SECONDS:.0f} s")
                 async with self.http.get(url, params={"wait": "5"}) as answer:
                     status = (await answer.json()).get("status", "")
+                    if answer.status != 200:  # the views are behind
+                        await asyncio.sleep(0.2)
 
     def effects(self) -> Counter[str]:
         return Counter((self.folder / "effects").read_text().splitlines())

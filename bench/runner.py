@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -33,17 +33,27 @@ _STARTED, _COMPLETED = b"sagahook.saga.started.v1", b"sagahook.saga.completed.v1
 
 async def measure(bootstrap: str) -> dict[str, float]:
     """`drained_per_second`, `cpu_ms_per_saga` of the runner process, `start_to_completed_ms` p50 and p99."""
-    return {**await _drain(bootstrap), **await _latency(bootstrap)}
+    return {**await drain(bootstrap), **await _latency(bootstrap)}
 
 
-async def _drain(bootstrap: str) -> dict[str, float]:
+async def drain(
+    bootstrap: str,
+    *,
+    sagas: int = DRAINED,
+    environment: Mapping[str, str] | None = None,
+    traceparent: Callable[[int], str] = lambda _: "",
+) -> dict[str, float]:
+    """environment: the runner's, beside what it needs. traceparent: of each webhook, by its number."""
     prefix = f"bench-{uuid.uuid4().hex[:8]}"
     await ensure_topics(bootstrap, prefix, PARTITIONS)
-    await _publish(bootstrap, prefix, DRAINED)
-    async with _reader(bootstrap, prefix) as reader, _runner(bootstrap, prefix) as runner:
+    await _publish(bootstrap, prefix, sagas, traceparent=traceparent)
+    async with (
+        _reader(bootstrap, prefix) as reader,
+        _runner(bootstrap, prefix, environment=environment) as runner,
+    ):
         first = last = 0.0
         completed = 0
-        while completed < DRAINED:
+        while completed < sagas:
             for record in await _poll(reader):
                 kind = dict(record.headers)["ce_type"]
                 first = first or (time.perf_counter() if kind == _STARTED else 0.0)
@@ -51,8 +61,8 @@ async def _drain(bootstrap: str) -> dict[str, float]:
             last = time.perf_counter()
         cpu = _cpu_seconds(runner.pid)
     return {
-        "drained_per_second": DRAINED / (last - first),
-        "cpu_ms_per_saga": cpu / DRAINED * 1000,
+        "drained_per_second": sagas / (last - first),
+        "cpu_ms_per_saga": cpu / sagas * 1000,
     }
 
 
@@ -93,7 +103,13 @@ async def _poll(reader: AIOKafkaConsumer) -> list[ConsumerRecord]:
     return [record for records in polled.values() for record in records]
 
 
-async def _publish(bootstrap: str, prefix: str, count: int, rate: float | None = None) -> None:
+async def _publish(
+    bootstrap: str,
+    prefix: str,
+    count: int,
+    rate: float | None = None,
+    traceparent: Callable[[int], str] = lambda _: "",
+) -> None:
     """Put webhooks into the log as ingest does. rate: a second; None: at once."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=512 * 1024)
     await producer.start()
@@ -111,6 +127,7 @@ async def _publish(bootstrap: str, prefix: str, count: int, rate: float | None =
             time=datetime.now(UTC),
             correlation_id=event_id,
             content_type="application/json",
+            traceparent=traceparent(number),
         )
         partition = partition_of(event_id, PARTITIONS)
         sent.append(
@@ -128,16 +145,17 @@ async def _publish(bootstrap: str, prefix: str, count: int, rate: float | None =
 
 @asynccontextmanager
 async def _runner(
-    bootstrap: str, prefix: str, app: str = "bench.noop_app"
+    bootstrap: str, prefix: str, app: str = "bench.noop_app", environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {
+    whole = {
         **os.environ,
         "SAGAHOOK_KAFKA": bootstrap,
         "SAGAHOOK_TOPIC_PREFIX": prefix,
         "SAGAHOOK_APP": app,
         "LOG_LEVEL": "WARNING",
+        **(environment or {}),
     }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sagahook_runner", env=environment)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sagahook_runner", env=whole)
     try:
         yield process
     finally:

@@ -55,8 +55,8 @@ def signature_header(body: bytes) -> str:
 
 
 @contextlib.asynccontextmanager
-async def ingest(bootstrap: str) -> AsyncIterator[Served]:
-    """One replica on topics of its own."""
+async def ingest(bootstrap: str, **further: str) -> AsyncIterator[Served]:
+    """One replica on topics of its own. further: of its environment."""
     prefix, port = f"bench-{uuid.uuid4().hex[:8]}", free_port()
     await ensure_topics(bootstrap, prefix, PARTITIONS)
     environment = {
@@ -66,6 +66,7 @@ async def ingest(bootstrap: str) -> AsyncIterator[Served]:
         "SAGAHOOK_SOURCES": json.dumps(SOURCES),
         "BENCH_SECRET": _SECRET,
         "LOG_LEVEL": "ERROR",
+        **further,
     }
     async with _serving("-m", "sagahook_ingest", port=port, environment=environment) as served:
         yield served

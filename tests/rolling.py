@@ -37,7 +37,7 @@ KINDS = (
     ("sagahook_notifier", "run"),
 )
 INGEST, API = KINDS[0], KINDS[3]
-_PATIENCE = 120.0
+_PATIENCE = 180.0
 
 
 @dataclass
@@ -246,8 +246,10 @@ class Rollout:
 
 
 @asynccontextmanager
-async def rolled_out(folder: Path, bootstrap: str, database_url: str) -> AsyncIterator[Rollout]:
-    """Two replicas of each service, ready."""
+async def rolled_out(
+    folder: Path, bootstrap: str, database_url: str, replicas: int = 2
+) -> AsyncIterator[Rollout]:
+    """So many replicas of each service, ready."""
     await ensure_topics(bootstrap, PREFIX, PARTITIONS)
     await migrate_all(database_url)
     async with receiving() as receiver, AsyncExitStack() as opened:
@@ -256,11 +258,11 @@ async def rolled_out(folder: Path, bootstrap: str, database_url: str) -> AsyncIt
             folder, bootstrap, _environment(folder, bootstrap, database_url, receiver), receiver, balancers
         )
         try:
-            await asyncio.gather(*(rollout.add(kind) for kind in KINDS for _ in range(2)))
+            await asyncio.gather(*(rollout.add(kind) for kind in KINDS for _ in range(replicas)))
             await _until_wanted(balancers[INGEST].url)
             yield rollout
         finally:
-            for replica in (each for replicas in rollout.replicas.values() for each in replicas):
+            for replica in [each for several in rollout.replicas.values() for each in several]:
                 await replica.kill()
 
 

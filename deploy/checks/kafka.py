@@ -9,6 +9,7 @@ from deploy.checks.generated import kafka_topic, kafka_user
 from deploy.checks.manifests import Finding, Manifests, Object, place
 from deploy.checks.rights import USERS
 from deploy.checks.workloads import WORKLOADS
+from sagahook.cli.doctor_brokers import OFFSETS_MINUTES
 from sagahook_schemas.topics import ALL_TOPICS, DEFAULT_PREFIX
 
 _REGISTRY = "run `make manifests`; what differs from overlay to overlay are partitions and replicas alone"
@@ -17,6 +18,7 @@ _REGISTRY = "run `make manifests`; what differs from overlay to overlay are part
 def kafka(manifests: Manifests) -> Iterator[Finding]:
     if manifests.kind("Kafka"):
         prefix = _prefix(manifests)
+        yield from _brokers(manifests)
         yield from _topics(manifests, prefix)
         yield from _users(manifests, prefix)
         yield from _certificates(manifests)
@@ -29,6 +31,34 @@ def _prefix(manifests: Manifests) -> str:
         config_of(manifests, pod).get("SAGAHOOK_TOPIC_PREFIX", DEFAULT_PREFIX) for pod in manifests.pods()
     }
     return min(told, default=DEFAULT_PREFIX)
+
+
+def _brokers(manifests: Manifests) -> Iterator[Finding]:
+    """What decides whether anything is lost: as `sagahook doctor --production` has it, as far as there are brokers."""
+    brokers = sum(pool["spec"]["replicas"] for pool in manifests.kind("KafkaNodePool"))
+    copies, in_sync = (3, 2) if brokers >= 3 else (1, 1)
+    largest = max(int(topic.config()["max.message.bytes"]) for topic in ALL_TOPICS)
+    least = {
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "offsets.retention.minutes": OFFSETS_MINUTES,
+        "replica.fetch.max.bytes": largest,
+    }
+    for cluster in manifests.kind("Kafka"):
+        config = cluster["spec"]["kafka"]["config"]
+        for key, value in least.items():
+            if int(config.get(key, 0)) < value:
+                yield Finding(
+                    f"{place(cluster)} config {key}", f"it is {config.get(key)}", f"set it to {value} or more"
+                )
+        for key in ("auto.create.topics.enable", "unclean.leader.election.enable"):
+            if config.get(key) != "false":
+                yield Finding(
+                    f"{place(cluster)} config {key}", f"it is {config.get(key)}", 'set it to "false"'
+                )
 
 
 def _topics(manifests: Manifests, prefix: str) -> Iterator[Finding]:

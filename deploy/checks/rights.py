@@ -96,7 +96,10 @@ def _notifier_group(prefix: str) -> str:
 
 def _of_operators(prefix: str) -> Iterator[Right]:
     """`sagahook doctor`, `topics apply`, `dlq redrive`, `history`: for people, not for pods of services."""
-    yield Right("cluster", "", ("Describe",))
+    yield Right("cluster", "", ("Describe", "DescribeConfigs"))
+    # Whether Kafka's own topics have their copies.
+    for name in ("__consumer_offsets", "__transaction_state"):
+        yield Right("topic", name, ("Describe",))
     every = ("Read", "Create", "DescribeConfigs", "AlterConfigs")
     yield Right("topic", f"{prefix}.", every, prefix=True)
     yield Right("group", prefix, ("Describe",), prefix=True)

@@ -1,7 +1,9 @@
 """`make image-trial`: builds every image and carries one webhook through the services that are in them.
 
     apt-get install buildah debootstrap        # what it needs, and root
-    python -m deploy.trial [WORK DIRECTORY]
+    python -m deploy.trial [WORK DIRECTORY [--built]]
+
+With --built it takes what an earlier run built.
 
 Kafka and PostgreSQL are the embedded ones. Each line that it prints was seen in this run; it fails where anything is
 not so.
@@ -218,7 +220,8 @@ def main(arguments: list[str]) -> int:
         return 1
     work = Path(arguments[0] if arguments else tempfile.mkdtemp(prefix="sagahook-trial-")).resolve()
     work.mkdir(parents=True, exist_ok=True)
-    build_all(work)
+    if arguments[1:] != ["--built"]:
+        build_all(work)
     asyncio.run(try_all(work))
     return 0
 

@@ -158,7 +158,7 @@ def _told(letter: DeadLetter, payload: bool) -> dict[str, Any]:
     """Without secrets; what it holds only where somebody asks for it."""
     from sagahook_tracker.domain.redaction import redacted_fields, redacted_payload, redacted_text
 
-    told = {
+    told: dict[str, Any] = {
         "place": letter.place,
         "at": f"{letter.at:%Y-%m-%dT%H:%M:%SZ}",
         "type": letter.headers.get("ce_type"),

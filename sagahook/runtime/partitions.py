@@ -35,6 +35,10 @@ StartOffset = Callable[[], Awaitable[tuple[int, bool]]]
 the fence: an earlier answer may be overtaken."""
 
 
+class OffsetsLost(Exception):
+    """An operator must act: the partition was read before, but how far is no longer known."""
+
+
 class PartitionWorker(Protocol):
     """What does the work of one partition. Any of its calls may raise OwnershipLost: it is then discarded."""
 

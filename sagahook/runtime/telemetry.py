@@ -85,7 +85,7 @@ class Spans(Protocol):
         is recorded. The traceparent for what follows, and the span where it is. started_ns: epoch nanoseconds."""
         ...
 
-    def batch(self, name: str, attributes: Attributes, of: str, started_ns: int) -> Span | None:
+    def batch(self, name: str, attributes: Attributes, of: str, started_ns: int) -> Span:
         """A trace of its own for what is done for several at once. of: the traceparent of the first of them."""
         ...
 

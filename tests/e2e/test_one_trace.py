@@ -55,7 +55,7 @@ async def test_a_webhook_its_attempts_their_undoing_and_the_webhook_out_are_one_
     first.kill()
     await first.wait()
     await world.runners.start_runner()
-    await world.receiver.wait_for(2)
+    await world.receiver.wait_for(2, seconds=60)
     await world.collector.until(lambda seen: len(seen.named("deliver task_failed")) == 2)
     [root] = world.collector.named("POST /webhooks/{source}")
     trace = world.collector.trace(root.trace_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,12 +43,18 @@ async def doctor(tracker: Tracker, *options: str) -> dict[str, list[dict[str, An
     # Its own event loop runs in a thread of its own.
     words = ["doctor", "--json", "--read-only", *options]
     result = await asyncio.to_thread(CliRunner().invoke, app, words, env=environment)
-    report = json.loads(result.output)
+    report = told(result.output)
     assert result.exit_code == int(report["verdict"] == "fail"), result.output
     checks: dict[str, list[dict[str, Any]]] = {}
     for line in report["checks"]:
         checks.setdefault(line["check"], []).append(line)
     return checks
+
+
+def told(output: str) -> Any:
+    """What it printed, among what the projector in this process logs meanwhile."""
+    [report] = re.findall(r"^\{\n.*?^\}$", output, re.M | re.S)
+    return json.loads(report)
 
 
 async def test_a_deployment_that_is_well_has_nothing_to_do_but_to_start_its_readers(tracker: Tracker) -> None:
@@ -151,7 +158,7 @@ async def test_topics_of_two_numbers_of_partitions_are_a_failure_with_the_way_ou
 
     result = await asyncio.to_thread(CliRunner().invoke, app, words, env={"DATABASE_URL": database_url})
 
-    lines = [line for line in json.loads(result.output)["checks"] if line["check"] == "topics"]
+    lines = [line for line in told(result.output)["checks"] if line["check"] == "topics"]
     assert [line["verdict"] for line in lines] == ["fail", "fail"]
     assert "are missing" in lines[0]["says"]
     assert "sagahook topics apply" in lines[0]["next"]

@@ -24,7 +24,7 @@ async def run(command: str, **env: str) -> asyncio.subprocess.Process:
 
 
 async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, errors = await process.communicate()
     return process.returncode, errors.decode()
 
@@ -50,7 +50,7 @@ async def test_a_projector_that_is_told_to_stop_ends_orderly(
     await ensure_topics(kafka_bootstrap, topic_prefix, 1)
     assert (await finished(await run("migrate", **env)))[0] == 0
     process = await run("project", **env)
-    async with aiohttp.ClientSession() as http, asyncio.timeout(20):
+    async with aiohttp.ClientSession() as http, asyncio.timeout(60):
         while not await _is_ready(http, port):
             await asyncio.sleep(0.05)
     process.send_signal(signal.SIGTERM)

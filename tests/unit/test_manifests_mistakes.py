@@ -219,6 +219,11 @@ def a_log_that_is_deleted_after_a_week(manifests: Manifests) -> None:
     get(manifests, "KafkaTopic", "sagahook.saga.events")["spec"]["config"]["retention.ms"] = "604800000"
 
 
+@mistake("Kafka/sagahook config transaction.state.log.min.isr: it is 1: set it to 2 or more")
+def transactions_on_one_broker(manifests: Manifests) -> None:
+    get(manifests, "Kafka", "sagahook")["spec"]["kafka"]["config"]["transaction.state.log.min.isr"] = 1
+
+
 @mistake("KafkaTopic: their numbers of partitions differ ([6, 12]), and services refuse that")
 def partitions_that_differ(manifests: Manifests) -> None:
     get(manifests, "KafkaTopic", "sagahook.saga.state")["spec"]["partitions"] = 6

@@ -80,9 +80,10 @@ class Recorder:
     def __init__(self, configured: Sampler) -> None:
         self.kept = InMemorySpanExporter()
         provider = TracerProvider(sampler=ByHead(configured))
-        provider.add_span_processor(SimpleSpanProcessor(self.kept))
+        processor = SimpleSpanProcessor(self.kept)
+        provider.add_span_processor(processor)
         self.tracer = provider.get_tracer("somebody's own")
-        self.spans = SdkSpans(provider)
+        self.spans = SdkSpans(provider, processor)
 
     def ended(self) -> list[ReadableSpan]:
         return list(self.kept.get_finished_spans())

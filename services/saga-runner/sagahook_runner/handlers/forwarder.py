@@ -11,9 +11,12 @@ from itertools import islice
 from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.inbox import Inbox
+from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import StartOffset
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
+
+log = get_logger(__name__)
 
 BATCH = 500
 """Records in one transaction, at most."""
@@ -54,9 +57,16 @@ class PartitionForwarder(ABC):
 
     async def take_over(self) -> int:
         await self._writer.start()
-        self._inbox.next_offset, _ = await self._start_offset()
+        self._inbox.next_offset, was_committed = await self._start_offset()
+        if not was_committed:
+            await self._begin_anew()
         self._may_write.set()
         return self._inbox.next_offset
+
+    async def _begin_anew(self) -> None:
+        """The group has no offset here, so that the log is read from its first record. Raises OffsetsLost where that
+        would do once more what was done."""
+        log.info("partition.read_from_its_beginning", group=self._group, partition=self._source.partition)
 
     async def run(self) -> None:
         while True:

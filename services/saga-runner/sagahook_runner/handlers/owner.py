@@ -21,7 +21,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.partitions import OffsetsLost, StartOffset
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
@@ -57,10 +57,6 @@ _TURN_GAP = timedelta(milliseconds=50)
 
 _CATCHING_UP_SECONDS = 0.5
 """Between two looks for whether more functions may catch up."""
-
-
-class OffsetsLost(Exception):
-    """An operator must act: the partition had an owner, but what the group has read is no longer known."""
 
 
 class PartitionOwner:

@@ -10,17 +10,18 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.partitions import OffsetsLost, StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.opening import opened, seal_routed
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
+from sagahook_runner.adapters.snapshots import snapshot_consumer
 from sagahook_runner.adapters.triggers import Triggers, Webhook
 from sagahook_runner.domain.firsts import FirstRecords
 from sagahook_runner.handlers.forwarder import PartitionForwarder
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
-from sagahook_schemas.topics import WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 
 if TYPE_CHECKING:
     from sagahook.runtime.erasure import DataKeys
@@ -54,6 +55,23 @@ class PartitionRouter(PartitionForwarder):
         self._triggers = triggers
         self._clock = clock
         self._firsts = FirstRecords()
+
+    async def _begin_anew(self) -> None:
+        """Sagas that are forgotten would start once more."""
+        routed = TopicPartition(self._settings.topic(WEBHOOKS_ROUTED), self._partition)
+        consumer = snapshot_consumer(self._settings.kafka)
+        try:
+            await consumer.start()
+            has_routed = (await consumer.end_offsets([routed]))[routed] > 0
+        finally:
+            await consumer.stop()
+        if has_routed:
+            raise OffsetsLost(
+                f"partition {self._partition} of {self._source.topic} was routed before, but the group {self._group} "
+                "has no offset for it (Kafka forgets those of a group that was empty for a week): set the group's "
+                "offset to the last webhook that was routed, then start the runner"
+            )
+        await super()._begin_anew()
 
     async def decide(self, records: Sequence[ConsumerRecord]) -> list[list[OutRecord]]:
         stamp = Stamp(self._clock.now())
