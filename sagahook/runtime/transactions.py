@@ -24,14 +24,7 @@ from aiokafka.producer import sender
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.undecided import (
-    GROUP_OFFSETS,
-    UNKNOWN,
-    LastTransaction,
-    Reach,
-    last_transaction,
-    left_open,
-)
+from sagahook.runtime.undecided import GROUP_OFFSETS, Reach, last_outcome, left_open
 from sagahook.saga.brokers import client_options
 from sagahook_schemas.envelope import Header
 
@@ -61,9 +54,9 @@ _FENCES = (
 )
 
 
-_LAST: dict[str, LastTransaction] = {}
-"""By transactional id, what Kafka knew before the fence. Kept until a start has found that nothing is left open: a
-fence whose taker came no further has made Kafka forget it."""
+_WAS_COMMITTED: dict[str, bool] = {}
+"""By transactional id, what Kafka knew of the last transaction before the fence. Kept until a start has found that
+nothing is left open: a fence whose taker came no further has made Kafka forget it."""
 
 
 class OwnershipLost(Exception):
@@ -142,15 +135,15 @@ class TransactionalWriter:
             raise OwnershipLost(f"cannot start under {self.transactional_id}: {failure!r}") from failure
         if left:
             raise OwnershipLost(f"{self.transactional_id} has just ended what Kafka had left undecided")
-        _LAST.pop(self.transactional_id, None)
+        _WAS_COMMITTED.pop(self.transactional_id, None)
 
     async def _ask_before_the_fence(self, coordinator: int) -> None:
         if self._reach is None or self._has_asked:
             return
-        last = await last_transaction(self._producer.client, coordinator, self.transactional_id)
-        if last.is_known:
+        committed = await last_outcome(self._producer.client, coordinator, self.transactional_id)
+        if committed is not None:
             self._has_asked = True
-            _LAST[self.transactional_id] = last
+            _WAS_COMMITTED[self.transactional_id] = committed
 
     async def _left_open(self) -> list[TopicPartition]:
         if self._reach is None:
@@ -159,14 +152,12 @@ class TransactionalWriter:
 
     async def _settle(self, left: list[TopicPartition]) -> None:
         """End what is left open by a transaction without records: its markers end everything before them."""
-        last = _LAST.get(self.transactional_id, UNKNOWN)
-        committed = last.committed(left)
+        committed = _WAS_COMMITTED.get(self.transactional_id)
         log.warning(
             "transaction.undecided",
             transactional_id=self.transactional_id,
             partitions=sorted(f"{each.topic}-{each.partition}" for each in left),
-            last=last.state or "unknown",
-            outcome="commit" if committed else "abort",
+            was_committed=committed,  # None: not known; what nobody ended, Kafka aborts, and so does this
         )
         producer = self._producer
         await producer.begin_transaction()

@@ -1,7 +1,7 @@
 """What Kafka decided and never wrote down: transactions without their markers.
 
 A commit is answered once the coordinator has recorded it; the markers that end the transaction in each of its
-partitions come after. Kafka 4.2 to 4.3.1 leaves out those of a partition that has no leader at that moment, as though
+partitions come after. Kafka 4.3.0 to 4.4.0 leaves out those of a partition that has no leader at that moment, as though
 the topic had been deleted, and calls the transaction complete (docs/decisions/0004). Its records are then neither
 committed nor aborted, until the next transaction of the same writer ends both. So whoever takes over asks what became
 of the last transaction, before the fence makes the coordinator forget it, and what is still open after the fence.
@@ -9,8 +9,9 @@ of the last transaction, before the fence makes the coordinator forget it, and w
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -27,11 +28,20 @@ from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, I
 
 GROUP_OFFSETS = "__consumer_offsets"
 
-_COMMITTED = frozenset({"PrepareCommit", "CompleteCommit"})
-_UNDER_WAY = frozenset({"Ongoing", "PrepareAbort", "PrepareEpochFence"})
-"""The fence aborts these."""
-
+_OUTCOMES = {
+    "PrepareCommit": True,
+    "CompleteCommit": True,
+    # The fence aborts this one, and with it what an earlier one left undecided before it in the same partitions. What
+    # is left of that elsewhere must not become visible by itself.
+    "Ongoing": False,
+    "PrepareEpochFence": False,
+    "PrepareAbort": False,
+    "CompleteAbort": False,
+}
 _NOT_YET = (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
+_PAUSE = 0.05
+"""Seconds before the coordinator is looked for anew; aiokafka itself, which tells of each try, would wait for 2 ms."""
+
 _NO_TRANSACTION = -1
 
 
@@ -156,46 +166,23 @@ class Reach(NamedTuple):
     group: str
 
 
-class LastTransaction(NamedTuple):
-    """The last transaction of an id, as its coordinator knows it. partitions: while it is under way."""
+async def last_outcome(client: Any, coordinator: int, transactional_id: str) -> bool | None:
+    """Whether the last transaction under the id was committed; None where there was none, or nobody knows.
 
-    state: str
-    partitions: frozenset[TopicPartition]
-
-    @property
-    def is_known(self) -> bool:
-        return self.state in _COMMITTED or self.state in _UNDER_WAY or self.state == "CompleteAbort"
-
-    def committed(self, left: Collection[TopicPartition]) -> bool:
-        """Whether what is left open was committed. What nobody knows any more is aborted, as Kafka does with what
-        nobody ended."""
-        if self.state in _UNDER_WAY:
-            # The fence ended that one where it had written; what is left elsewhere is of one before it, and a writer
-            # whose transaction was aborted begins no other.
-            return self.partitions.isdisjoint(left)
-        return self.state in _COMMITTED
-
-
-UNKNOWN = LastTransaction("", frozenset())
-
-
-async def last_transaction(client: Any, coordinator: int, transactional_id: str) -> LastTransaction:
-    """UNKNOWN where there was none, or this client may not know. Raises KafkaError where there is no answer yet: to
-    fence then would make the coordinator, which reads its log at this moment, forget it unasked."""
+    Raises KafkaError where there is no answer yet: to fence then would make the coordinator, which may be reading its
+    log at this moment, forget it unasked.
+    """
     try:
         answer = await client.send(coordinator, _DescribeTransactions(transactional_id))
     except IncompatibleBrokerVersion:  # before Kafka 3.0
-        return UNKNOWN
-    code, _, state, *_, topics, _ = answer.transactions[0]
+        return None
+    code, _, state, *_ = answer.transactions[0]
     if for_code(code) in _NOT_YET:
+        await asyncio.sleep(_PAUSE)
         raise NodeNotReadyError(
             f"the coordinator of {transactional_id} is not ready: {for_code(code).__name__}"
         )
-    if code:
-        return UNKNOWN
-    return LastTransaction(
-        state, frozenset(TopicPartition(topic, number) for topic, numbers, _ in topics for number in numbers)
-    )
+    return _OUTCOMES.get(state)
 
 
 async def left_open(client: Any, producer_id: int, reach: Reach) -> list[TopicPartition]:

@@ -1,6 +1,8 @@
 """saga-runner while its broker goes away and comes back: no restart, nothing lost, nothing run twice."""
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -20,9 +22,10 @@ async def test_a_runner_outlives_its_broker(tmp_path: Path) -> None:
         runner = await runners.start_runner()
         await runners.publish({"id": number} for number in range(20))
         await runners.wait_for_effects(10)
-        # In order: a lone broker that is killed between its answer to a commit and the markers of that commit
-        # forgets to write them when it is back (docs/decisions/0004), and no client can make up for that.
-        await kafka.stop()
+        # Killed, not stopped: Kafka 4.3 to 4.4 loses answered commits while it stops in order (docs/decisions/0004).
+        assert kafka.pid
+        os.kill(kafka.pid, signal.SIGKILL)
+        await kafka.wait()
         await asyncio.sleep(4)  # the attempts end while nobody can be told, and the session passes
         await kafka.start()
         events = await runners.read_until_final(20)

@@ -16,7 +16,7 @@ from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OwnershipLost, TransactionalWriter
 from sagahook.runtime.undecided import Reach
-from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE
 from tests.kafka_segments import cut_last_transaction_markers
 from tests.kafka_transactions import committed, record
 from tests.runner_harness import PARTITIONS, RunnerHarness
@@ -25,7 +25,8 @@ from tests.runner_log import broken_runs
 PREFIX = "undecided"
 GROUP = f"{PREFIX}-group"
 EVENTS = SAGA_EVENTS.name(PREFIX)
-SOURCE = TopicPartition(SAGA_COMMANDS.name(PREFIX), 0)
+COMMANDS = SAGA_COMMANDS.name(PREFIX)
+SOURCE = TopicPartition(COMMANDS, 0)
 
 
 @pytest_asyncio.fixture
@@ -53,7 +54,7 @@ class Writers:
         self.made: list[TransactionalWriter] = []
 
     def make(self) -> TransactionalWriter:
-        reach = Reach(frozenset({TopicPartition(EVENTS, 0)}), GROUP)
+        reach = Reach(frozenset({TopicPartition(EVENTS, 0), TopicPartition(COMMANDS, 0)}), GROUP)
         self.made.append(TransactionalWriter(self._kafka.bootstrap, f"{PREFIX}-writer", reach=reach))
         return self.made[-1]
 
@@ -71,6 +72,7 @@ class Writers:
 
 
 async def lose_the_markers(kafka: EmbeddedKafka, data: Path, partition: str) -> set[str]:
+    await asyncio.sleep(1)  # a commit is answered before its markers are written
     await kafka.stop()
     cut = cut_last_transaction_markers(data / "logs", partition)
     await kafka.start()
@@ -121,6 +123,23 @@ async def test_the_next_writer_aborts_what_was_aborted(
     assert await committed(kafka.bootstrap, EVENTS) == ["before", "next"]
 
 
+async def test_what_a_transaction_lost_in_one_partition_shows_in_no_other(
+    kafka: EmbeddedKafka, writers: Writers, tmp_path: Path
+) -> None:
+    """The fence aborts what is under way, and in the same partition what was undecided before it."""
+    first = await writers.take_over()
+    await first.commit([record(EVENTS, "answered"), record(COMMANDS, "with it")], {SOURCE: 1}, GROUP)
+    cut = await lose_the_markers(kafka, tmp_path / "kafka", f"{EVENTS}-0")
+    assert len(cut) == 3, "of the event, of the command and of the offset"
+    await first._producer.begin_transaction()
+    await asyncio.gather(*await first._send([record(EVENTS, "not ended")]))
+
+    await writers.take_over()
+    assert await committed(kafka.bootstrap, EVENTS) == []
+    assert await committed(kafka.bootstrap, COMMANDS) == []
+    assert await committed_offset(kafka.bootstrap) is None
+
+
 async def test_what_was_committed_is_still_known_where_the_one_who_fenced_came_no_further(
     kafka: EmbeddedKafka, writers: Writers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,13 +148,17 @@ async def test_what_was_committed_is_still_known_where_the_one_who_fenced_came_n
     await first.abandon()
     await lose_the_markers(kafka, tmp_path / "kafka", f"{EVENTS}-0")
 
-    async def too_slow(left: object) -> None:
+    fenced = asyncio.Event()
+
+    async def come_no_further(writer: TransactionalWriter, left: object) -> None:
+        fenced.set()
         raise TimeoutError
 
-    second = writers.make()
-    monkeypatch.setattr(second, "_settle", too_slow)
-    with pytest.raises(OwnershipLost):
-        await second.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(TransactionalWriter, "_settle", come_no_further)
+        while not fenced.is_set():
+            with pytest.raises(OwnershipLost):
+                await writers.make().start()
     await writers.take_over()
     assert await committed(kafka.bootstrap, EVENTS) == ["answered"]
 
@@ -153,11 +176,7 @@ async def test_a_saga_goes_on_from_a_transaction_whose_markers_were_lost(
         first.kill()
         await first.wait()
         lost = await lose_the_markers(kafka, tmp_path / "kafka", f"{EVENTS}-{scheduled.partition}")
-        assert {name.rsplit("-", 1)[0] for name in lost} == {
-            EVENTS,
-            f"{PREFIX}.saga.state",
-            "__consumer_offsets",
-        }, "the log, the snapshots and the offset of the command that it came from"
+        assert lost >= {f"{topic}-{scheduled.partition}" for topic in (EVENTS, SAGA_STATE.name(PREFIX))}
         await runners.start_runner(STEP_SECONDS="0")
         events = await runners.read_until_final(1)
         assert broken_runs(events) == {}
