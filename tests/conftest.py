@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 
 import docker
 import pytest
@@ -21,6 +23,18 @@ from tests.topics import open_prefix
 # How long an example takes says nothing about it on a machine that does other things too.
 settings.register_profile("sagahook", deadline=None)
 settings.load_profile("sagahook")
+
+
+MEMORY = Path("/dev/shm")  # noqa: S108  # pytest makes directories there that only we may enter
+ROOM = 4 * 2**30
+"""Bytes that the files of a run and of those beside it may take."""
+
+
+def pytest_configure() -> None:
+    """Keeps the files of tests in memory, where there is room: a broker waits for the disk at each of the hundreds of
+    files that the topics of one test are."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @cache

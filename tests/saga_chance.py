@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -34,7 +34,7 @@ class Chance:
     signals: tuple[tuple[float, str, str], ...]
     rough: float
 
-    @property
+    @cached_property
     def plans(self) -> Plans:
         return plans(self.definitions)
 

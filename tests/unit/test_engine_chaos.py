@@ -6,7 +6,6 @@ The runs are judged by `tests.oracle`, which shares nothing with the engine.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -43,7 +42,8 @@ from tests.saga_world import World
 
 LIMIT = "limit/order"
 BATCHES, BATCH = 16, 75
-seen: Counter[str] = Counter()
+OFTEN = 6
+"""So many of the batches are played in every run, the others in the long one."""
 
 
 def limited(chance: Chance, dice: Random) -> Chance:
@@ -162,13 +162,12 @@ def brought_to_an_end(world: World) -> None:
                 world.operate(RetrySaga(actor="ann", reason="mended"), state.saga_id)
 
 
-def chaos(seed: int) -> tuple[Chance, World, Disturber]:
+def chaos(seed: int) -> tuple[Chance, World]:
     dice = Random(seed)
     chance = limited(chance_of(seed, rough=dice.choice([0.5, 1.0, 1.5])), dice)
     world = chance.world()
     world.script = any_end(chance)
-    disturber = Disturber(dice, chance.definitions[0])
-    world.after_commit = disturber
+    world.after_commit = Disturber(dice, chance.definitions[0])
     for number in range(dice.randrange(1, 4)):
         world.apply(f"saga-{number}", start(f"evt-saga-{number}", limit_key=LIMIT))
     for after, signal, signal_id in chance.signals:
@@ -176,7 +175,7 @@ def chaos(seed: int) -> tuple[Chance, World, Disturber]:
         world.plan(after, partial(world.operate, told, "saga-0"))
     world.run()
     brought_to_an_end(world)
-    return chance, world, disturber
+    return chance, world
 
 
 def unlawful(chance: Chance, world: World) -> list[str]:
@@ -194,14 +193,13 @@ def unlawful(chance: Chance, world: World) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize(
+    "batch", [pytest.param(batch, marks=[pytest.mark.long] * (batch >= OFTEN)) for batch in range(BATCHES)]
+)
 def test_whatever_is_done_to_sagas_they_stay_lawful_and_can_be_brought_to_an_end(batch: int) -> None:
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        chance, world, disturber = chaos(seed)
+        chance, world = chaos(seed)
         assert unlawful(chance, world) == [], f"seed {seed}"
-        seen["disturbances"] += disturber.count
-        seen["crashes"] += world.crashes
-        seen.update(record.ce_type for record in world.log)
 
 
 @pytest.mark.parametrize("dies", [False, True])

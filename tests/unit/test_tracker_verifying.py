@@ -93,7 +93,7 @@ def test_the_names_of_events_tell_how_runs_ended() -> None:
 @pytest.mark.parametrize("seed", [108, 141, 145])
 def test_what_is_counted_of_any_lawful_log_is_what_the_log_tells(seed: int) -> None:
     """Also where an operator has a wait begun anew that failed: its one attempt ends twice."""
-    _, world, _ = chaos(seed)
+    _, world = chaos(seed)
     part, everything = OfPartition(), OfAll()
     part.add(logged(world))
     everything.add(part)
