@@ -67,7 +67,9 @@ class IngestProcess:
         """How many webhooks wait for Kafka's acknowledgement."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.base_url}/metrics") as answer:
             lines = (await answer.text()).splitlines()
-        return next(int(float(line.split()[1])) for line in lines if line.startswith("sagahook_ingest_publishing "))
+        return next(
+            int(float(line.split()[1])) for line in lines if line.startswith("sagahook_ingest_publishing ")
+        )
 
     async def until_publishing(self, count: int, seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):

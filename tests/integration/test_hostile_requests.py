@@ -154,7 +154,9 @@ async def test_connections_come_and_go_and_the_replica_is_as_it_was(ingest: Repl
         answer = await connection.answer()
         assert answer is not None
         lines = answer.body.decode().splitlines()
-        return next(int(float(line.split()[1])) for line in lines if line.startswith("sagahook_http_connections "))
+        return next(
+            int(float(line.split()[1])) for line in lines if line.startswith("sagahook_http_connections ")
+        )
 
     async with asyncio.timeout(20), connected(ingest.port) as connection:
         while await open_connections(connection) > 1:
