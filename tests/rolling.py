@@ -73,14 +73,18 @@ async def receiving() -> AsyncIterator[Receiver]:
 
 @dataclass
 class Load:
-    """Webhooks at a steady rate, and questions about them. answers: by what came of a request, `202` or what else.
-    accepted: whether it is to fail, by correlation id."""
+    """Webhooks at a steady rate, and questions about them.
+
+    answers, asked: by what came of a request, `202` or what else. closed: connections that were closed over a request;
+    any server closes idle ones, and its senders send again. accepted: whether it is to fail, by correlation id.
+    """
 
     ingest: str
     api: str
     rate: float
     answers: Counter[str] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
+    closed: Counter[str] = field(default_factory=Counter)
     accepted: dict[str, bool] = field(default_factory=dict)
     slowest: float = 0.0
 
@@ -106,8 +110,9 @@ class Load:
         try:
             async with session.post(f"{self.ingest}/webhooks/{SOURCE}", json=body) as answer:
                 told = await answer.json()
-        except (aiohttp.ClientError, TimeoutError) as failed:
-            self.answers[type(failed).__name__] += 1
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as closed:
+            self.closed[type(closed).__name__] += 1
+            await self._send(session, body)
             return
         self.answers[str(answer.status)] += 1
         self.slowest = max(self.slowest, time.perf_counter() - began)
@@ -120,8 +125,9 @@ class Load:
         try:
             async with session.get(f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}") as answer:
                 self.asked[str(answer.status)] += 1
-        except (aiohttp.ClientError, TimeoutError) as failed:
-            self.asked[type(failed).__name__] += 1
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as closed:
+            self.closed[type(closed).__name__] += 1
+            await self._ask(session, correlation_id)
 
     async def wrong(self) -> dict[str, object]:
         """The statuses of what was accepted that are not what they should be, once they are all final."""
@@ -210,10 +216,13 @@ class Rollout:
     async def violations(self, load: Load) -> dict[str, object]:
         """Everything that is not as if nobody had been replaced; nothing where all is well. Ends the load first."""
         wrong = await load.wrong()
-        await self.until_told(len(load.accepted))
         log = await self.log()
+        await self.until_told(len({event.saga_id for event in log if event.saga_id}))
         effects = self.effects()
         kinds = Counter(event.kind for event in log)
+        # What a runner that stops had not begun is begun by another, as the next attempt: nothing is repeated.
+        lost = Counter(event.data["reason"] for event in log if event.kind == "step.attempt_lost")
+        del lost["never_begun"]
         recorded = {
             f"{event.saga_id}/{event.run}/{event.data['step']}/{event.data['phase']}"
             for event in log
@@ -226,8 +235,7 @@ class Rollout:
             },
             "statuses that are not right": dict(list(wrong.items())[:3]),
             "of the log": check_log(log),
-            "attempts lost": kinds["step.attempt_lost"],
-            "attempts repeated": kinds["step.retry_scheduled"],
+            "attempts lost": dict(lost),
             "effects begun more than once": [
                 key for (key, what), count in effects.items() if what == "began" and count > 1
             ],
@@ -235,11 +243,13 @@ class Rollout:
                 key for key, what in effects if what == "began" and (key, "done") not in effects
             ],
             "effects recorded and not done": [key for key in recorded if (key, "done") not in effects],
-            "sagas more or less than webhooks": kinds["saga.started"] - len(load.accepted),
+            "sagas more or less than webhooks": kinds["saga.started"]
+            + kinds["saga.joined"]
+            - len(load.accepted),
             "webhooks delivered more than once": [
                 each for each, count in self.receiver.times.items() if count > 1
             ],
-            "webhooks delivered more or less than sagas": len(self.receiver.told) - len(load.accepted),
+            "webhooks delivered more or less than sagas": len(self.receiver.told) - kinds["saga.started"],
             "exit codes but 0": {code: count for code, count in self.exit_codes.items() if code},
         }
         return {what: each for what, each in found.items() if each}
