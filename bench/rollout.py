@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.broker import long_lived_broker
 from sagahook.embedded.postgres import EmbeddedPostgres
-from tests.rolling import KINDS, Load, Rollout, rolled_out
+from tests.rolling import KINDS, Rollout, rolled_out
+from tests.rolling_load import Load
 
 
 async def main(rate: float, rounds: int) -> bool:
