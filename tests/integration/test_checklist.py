@@ -69,7 +69,9 @@ async def test_each_command_of_the_checklist_runs_and_tells_what_it_should(track
             command,
             result.exception,
         )
-        assert result.exit_code == (0 if said is None or command == "sagahook sources list --offline" else 1), (
+        assert result.exit_code == (
+            0 if said is None or command == "sagahook sources list --offline" else 1
+        ), (
             command,
             result.output,
         )
