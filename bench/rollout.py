@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.broker import long_lived_broker
 from sagahook.embedded.postgres import EmbeddedPostgres
-from tests.rolling import KINDS, Load, Rollout, rolled_out
+from tests.rolling import KINDS, Rollout, rolled_out
+from tests.rolling_load import Load
 
 
 async def main(rate: float, rounds: int) -> bool:
@@ -50,7 +51,8 @@ async def _roll(rollout: Rollout, load: Load, rounds: int) -> bool:
     seconds = time.perf_counter() - began
     print(
         f"{sum(load.answers.values()):,} webhooks in {seconds:.0f} s ({sum(load.answers.values()) / seconds:.0f}/s), "
-        f"answers {dict(load.answers)}, the slowest in {load.slowest * 1000:.0f} ms; "
+        f"answers {dict(load.answers)}, closed over a request {dict(load.closed)}, "
+        f"the slowest in {load.slowest * 1000:.0f} ms; "
         f"{sum(load.asked.values()):,} questions, answers {dict(load.asked)}",
         flush=True,
     )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,19 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 
 from sagahook.embedded.migrations import migrate_all
 from sagahook.runtime.topics import ensure_topics
 from tests.balancer import Balancer, balancing
 from tests.oracle import Logged, check_log
+from tests.rolling_load import SOURCE, Load, Receiver, receiving
 from tests.runner_harness import PARTITIONS, RunnerHarness, poll
 from tests.service_process import ServiceProcess, start_process
 
-PREFIX, SOURCE = "rolled", "rolled"
-LONGEST_STEP = 1.0
+PREFIX = "rolled"
 STOP_DELAY = 1.0
-KINDS = (
+KINDS: tuple[tuple[str, ...], ...] = (
     ("sagahook_ingest",),
     ("sagahook_runner",),
     ("sagahook_tracker", "project"),
@@ -38,110 +35,6 @@ KINDS = (
 )
 INGEST, API = KINDS[0], KINDS[3]
 _PATIENCE = 180.0
-
-
-@dataclass
-class Receiver:
-    """Where outbound webhooks arrive: how often each, by its stable id, and what it said of which saga."""
-
-    url: str = ""
-    times: Counter[str] = field(default_factory=Counter)
-    told: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    async def take(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self.times[request.headers["webhook-id"]] += 1
-        self.told[body["data"]["task_id"], body["event_type"]] += 1
-        return web.Response(status=204)
-
-
-@asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/", receiver.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    try:
-        yield receiver
-    finally:
-        await runner.cleanup()
-
-
-@dataclass
-class Load:
-    """Webhooks at a steady rate, and questions about them. answers: by what came of a request, `202` or what else.
-    accepted: whether it is to fail, by correlation id."""
-
-    ingest: str
-    api: str
-    rate: float
-    answers: Counter[str] = field(default_factory=Counter)
-    asked: Counter[str] = field(default_factory=Counter)
-    accepted: dict[str, bool] = field(default_factory=dict)
-    slowest: float = 0.0
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        dice = random.Random(8)
-        began, number = time.perf_counter(), 0
-        async with (
-            asyncio.TaskGroup() as tasks,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session,
-        ):
-            sending: set[asyncio.Task[None]] = set()
-            while not stopping.is_set():
-                await asyncio.sleep(max(0.0, began + number / self.rate - time.perf_counter()))
-                body = {"id": str(number), "seconds": dice.uniform(0, LONGEST_STEP), "fail": number % 10 == 9}
-                task = tasks.create_task(self._send(session, body))
-                sending.add(task)
-                task.add_done_callback(sending.discard)
-                number += 1
-            await asyncio.gather(*sending)
-
-    async def _send(self, session: aiohttp.ClientSession, body: dict[str, object]) -> None:
-        began = time.perf_counter()
-        try:
-            async with session.post(f"{self.ingest}/webhooks/{SOURCE}", json=body) as answer:
-                told = await answer.json()
-        except (aiohttp.ClientError, TimeoutError) as failed:
-            self.answers[type(failed).__name__] += 1
-            return
-        self.answers[str(answer.status)] += 1
-        self.slowest = max(self.slowest, time.perf_counter() - began)
-        if answer.status == 202:
-            self.accepted[told["correlation_id"]] = bool(body["fail"])
-            if len(self.accepted) % 10 == 0:
-                await self._ask(session, told["correlation_id"])
-
-    async def _ask(self, session: aiohttp.ClientSession, correlation_id: str) -> None:
-        try:
-            async with session.get(f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}") as answer:
-                self.asked[str(answer.status)] += 1
-        except (aiohttp.ClientError, TimeoutError) as failed:
-            self.asked[type(failed).__name__] += 1
-
-    async def wrong(self) -> dict[str, object]:
-        """The statuses of what was accepted that are not what they should be, once they are all final."""
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
-            found = await asyncio.gather(*(self._final(session, each) for each in self.accepted))
-        expected = {each: "failed" if fails else "completed" for each, fails in self.accepted.items()}
-        return {
-            each: status
-            for each, status in zip(self.accepted, found, strict=True)
-            if status != expected[each]
-        }
-
-    async def _final(self, session: aiohttp.ClientSession, correlation_id: str) -> object:
-        url = f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}?wait=30"
-        for _ in range(3):
-            async with session.get(url) as answer:
-                status = await answer.json()
-            if status.get("final"):
-                return status["status"]
-        return status
 
 
 @dataclass
@@ -210,10 +103,13 @@ class Rollout:
     async def violations(self, load: Load) -> dict[str, object]:
         """Everything that is not as if nobody had been replaced; nothing where all is well. Ends the load first."""
         wrong = await load.wrong()
-        await self.until_told(len(load.accepted))
         log = await self.log()
+        await self.until_told(len({event.saga_id for event in log if event.saga_id}))
         effects = self.effects()
         kinds = Counter(event.kind for event in log)
+        # What a runner that stops had not begun is begun by another, as the next attempt: nothing is repeated.
+        lost = Counter(event.data["reason"] for event in log if event.kind == "step.attempt_lost")
+        del lost["never_begun"]
         recorded = {
             f"{event.saga_id}/{event.run}/{event.data['step']}/{event.data['phase']}"
             for event in log
@@ -226,8 +122,7 @@ class Rollout:
             },
             "statuses that are not right": dict(list(wrong.items())[:3]),
             "of the log": check_log(log),
-            "attempts lost": kinds["step.attempt_lost"],
-            "attempts repeated": kinds["step.retry_scheduled"],
+            "attempts lost": dict(lost),
             "effects begun more than once": [
                 key for (key, what), count in effects.items() if what == "began" and count > 1
             ],
@@ -235,11 +130,13 @@ class Rollout:
                 key for key, what in effects if what == "began" and (key, "done") not in effects
             ],
             "effects recorded and not done": [key for key in recorded if (key, "done") not in effects],
-            "sagas more or less than webhooks": kinds["saga.started"] - len(load.accepted),
+            "sagas more or less than webhooks": kinds["saga.started"]
+            + kinds["saga.joined"]
+            - len(load.accepted),
             "webhooks delivered more than once": [
                 each for each, count in self.receiver.times.items() if count > 1
             ],
-            "webhooks delivered more or less than sagas": len(self.receiver.told) - len(load.accepted),
+            "webhooks delivered more or less than sagas": len(self.receiver.told) - kinds["saga.started"],
             "exit codes but 0": {code: count for code, count in self.exit_codes.items() if code},
         }
         return {what: each for what, each in found.items() if each}

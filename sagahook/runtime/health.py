@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel, Field
 
-from sagahook.runtime.metrics import HEALTH
+from sagahook.runtime.metrics import HEALTH, tell_ready
 from sagahook.runtime.telemetry_http import HTTP_SPANS
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.envelope import rfc3339
@@ -144,6 +144,7 @@ def health_routes(health: Healthy) -> APIRouter:
         """For Prometheus."""
         for check, status in (await health.report())["checks"].items():
             HEALTH.labels(check).set(SEVERITY[status])
+        await tell_ready()
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -6,7 +6,7 @@ One process may hold several services; what speaks of one of them has the label 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol
 
 from aiokafka import TopicPartition
@@ -14,7 +14,9 @@ from prometheus_client import REGISTRY, Counter, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-READY = Gauge("sagahook_ready", "Whether the service can do its work: 1 or 0", ["service"])
+READY = Gauge(
+    "sagahook_ready", "Whether the service can do its work, as its /readyz says: 1 or 0", ["service"]
+)
 HEALTH = Gauge(
     "sagahook_health",
     "What each check of /health says: 0 is healthy, 1 degraded, 2 unhealthy",
@@ -50,9 +52,18 @@ class Pool(Protocol):
     def get_max_size(self) -> int: ...
 
 
-def watch_ready(service: str, is_ready: Callable[[], bool]) -> None:
-    """Asked for at each scrape."""
-    READY.labels(service).set_function(is_ready)
+_readiness: dict[str, Callable[[], Awaitable[bool]]] = {}
+
+
+def watch_ready(service: str, is_ready: Callable[[], Awaitable[bool]]) -> None:
+    """is_ready: as the service's probe has it; asked at each scrape."""
+    _readiness[service] = is_ready
+
+
+async def tell_ready() -> None:
+    """What the services of this process say now."""
+    for service, is_ready in _readiness.items():
+        READY.labels(service).set(await is_ready())
 
 
 def watch_pool(service: str, pool: Pool) -> None:

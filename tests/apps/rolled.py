@@ -35,6 +35,6 @@ class Rolled(Saga):
 
 async def _work(ctx: StepContext) -> dict[str, Any]:
     note(ctx, "began")
-    await asyncio.sleep(ctx.context["seconds"])
+    await asyncio.sleep(float(str(ctx.context["seconds"])))
     note(ctx, "done")
     return {"did": ctx.idempotency_key}

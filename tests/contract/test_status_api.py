@@ -1,5 +1,6 @@
 """The status routes of api.md §1, over HTTP, from a log on real Kafka through views in real PostgreSQL."""
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
@@ -292,19 +293,28 @@ async def test_a_wait_that_makes_no_sense_is_400(api: Api, wait: str) -> None:
 
 
 async def test_health_and_metrics_are_there(api: Api) -> None:
-    code, body, _ = await api.get("/health")
-    assert (code, body["status"], body["checks"]) == (200, "healthy", {"postgresql": "healthy"})
+    async with asyncio.timeout(
+        20
+    ):  # it listens to PostgreSQL, and asks Kafka for the lag, soon after its start
+        while (told := await api.get("/health"))[1]["status"] != "healthy":
+            await asyncio.sleep(0.05)
+        assert (told[0], told[1]["checks"]) == (200, {"postgresql": "healthy"})
+        for name in (
+            'sagahook_ready{service="tracker-api"} 1.0',
+            'database_connections_active{service="tracker-api"}',
+            "queue_size{",
+            "celery_queue_size{",
+            'workflow_tasks_total{state="COMPLETED",task_type="order"}',
+            'workflow_task_duration_seconds_count{task_type="order"}',
+            'workflow_task_retries_total{task_type="order"}',
+        ):
+            while name not in await _metrics(api):
+                await asyncio.sleep(0.05)
+
+
+async def _metrics(api: Api) -> str:
     async with api.http.get("/metrics") as response:
-        metrics = await response.text()
-    for name in (
-        'database_connections_active{service="tracker-api"}',
-        "queue_size{",
-        "celery_queue_size{",
-        'workflow_tasks_total{state="COMPLETED",task_type="order"}',
-        'workflow_task_duration_seconds_count{task_type="order"}',
-        'workflow_task_retries_total{task_type="order"}',
-    ):
-        assert name in metrics
+        return await response.text()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -66,9 +66,12 @@ async def test_a_broker_that_goes_and_comes_back_needs_no_restart_of_ingest(brok
         assert is_try_again(await ingest.post("/webhooks/orders", headers=KEY))
         assert is_try_again(await ingest.post("/webhooks/orders", headers=KEY))
         await until_health_is(ingest, 503)
+        assert 'sagahook_ready{service="ingest"} 0.0' in (metrics := (await ingest.get("/metrics")).body)
+        assert 'sagahook_health{check="kafka"} 2.0' in metrics
         await broker.start()
         after = await until_accepted(ingest, KEY)
         await until_health_is(ingest, 200)
+        assert 'sagahook_ready{service="ingest"} 1.0' in (await ingest.get("/metrics")).body
         keys = [record.key.decode() for record in await log.read()]
         # What the two refused requests left under way is what the third was answered with.
         assert sorted(keys) == sorted({before.body["event_id"], after.body["event_id"]})

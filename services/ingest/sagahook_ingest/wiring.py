@@ -60,7 +60,7 @@ class Ingest:
         self._audit = Audit(settings.kafka, settings.topic_prefix, "ingest", self._clock)
         self._accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
         self.health = Health()
-        watch_ready("ingest", lambda: self.health.ready)
+        watch_ready("ingest", self.health.is_ready)
         self.health.add("kafka", self._kafka_status, needed=True)
         self.health.add("views", self._views_status)
         self.app = IngestApp(

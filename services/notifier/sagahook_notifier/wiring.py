@@ -74,7 +74,7 @@ class Notifier:
         self._database = Dependency("PostgreSQL")
         self.health = Health()
         self.health.add("postgres", self._database.check, needed=True)
-        watch_ready("notifier", lambda: self.health.ready)
+        watch_ready("notifier", self.health.is_ready)
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -220,7 +220,7 @@ async def _ending_all(stopping: asyncio.Event, part: Coroutine[Any, Any, None]) 
 def build_app(settings: NotifierSettings) -> FastAPI:
     """The notifier's HTTP face: what people ask of it. It starts without Kafka and without the database."""
     health, clock = Health(), SystemClock()
-    watch_ready("notifier-api", lambda: health.ready)
+    watch_ready("notifier-api", health.is_ready)
     audit = Audit(settings.kafka, settings.topic_prefix, "notifier", clock)
     opened: list[tuple[Endpoints, Deliveries]] = []
 

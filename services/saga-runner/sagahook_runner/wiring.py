@@ -167,7 +167,7 @@ class Runner:
         self._sagas = app
         self._clock = clock or SystemClock()
         self.health = Health()
-        watch_ready("saga-runner", lambda: self.health.ready)
+        watch_ready("saga-runner", self.health.is_ready)
         self.app: FastAPI = health_app(self.health)
         self._consumers: tuple[PartitionedConsumer, ...] = ()
         self.health.add("partitions", self._partitions_status)

@@ -70,7 +70,7 @@ class Projector:
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self.health = Health()
-        watch_ready("tracker", lambda: self.health.ready)
+        watch_ready("tracker", self.health.is_ready)
         self.app: FastAPI = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -124,7 +124,7 @@ def build_app(settings: TrackerSettings) -> FastAPI:
     answers 503, also while PostgreSQL or Kafka is away. `app.state.health` is its Health; `app.state.dismiss()`
     answers now whoever waits or watches."""
     health = Health()
-    watch_ready("tracker-api", lambda: health.ready)
+    watch_ready("tracker-api", health.is_ready)
     clock = SystemClock()
     audit = Audit(settings.kafka, settings.topic_prefix, "tracker", clock)
     opened: list[_Opened] = []
