@@ -102,7 +102,7 @@ class World:
         await self.until("SELECT count(*) >= $1 FROM notifier.attempts", attempts)
 
     async def until(self, query: str, *arguments: Any) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not await self.pool.fetchval(query, *arguments):
                 await asyncio.sleep(0.01)
 

@@ -61,7 +61,7 @@ class ServedIngest:
             is_json = "json" in response.headers.get("Content-Type", "")
             return Answer(response.status, response.headers, await response.json() if is_json else text)
 
-    async def until_ready(self, seconds: float = 20.0) -> None:
+    async def until_ready(self, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while (await self.get("/readyz")).status != 200:
                 await asyncio.sleep(0.02)

@@ -13,7 +13,7 @@ import aiohttp
 from sagahook.embedded.ports import HeldPort, hold_port
 from tests.preforked import Preforked, start_service
 
-READY_SECONDS = 30
+READY_SECONDS = 60
 STOP_SECONDS = 5
 
 
@@ -71,7 +71,7 @@ class IngestProcess:
             int(float(line.split()[1])) for line in lines if line.startswith("sagahook_ingest_publishing ")
         )
 
-    async def until_publishing(self, count: int, seconds: float = 30.0) -> None:
+    async def until_publishing(self, count: int, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while await self.publishing() != count:
                 await asyncio.sleep(0.02)

@@ -75,7 +75,7 @@ class Receiver:
     def at(self, path: str) -> list[Arrival]:
         return [arrival for arrival in self.arrivals if arrival.path == path]
 
-    async def wait_for(self, count: int, path: str = "/hook", seconds: float = 15) -> list[Arrival]:
+    async def wait_for(self, count: int, path: str = "/hook", seconds: float = 60) -> list[Arrival]:
         """The requests to a path, once there are so many."""
         try:
             async with self._arrived, asyncio.timeout(seconds):
@@ -235,7 +235,7 @@ class Deployment:
             yield notifier
         finally:
             stopping.set()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await task
 
     @asynccontextmanager
@@ -265,7 +265,7 @@ class Deployment:
         )
         return rows
 
-    async def wait_until(self, query: str, *arguments: Any, seconds: float = 15) -> None:
+    async def wait_until(self, query: str, *arguments: Any, seconds: float = 60) -> None:
         """Until the query's one value is true."""
         try:
             async with asyncio.timeout(seconds):
@@ -296,7 +296,7 @@ class Deployment:
                 end,
             )
 
-    async def records(self, topic: Topic, count: int, seconds: float = 15) -> list[ConsumerRecord]:
+    async def records(self, topic: Topic, count: int, seconds: float = 60) -> list[ConsumerRecord]:
         """What the topic holds, once there are so many records."""
         found: list[ConsumerRecord] = []
         async with reader(self.kafka, topic.name(self.prefix)) as consumer, asyncio.timeout(seconds):

@@ -63,7 +63,7 @@ async def _process(command: list[str], url: str, **environment: str) -> AsyncIte
         sys.executable, "-m", *command, env={**os.environ, **environment}
     )
     try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(60):
             while True:
                 try:
                     async with session.get(url):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Fails with TimeoutError when it never comes true."""
     async with asyncio.timeout(seconds):
         while not condition():

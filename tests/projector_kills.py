@@ -48,7 +48,7 @@ class Projectors:
     async def kill_one(self) -> None:
         """Not before the views move on, so that it has work in hand; and another takes its place."""
         before = await self._tracker.projected()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await self._tracker.projected() == before:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(self._dice.uniform(0, 0.3))

@@ -74,7 +74,7 @@ class Tracker:
         stopping = asyncio.Event()
         running = asyncio.create_task(projector.run(stopping))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not projector.health.ready and not running.done():
                     await asyncio.sleep(0.01)
             yield projector
@@ -103,7 +103,7 @@ class Tracker:
 
     async def until_rows(self, **counts: int) -> None:
         """Until each of the tables has so many rows."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for table, count in counts.items():
                 while await self.pool.fetchval(f"SELECT count(*) FROM tracker.{table}") != count:  # noqa: S608  # our own names
                     await asyncio.sleep(0.02)
@@ -114,7 +114,7 @@ class Tracker:
             while not await self.pool.fetch(f"SELECT FROM tracker.{table} LIMIT 1"):  # our own names
                 await asyncio.sleep(0.05)
 
-    async def until_caught_up(self, seconds: float = 20) -> None:
+    async def until_caught_up(self, seconds: float = 60) -> None:
         """Until the views stand for everything that is written by now, committed transactions included."""
         until = time.monotonic() + seconds
         partitions = [TopicPartition(*pair) for pair in product(self.settings.topics, range(PARTITIONS))]
