@@ -93,7 +93,8 @@ class SdkSpans:
         flags = _RANDOM if under is None else under.trace_flags & ~TraceFlags.SAMPLED
         if decided.decision is not Decision.RECORD_AND_SAMPLE:
             # A sender's own span stays the parent of what follows: nobody would ever see ours.
-            return parent if under else f"00-{trace_id:032x}-{getrandbits(64):016x}-{flags:02x}", None
+            span_id = getrandbits(64) if under is None else under.span_id
+            return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}", None
         recording = Recording(
             self._origin,
             name,

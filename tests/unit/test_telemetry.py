@@ -127,6 +127,14 @@ def test_the_head_follows_its_sender_and_without_one_the_configured_sampler() ->
         assert under[:36] == RECORDED[:36]
 
 
+def test_a_sampler_that_heeds_no_parent_is_heeded_by_all_that_follows() -> None:
+    refused, span = Recorder(ALWAYS_OFF).spans.head("in", "server", RECORDED, {})
+    assert (refused, span) == (f"{RECORDED[:-2]}00", None)
+    taken, span = Recorder(ALWAYS_ON).spans.head("in", "server", UNRECORDED, {})
+    assert span is not None
+    assert (taken[:36], taken[-2:]) == (UNRECORDED[:36], "01")
+
+
 def test_behind_the_head_the_flag_alone_decides(recorder: Recorder) -> None:
     assert telemetry.is_recorded(RECORDED)
     assert not telemetry.is_recorded(UNRECORDED)

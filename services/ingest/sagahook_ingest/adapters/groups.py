@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sagahook.runtime.telemetry import Span
+from sagahook.runtime.telemetry_kafka import sent
 from sagahook_ingest.domain.webhook import Webhook
 
 
@@ -43,6 +44,15 @@ class Entry:
     settled: Settled | None
     event_id: str = ""
     span: Span | None = None
+
+    def end_span(self, outcome: Published | Lost) -> None:
+        if self.span is None:
+            return
+        if isinstance(outcome, Published):
+            sent(self.span, outcome.event_id, outcome.partition, outcome.offset)
+        else:
+            self.span.fail(outcome.name.lower())
+            self.span.end()
 
 
 @dataclass(slots=True, eq=False)

@@ -20,8 +20,8 @@ from aiokafka.structs import RecordMetadata
 
 from sagahook.runtime.ids import event_id_in
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.telemetry import Span, is_recorded
-from sagahook.runtime.telemetry_kafka import sending, sent
+from sagahook.runtime.telemetry import is_recorded
+from sagahook.runtime.telemetry_kafka import sending
 from sagahook.saga.brokers import client_options
 from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, WaitingRoom
 from sagahook_ingest.domain.refusals import Unavailable
@@ -249,8 +249,7 @@ class GroupPublisher:
     def _settle(self, entry: Entry, outcome: Published | Lost) -> None:
         self.held -= 1
         self._held_bytes -= len(entry.webhook.body)
-        if entry.span is not None:
-            _end(entry.span, outcome)
+        entry.end_span(outcome)
         if entry.settled is not None:
             entry.settled(outcome)
         if entry.answer.done():
@@ -272,14 +271,6 @@ def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) 
     )
     entry.event_id = event_id
     return appended is not None
-
-
-def _end(span: Span, outcome: Published | Lost) -> None:
-    if isinstance(outcome, Published):
-        sent(span, outcome.event_id, outcome.partition, outcome.offset)
-    else:
-        span.fail(outcome.name.lower())
-        span.end()
 
 
 def _too_late() -> Unavailable:
