@@ -21,7 +21,7 @@ from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, Topic
 from sagahook_schemas.webhooks import received_envelope
 from tests.preforked import Preforked, start_service
 
-PARTITIONS = 4
+PARTITIONS = 2
 FINAL = frozenset(f"sagahook.saga.{end}.v1" for end in ("completed", "rolled_back", "failed", "suspended"))
 
 
@@ -143,7 +143,7 @@ class RunnerHarness:
                 ) from None
         return events
 
-    async def wait_for_log(self, kind: str, count: int = 1, seconds: float = 30) -> list[LogEvent]:
+    async def wait_for_log(self, kind: str, count: int = 1, seconds: float = 60) -> list[LogEvent]:
         """The saga log until it holds so many events of a kind."""
         events: list[LogEvent] = []
         async with self.reader() as consumer, asyncio.timeout(seconds):
@@ -151,7 +151,7 @@ class RunnerHarness:
                 events.extend(await poll(consumer))
         return events
 
-    async def wait_for_effects(self, lines: int, seconds: float = 30) -> None:
+    async def wait_for_effects(self, lines: int, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while len(self.effects()) < lines:
                 await asyncio.sleep(0.02)
