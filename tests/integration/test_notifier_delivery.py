@@ -235,13 +235,14 @@ async def test_an_endpoint_that_is_no_longer_configured_is_sent_nothing_more(
     deployment: Deployment, receiver: Receiver
 ) -> None:
     receiver.answer("/old", 500)
-    async with deployment.running(hook(receiver, "/old", retry_policy=[0.3])):
+    async with deployment.running(hook(receiver, "/old", retry_policy=[60])):
         await deployment.log.write("s-1", started("s-1"))
         await deployment.wait_until("SELECT count(*) = 1 FROM notifier.attempts")
+    await deployment.pool.execute("UPDATE notifier.deliveries SET claimable_at = now()")
 
     async with deployment.running(hook(receiver, "/new")):
         await deployment.log.write("s-2", started("s-2"))
         await receiver.wait_for(1, "/new")
-        await asyncio.sleep(0.4)  # the retry would be due by now
+        await asyncio.sleep(0.4)  # the retry is due
 
     assert len(receiver.at("/old")) == 1

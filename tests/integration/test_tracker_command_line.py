@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest_asyncio
+from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
 from sagahook.cli.main import app
@@ -54,7 +55,9 @@ async def run(environment: dict[str, str]) -> Run:
     """A command line. answer: to what it asks."""
 
     async def run(*words: str, answer: str = "") -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, app, words, input=answer, env=environment)
+        # The API's log would stand in what the command says.
+        with capture_logs():
+            return await asyncio.to_thread(CliRunner().invoke, app, words, input=answer, env=environment)
 
     return run
 
