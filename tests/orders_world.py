@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -55,6 +56,18 @@ async def orders_stack(
         yield stack
     finally:
         await stack.stop()
+
+
+@asynccontextmanager
+async def started_anew(stack: Stack) -> AsyncIterator[Stack]:
+    """All of it ends, and begins again on its data."""
+    await stack.stop()
+    again = Stack(replace(stack.options, port=free_port()), say=lambda line: None)
+    try:
+        await again.start()
+        yield again
+    finally:
+        await again.stop()
 
 
 @asynccontextmanager

@@ -42,13 +42,14 @@ class LogEvent:
 
 @dataclass
 class RunnerHarness:
-    """One deployment's runners. `folder`: where logs and effects go."""
+    """One deployment's runners. `folder`: where logs and effects go. `partitions`: of its topics."""
 
     bootstrap: str
     prefix: str
     folder: Path
     app: str = "tests.apps.effects"
     settings: dict[str, str] = field(default_factory=dict)
+    partitions: int = PARTITIONS
     processes: list[Preforked] = field(default_factory=list)
 
     @property
@@ -103,7 +104,7 @@ class RunnerHarness:
                         key=event_id.encode(),
                         value=dumps(body),
                         headers=envelope.to_headers(),
-                        partition=partition_of(event_id, PARTITIONS),
+                        partition=partition_of(event_id, self.partitions),
                     )
                 )
                 ids.append(event_id)
@@ -119,7 +120,7 @@ class RunnerHarness:
         )
         await consumer.start()
         try:
-            consumer.assign([TopicPartition(topic.name(self.prefix), p) for p in range(PARTITIONS)])
+            consumer.assign([TopicPartition(topic.name(self.prefix), p) for p in range(self.partitions)])
             await consumer.seek_to_beginning()
             yield consumer
         finally:

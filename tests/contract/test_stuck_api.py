@@ -203,6 +203,7 @@ async def test_the_doctor_finds_what_is_wrong_and_says_what_to_do(tracker: Track
     await admin.start()
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": "1000"})])
     await admin.close()
+    await tracker.pool.execute("DROP SCHEMA notifier CASCADE")
     code, output = await command(tracker, "doctor", "--json", "--url", str(api.http._base_url))
     report = json.loads(output)
     checks: dict[str, list[Any]] = {}

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sagahook.cli.metrics_reference import EMPTY, declared
 from sagahook.embedded.stack import Stack
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
-from tests.orders_world import orders_stack, receiver, shop
+from tests.orders_world import orders_stack, receiver, shop, started_anew
 
 SECRET = "whsec_" + "c2FnYWhvb2stZTJlLXNlY3JldC0wMDAwMDE="
 
@@ -234,6 +234,21 @@ async def test_a_kafka_that_stands_still_means_503_and_a_kafka_that_is_back_need
         while (await world.status(accepted[1]["correlation_id"]))[1].get("status") != "completed":
             await asyncio.sleep(0.2)
     assert world.stack.description()["pids"] == pids
+
+
+async def test_statuses_are_what_they_were_after_a_restart_of_everything(world: World) -> None:
+    sent = [
+        (await world.post({"order_id": f"e2e-7-{amount}", "amount": amount}))[1]["correlation_id"]
+        for amount in (1, 5000, 2)
+    ]
+    before = [(await world.status(correlation_id))[1] for correlation_id in sent[:2]]
+    assert [status["status"] for status in before] == ["completed", "failed"]
+    async with started_anew(world.stack) as stack:
+        again = replace(world, stack=stack)
+        after = [await again.status(correlation_id) for correlation_id in sent]
+    assert [code for code, _ in after] == [200, 200, 200]
+    assert [status for _, status in after[:2]] == before
+    assert after[2][1]["status"] == "completed"
 
 
 async def _told_about(world: World, saga_id: str, kind: str) -> list[dict[str, Any]]:

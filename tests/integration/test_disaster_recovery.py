@@ -13,7 +13,7 @@ from sagahook.embedded.migrations import migrate_all
 from sagahook.runtime.database import open_pool
 from sagahook_tracker.verifying import verify
 from tests.backups import back_up, restore
-from tests.databases import open_database
+from tests.databases import open_database, open_migrated_database
 from tests.notifier_api import open_api
 from tests.notifier_harness import COMPLETED, Deployment, deploy, open_receiver, started, verified
 from tests.tracker_harness import open_tracker
@@ -32,7 +32,7 @@ async def test_a_notifier_goes_on_from_its_back_up_and_repeats_only_what_the_bac
     dump = tmp_path / "notifier.dump"
     async with (
         open_receiver() as receiver,
-        open_database(postgres_url) as lost,
+        open_migrated_database(postgres_url) as lost,
         deploy(kafka_bootstrap, topic_prefix, lost) as deployment,
     ):
         async with open_api(lost, kafka=kafka_bootstrap, topic_prefix=topic_prefix) as api:

@@ -63,7 +63,8 @@ async def test_a_request_is_recorded_without_what_it_was_let_in_by(
 async def refusals(bootstrap: str, prefix: str, folder: Path, calls: int) -> list[LogEvent]:
     """The audit records of so many refused calls."""
     found: list[LogEvent] = []
-    async with RunnerHarness(bootstrap, prefix, folder).reader(AUDIT) as consumer, asyncio.timeout(20):
+    harness = RunnerHarness(bootstrap, prefix, folder, partitions=PARTITIONS)
+    async with harness.reader(AUDIT) as consumer, asyncio.timeout(60):
         while sum(each.data["count"] for each in found) < calls:
             found += await poll(consumer)
     return found

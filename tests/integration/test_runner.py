@@ -122,7 +122,8 @@ async def test_a_replica_that_joins_and_leaves_repeats_no_attempt_that_was_runni
     assert await second.wait() == 0, runners.logs()[-2000:]
     events = await runners.read_until_final(60)
     assert kinds(events)["saga.completed"] == 60
-    assert kinds(events)["step.attempt_lost"] == 0
+    # One that was committed when its process stopped, and did not begin, is the next owner's.
+    assert {e.data["reason"] for e in events if e.kind == "step.attempt_lost"} <= {"never_begun"}
     began = Counter(line.rsplit(" ", 2)[0] for line in runners.effects() if line.endswith("began"))
     assert set(began.values()) == {1}
     assert_each_run_is_contiguous(events)

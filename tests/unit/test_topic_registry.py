@@ -38,16 +38,15 @@ def test_the_saga_log_is_kept_for_ever_and_its_snapshots_by_key() -> None:
     assert SAGA_COMMANDS.config()["retention.ms"] == str(timedelta(days=7) // timedelta(milliseconds=1))
 
 
-def test_the_list_names_every_topic_with_its_key_partitions_retention_writers_and_readers() -> None:
-    listed = CliRunner().invoke(app, ["topics", "list", "--prefix", "acme", "--partitions", "12"])
+def test_the_list_names_every_topic_with_its_key_retention_writers_and_readers() -> None:
+    listed = CliRunner().invoke(app, ["topics", "list", "--prefix", "acme"])
 
     head, *rows = [line.split() for line in listed.stdout.splitlines()]
-    assert head == ["NAME", "KEY", "PARTITIONS", "RETENTION", "WRITERS", "READERS"]
+    assert head == ["NAME", "KEY", "RETENTION", "WRITERS", "READERS"]
     assert [row[0] for row in rows] == [f"acme.{topic.base}" for topic in ALL_TOPICS]
     assert [
         "acme.saga.commands",
         "saga_id",
-        "12",
         "7",
         "days",
         "saga-runner,",
