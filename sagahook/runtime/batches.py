@@ -28,6 +28,8 @@ log = get_logger(__name__)
 _IDLE_MS = 250
 """How long a poll without records waits, here and at the broker: what a stop or a seek may have to wait for."""
 
+_HEARTBEAT_MS = 500
+
 _REBALANCE_LIMIT = 2.0
 """Seconds after which a poll that waits for a rebalance gives the loop a turn."""
 
@@ -211,7 +213,8 @@ class BatchConsumer:
             # again; aiokafka's own five minutes would be a long time to stand still.
             metadata_max_age_ms=5_000,
             session_timeout_ms=self._session_ms,
-            heartbeat_interval_ms=self._session_ms // 4,
+            # By a heartbeat a member hears that another has come or gone, and until it has, nobody reads.
+            heartbeat_interval_ms=min(self._session_ms // 4, _HEARTBEAT_MS),
         )
 
     async def _turn(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
