@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from sagahook.runtime.topics import ensure_topics
-from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, Topic
+from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
 from tests.runner_harness import PARTITIONS, RunnerHarness
 
 
@@ -47,6 +47,22 @@ async def test_a_runner_whose_offsets_are_gone_stops_and_goes_on_once_they_are_s
     await runners.publish([{"id": 2}])
     events = await runners.read_until_final(2)
     assert [event.kind for event in events].count("saga.started") == 2
+
+
+async def test_a_router_that_died_in_its_first_transaction_keeps_nobody_from_beginning(
+    runners: RunnerHarness,
+) -> None:
+    topic = WEBHOOKS_ROUTED.name(runners.prefix)
+    producer = AIOKafkaProducer(bootstrap_servers=runners.bootstrap, transactional_id=f"{topic}-dead")
+    async with producer:
+        await producer.begin_transaction()
+        for number in range(PARTITIONS):
+            await producer.send_and_wait(topic, b"{}", partition=number)
+        await producer.abort_transaction()
+
+    await runners.start_runner()
+    await runners.publish([{"id": 1}])
+    await runners.read_until_final(1)
 
 
 async def forget(runners: RunnerHarness, group: str) -> None:

@@ -15,7 +15,7 @@ from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.opening import opened, seal_routed
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
-from sagahook_runner.adapters.snapshots import snapshot_consumer
+from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
 from sagahook_runner.adapters.triggers import Triggers, Webhook
 from sagahook_runner.domain.firsts import FirstRecords
 from sagahook_runner.handlers.forwarder import PartitionForwarder
@@ -62,7 +62,9 @@ class PartitionRouter(PartitionForwarder):
         consumer = snapshot_consumer(self._settings.kafka)
         try:
             await consumer.start()
-            has_routed = (await consumer.end_offsets([routed]))[routed] > 0
+            first = (await consumer.beginning_offsets([routed]))[routed]
+            # A router that died in its first transaction has left markers, and committed nothing.
+            has_routed = first > 0 or await anext(read_partition(consumer, routed), None) is not None
         finally:
             await consumer.stop()
         if has_routed:
