@@ -30,8 +30,10 @@ _PACKAGES = (
 _DRAIN = """
 import asyncio, json, sys
 from bench import runner
-print(json.dumps(asyncio.run(runner._drain(sys.argv[1]))))
+drain = getattr(runner, "drain", None) or runner._drain
+print(json.dumps(asyncio.run(drain(sys.argv[1]))))
 """
+"""It had its older name for long."""
 
 
 def main(commit: str, rounds: int) -> None:
