@@ -52,8 +52,13 @@ async def _compare(other: Path, here: Path, rounds: int) -> None:
     async with long_lived_broker() as kafka:
         await _drain(other, kafka.bootstrap)  # warms the broker up
         for number in range(1, rounds + 1):
-            before = await _drain(other, kafka.bootstrap)
-            now = await _drain(here, kafka.bootstrap)
+            # Each is the first in every other round: the second finds a broker that holds more.
+            if number % 2:
+                before = await _drain(other, kafka.bootstrap)
+                now = await _drain(here, kafka.bootstrap)
+            else:
+                now = await _drain(here, kafka.bootstrap)
+                before = await _drain(other, kafka.bootstrap)
             ratios.append(now["drained_per_second"] / before["drained_per_second"])
             cpu.append(now["cpu_ms_per_saga"] / before["cpu_ms_per_saga"])
             print(
