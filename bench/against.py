@@ -53,12 +53,9 @@ async def _compare(other: Path, here: Path, rounds: int) -> None:
         await _drain(other, kafka.bootstrap)  # warms the broker up
         for number in range(1, rounds + 1):
             # Each is the first in every other round: the second finds a broker that holds more.
-            if number % 2:
-                before = await _drain(other, kafka.bootstrap)
-                now = await _drain(here, kafka.bootstrap)
-            else:
-                now = await _drain(here, kafka.bootstrap)
-                before = await _drain(other, kafka.bootstrap)
+            trees = (other, here) if number % 2 else (here, other)
+            told = {tree: await _drain(tree, kafka.bootstrap) for tree in trees}
+            before, now = told[other], told[here]
             ratios.append(now["drained_per_second"] / before["drained_per_second"])
             cpu.append(now["cpu_ms_per_saga"] / before["cpu_ms_per_saga"])
             print(
