@@ -15,6 +15,7 @@ from sagahook.runtime.database import open_pool
 from sagahook_tracker.domain.differences import Report
 from sagahook_tracker.verifying import verify
 from tests.preforked import Preforked, start_service
+from tests.processes import halted
 from tests.tracker_harness import KEEP_ALL, Tracker
 from tests.tracker_log import SagaLog, Written, received, routed
 
@@ -62,11 +63,8 @@ class Projectors:
     async def stall_one(self, seconds: float) -> None:
         """Longer than its session: it goes on with a batch in hand that others have stored meanwhile."""
         victim = self._dice.choice(self._running)
-        victim.send_signal(signal.SIGSTOP)
-        try:
+        with halted(victim.pid):
             await asyncio.sleep(seconds)
-        finally:
-            victim.send_signal(signal.SIGCONT)
 
     async def stop(self) -> None:
         for projector in self._running:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from tests.notifier_harness import SECRET, Answer, Deployment, Receiver, deploy, open_receiver, started
 from tests.preforked import Preforked
+from tests.processes import halted
 
 LEASE = 1.0  # seconds
 
@@ -83,9 +83,8 @@ async def test_dispatchers_that_are_killed_and_stalled_under_load_lose_nothing_a
         killed.kill()
         await start("third")
         await receiver.wait_for(16)
-        stalled.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(2 * LEASE)
-        stalled.send_signal(signal.SIGCONT)
+        with halted(stalled.pid):
+            await asyncio.sleep(2 * LEASE)
         await loading
         await deployment.wait_until_finished(2 * sagas)
 

@@ -1,8 +1,6 @@
 """The whole way on one stack: webhook → Kafka → saga → status → outbound webhook, and what may stand in it."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from sagahook.cli.metrics_reference import EMPTY, declared
 from sagahook.embedded.stack import Stack
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED
 from tests.orders_world import orders_stack, receiver, shop, started_anew
+from tests.processes import halted
 
 SECRET = "whsec_" + "c2FnYWhvb2stZTJlLXNlY3JldC0wMDAwMDE="
 
@@ -56,14 +55,8 @@ class World:
     @contextmanager
     def stopped(self, part: str) -> Any:
         """The part's processes stand still."""
-        pids = self.stack.description()["pids"][part]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with halted(*self.stack.description()["pids"][part]):
             yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
 
     async def received_webhooks(self) -> int:
         """How many webhooks the log holds."""

@@ -1,8 +1,6 @@
 """ingest while its broker is away, slow, and back: 503 with Retry-After, and no restart of the service."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.runtime.sources import Source
 from sagahook.runtime.topics import ensure_topics
 from tests.ingest_harness import PARTITIONS, Answer, Log, ServedIngest, serving, settings_for
+from tests.processes import halted
 
 KEY = {"Idempotency-Key": "once"}
 
@@ -83,9 +82,7 @@ async def test_when_too_much_waits_for_a_slow_broker_the_rest_is_refused_at_once
     settings = settings_for(broker.bootstrap, "away", publish_timeout=5.0, max_in_flight=3)
     async with serving(settings) as ingest:
         await ingest.post("/webhooks/orders")
-        assert broker.pid is not None
-        os.kill(broker.pid, signal.SIGSTOP)
-        try:
+        with halted(broker.pid):
             waiting = [asyncio.create_task(ingest.post("/webhooks/orders")) for _ in range(3)]
             async with asyncio.timeout(30):
                 while "sagahook_ingest_publishing 3.0" not in (await ingest.get("/metrics")).body:
@@ -95,8 +92,6 @@ async def test_when_too_much_waits_for_a_slow_broker_the_rest_is_refused_at_once
             assert "Too many" in refused.body["error"]
             assert not any(task.done() for task in waiting)
             assert all(is_try_again(answer) for answer in await asyncio.gather(*waiting))
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
         await until_accepted(ingest)
 
 
@@ -107,13 +102,9 @@ async def test_a_batch_of_which_nothing_can_be_taken_now_is_to_be_sent_again_as_
     settings = settings_for(broker.bootstrap, "away", publish_timeout=1.0, sources=sources)
     async with serving(settings) as ingest:
         await ingest.post("/webhooks/orders")
-        assert broker.pid is not None
-        os.kill(broker.pid, signal.SIGSTOP)
-        try:
+        with halted(broker.pid):
             answer = await ingest.post("/webhooks/orders/batch", b"[1, 2]")
             mixed = await ingest.post("/webhooks/shop/batch", b'[{"key": "' + b"x" * 256 + b'"}, 1]')
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
         assert is_try_again(answer)
         assert mixed.status == 207
         assert [each["status"] for each in mixed.body["results"]] == ["refused", "unavailable"]

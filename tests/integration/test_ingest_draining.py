@@ -1,8 +1,6 @@
 """A replica that is told to stop: what it took it answers, what is new it refuses, and no answer is untrue."""
 
 import asyncio
-import os
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,6 +14,7 @@ from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.runtime.topics import ensure_topics
 from tests.ingest_harness import PARTITIONS, Log, serving, settings_for
+from tests.processes import halted
 
 SENDERS = 30
 
@@ -87,9 +86,7 @@ async def test_what_waits_for_kafka_is_answered_and_what_comes_meanwhile_is_told
 ) -> None:
     settings = settings_for(broker.bootstrap, "draining", publish_timeout=20.0)
     async with serving(settings) as ingest:
-        assert broker.pid is not None
-        os.kill(broker.pid, signal.SIGSTOP)
-        try:
+        with halted(broker.pid):
             waiting = [asyncio.create_task(ingest.post("/webhooks/orders")) for _ in range(10)]
             while "sagahook_ingest_publishing 10.0" not in (await ingest.get("/metrics")).body:
                 await asyncio.sleep(0.01)
@@ -100,8 +97,6 @@ async def test_what_waits_for_kafka_is_answered_and_what_comes_meanwhile_is_told
             assert (refused.status, refused.headers["Connection"]) == (503, "close")
             assert "stopping" in refused.body["error"]
             assert not any(task.done() for task in waiting)
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
         answers = await asyncio.gather(*waiting)
     assert {answer.status for answer in answers} == {202}
     keys = sorted(record.key.decode() for record in await Log(broker.bootstrap, "draining").read())

@@ -1,11 +1,9 @@
 """ingest when more arrives than Kafka takes, and when it is told to stop in the middle of it."""
 
 import asyncio
-import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +16,7 @@ from sagahook_ingest.settings import IngestSettings
 from sagahook_schemas.topics import BODY_LIMIT
 from tests.ingest_harness import PARTITIONS, Answer, Log, ServedIngest, serving, settings_for
 from tests.ingest_process import ingest_process
+from tests.processes import halted
 
 PREFIX = "overload"
 SOURCES = '{"orders": {"rate_limit": "none"}}'
@@ -38,17 +37,6 @@ def settings(broker: EmbeddedKafka, **bounds: int) -> IngestSettings:
     return settings_for(broker.bootstrap, PREFIX, publish_timeout=60.0, **bounds)
 
 
-@contextmanager
-def halted(broker: EmbeddedKafka) -> Iterator[None]:
-    """It takes everything and answers nothing, until the block ends."""
-    assert broker.pid is not None
-    os.kill(broker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
-
-
 def is_try_again(answer: Answer) -> bool:
     return answer.status == 503 and int(answer.headers["Retry-After"]) > 0
 
@@ -63,7 +51,7 @@ async def test_what_would_take_more_memory_than_it_may_is_refused_at_once(broker
     body = b'"' + b"x" * 999_998 + b'"'
     fits = BODY_LIMIT // len(body)
     async with serving(settings(broker, max_in_flight_bytes=BODY_LIMIT)) as ingest:
-        with halted(broker):
+        with halted(broker.pid):
             sent = [asyncio.create_task(ingest.post("/webhooks/orders", body)) for _ in range(fits + 10)]
             await until_done(sent, 10)
             assert sum(not task.done() for task in sent) <= fits
@@ -95,7 +83,7 @@ async def test_ten_times_what_may_wait_is_taken_or_told_to_try_again_and_in_the_
 ) -> None:
     answers: list[Answer] = []
     async with serving(settings(broker, max_in_flight=20)) as ingest:
-        with halted(broker):
+        with halted(broker.pid):
             senders = [asyncio.create_task(deliver(ingest, answers)) for _ in range(200)]
             async with asyncio.timeout(50):
                 while len(answers) < 500:
@@ -124,7 +112,7 @@ async def test_a_replica_that_is_told_to_stop_while_kafka_is_mute_tells_its_send
         ingest_process(broker.bootstrap, PREFIX, tmp_path / "ingest.log", **environment) as ingest,
         aiohttp.ClientSession() as session,
     ):
-        with halted(broker):
+        with halted(broker.pid):
             sent = [asyncio.create_task(post(session, ingest.base_url)) for _ in range(10)]
             await ingest.until_publishing(10)
             ingest.send(signal.SIGTERM)

@@ -39,6 +39,7 @@ from tests.notifier_harness import (
     open_receiver,
     started,
 )
+from tests.processes import halt
 
 SHORT_LEASE = {"notify_lease": 1.0, "notify_timeout": 0.9, "session_timeout": 2.0}
 
@@ -113,7 +114,7 @@ async def test_a_dispatcher_that_stalled_past_its_lease_records_nothing(
     async with deployment.process(tmp_path, hook(receiver), **patient) as stalled:
         await deployment.log.write("s-1", started("s-1"))
         await receiver.wait_for(1)
-        stalled.send_signal(signal.SIGSTOP)
+        halt(stalled.pid)
         async with deployment.running(hook(receiver), **SHORT_LEASE):
             first, second = await receiver.wait_for(2)
             await deployment.wait_until_finished(1)

@@ -1,8 +1,6 @@
 """What the probes say of each service, from its start to its end: Kubernetes acts on nothing else."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
 from sagahook_notifier.adapters.schema import TABLES as NOTIFIER_TABLES
 from sagahook_tracker.adapters.schema import TABLES
+from tests.processes import halted
 from tests.runner_harness import RunnerHarness
 from tests.service_process import ServiceProcess, running
 
@@ -66,15 +65,11 @@ async def test_each_service_starts_once_its_topics_and_tables_are_there_and_outl
             await migrate(database_url, tables.schema, tables.migrations)
         await until_all(services, "/startupz", 200)
         await until_all(services, "/readyz", 200)
-        assert broker.pid is not None
-        os.kill(broker.pid, signal.SIGSTOP)
-        try:
+        with halted(broker.pid):
             others = [each for each in services if each.name.rpartition("-")[0] not in NEEDS_NO_KAFKA]
             await until_all(others, "/readyz", 503)
             for path in ("/livez", "/startupz"):
                 assert {await service.status(path) for service in services} == {200}
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
         await until_all(services, "/readyz", 200)
 
 

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sagahook.runtime.topics import ensure_topics
+from tests.processes import halt
 from tests.runner_harness import PARTITIONS, LogEvent, RunnerHarness
 
 
@@ -97,7 +98,7 @@ async def test_a_runner_that_stalls_past_its_session_writes_nothing_when_it_wake
     stalled = await runners.start_runner()
     await runners.publish({"id": number} for number in range(20))
     await runners.wait_for_effects(5)
-    stalled.send_signal(signal.SIGSTOP)
+    halt(stalled.pid)
     await runners.start_runner()
     await runners.wait_for_log("owner.acquired", 2 * PARTITIONS)
     stalled.send_signal(signal.SIGCONT)

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from sagahook_schemas.identity import webhook_task_id
+from tests.processes import halted
 from tests.tracker_harness import Api, Tracker, Wire, open_tracker_of_its_own
 from tests.tracker_log import SagaLog, received, routed
 
@@ -94,10 +95,9 @@ async def test_an_answer_right_after_the_post_is_never_404_also_while_the_projec
         async def stop_and_go() -> None:
             while codes.total() < POSTS:  # a quarter of all questions
                 await asyncio.sleep(0.01)
-            process.send_signal(signal.SIGSTOP)
-            while not codes[503]:
-                await asyncio.sleep(0.01)
-            process.send_signal(signal.SIGCONT)
+            with halted(process.pid):
+                while not codes[503]:
+                    await asyncio.sleep(0.01)
 
         async with asyncio.timeout(60):
             await asyncio.gather(stop_and_go(), *(work() for _ in range(8)))
