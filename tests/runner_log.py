@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import reduce
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.ids import new_event_id
+from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
+from sagahook_runner.adapters.restore import OwnerRecord
 from sagahook_runner.domain.evolve import evolve
-from sagahook_runner.domain.finished import is_finished
+from sagahook_runner.domain.finished import decode_finished, is_finished
+from sagahook_runner.domain.shard import is_remembered, is_remembered_in_short
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import decode_data
@@ -135,39 +138,70 @@ Opened = Callable[[bytes], Awaitable[bytes]]
 
 
 async def assert_fold_is_snapshots(harness: RunnerHarness, opened: Opened = _as_it_is) -> int:
-    """fold(saga.events) = saga.state, for every saga that is kept in full; how many those are. No runner may write
-    meanwhile. opened: of what is sealed."""
-    folded = await _fold(harness, opened)
-    snapshots = await _newest(harness, SAGA_STATE.name(harness.prefix))
-    kept = {key: value for key, value in snapshots.items() if key in folded and not is_finished(value)}
-    for saga_id, value in kept.items():
-        # Through JSON, because that is how a time or a tuple comes back.
-        assert SagaState.from_json(await opened(value)) == SagaState.from_json(folded[saga_id].to_json()), (
-            saga_id
-        )
-    live = {key for key, state in folded.items() if state.status not in ("COMPLETED", "ROLLED_BACK")}
-    assert live <= kept.keys()
-    return len(kept)
-
-
-async def _fold(harness: RunnerHarness, opened: Opened) -> dict[str, SagaState]:
-    runs: dict[tuple[str, int], list[Contract]] = {}
+    """fold(saga.events) = saga.state and what the log tells behind it, for every saga that is kept in full; how many
+    those are. No runner may write meanwhile. opened: of what is sealed."""
     async with whole_topic(harness, SAGA_EVENTS.name(harness.prefix)) as records:
-        for record in records:
-            envelope = Envelope.from_headers(record.headers)
-            if envelope.saga_id:
-                event = decode_data(envelope.type, await opened(record.value))
-                runs.setdefault((envelope.saga_id, envelope.run), []).append(event)
-    return {
-        saga_id: reduce(evolve, events, SagaState(saga_id, run=run))
-        for (saga_id, run), events in sorted(runs.items())
+        events = [await _event(record, opened) for record in records if b"/" not in record.key]
+    folded = _fold(events, {})
+    kept, begins = await _kept(harness, opened)
+    tail = [each for each in events if each.offset >= begins[each.partition]]
+    recovered = {
+        saga_id: state for saga_id, state in _fold(tail, kept).items() if not is_remembered_in_short(state)
     }
+    for saga_id, state in recovered.items():
+        # Through JSON, because that is how a time or a tuple comes back.
+        assert state == SagaState.from_json(folded[saga_id].to_json()), saga_id
+    assert {key for key, state in folded.items() if not is_remembered(state)} <= recovered.keys()
+    return len(recovered)
 
 
-async def _newest(harness: RunnerHarness, topic: str) -> dict[str, bytes]:
-    async with whole_topic(harness, topic) as records:
-        newest = {record.key.decode(): record.value for record in records}
-    return {key: value for key, value in newest.items() if value is not None}
+class _Event(NamedTuple):
+    partition: int
+    offset: int
+    envelope: Envelope
+    event: Contract
+
+
+async def _event(record: ConsumerRecord, opened: Opened) -> _Event:
+    envelope = Envelope.from_headers(record.headers)
+    event = decode_data(envelope.type, await opened(record.value))
+    return _Event(record.partition, record.offset, envelope, event)
+
+
+def _fold(events: list[_Event], known: Mapping[str, SagaState]) -> dict[str, SagaState]:
+    """The newest run of each saga, from how it was known on."""
+    states = dict(known)
+    for _, _, envelope, event in events:
+        state = states.get(envelope.saga_id)
+        if state is None or state.run < envelope.run:
+            state = SagaState(envelope.saga_id, run=envelope.run)
+        if envelope.run == state.run and envelope.sequence > state.sequence:
+            states[envelope.saga_id] = SagaState.from_json(evolve(state, event).to_json())
+    return states
+
+
+async def _kept(harness: RunnerHarness, opened: Opened) -> tuple[dict[str, SagaState], dict[int, int]]:
+    """The snapshots, and by partition the offset in the log from which on it tells more than they do."""
+    newest: dict[bytes, bytes | None] = {}
+    begins: dict[int, int] = {}
+    async with whole_topic(harness, SAGA_STATE.name(harness.prefix)) as records:
+        for record in records:
+            newest[record.key] = record.value
+            if record.key == OWNER_KEY:
+                begins[record.partition] = OwnerRecord.from_record(record).events_from or 0
+    states = {}
+    for key, value in newest.items():
+        if value is None or key == OWNER_KEY or key.startswith(LIMIT_PREFIX.encode()):
+            continue
+        saga_id = key.decode()
+        if is_finished(value):
+            known = decode_finished(saga_id, value)
+            states[saga_id] = SagaState(
+                saga_id, known.run, known.sequence, known.status, name=known.name, version=known.version
+            )
+        else:
+            states[saga_id] = SagaState.from_json(await opened(value))
+    return states, begins
 
 
 @asynccontextmanager

@@ -177,10 +177,10 @@ class TransactionalWriter:
 
     async def commit(
         self, records: Iterable[OutRecord], offsets: Mapping[TopicPartition, int], group: str
-    ) -> None:
+    ) -> dict[TopicPartition, int]:
         """Write the records and the group's offsets (the next to read) in one transaction.
 
-        Raises Fenced or CommitUnknown.
+        Returns the offset behind the last record in each partition. Raises Fenced or CommitUnknown.
         """
         await self.ready()
         try:
@@ -190,7 +190,7 @@ class TransactionalWriter:
                 if offsets:
                     await self._producer.send_offsets_to_transaction(dict(offsets), group)
                 # aiokafka would commit what is left when a batch failed: every batch must have arrived.
-                await asyncio.gather(*sent)
+                arrived = await asyncio.gather(*(arrival for _, arrival in sent))
                 await self._producer.commit_transaction()
             if self._disturbed is not None:
                 raise self._disturbed
@@ -200,16 +200,20 @@ class TransactionalWriter:
             # aiokafka answers a call in the wrong state of its transaction with an assertion.
             raise CommitUnknown(f"a commit of {self.transactional_id} failed: {failure!r}") from failure
         self._ended_at = self._loop.time()
+        ends: dict[TopicPartition, int] = {}
+        for (size, _), batch in zip(sent, arrived, strict=True):
+            ends[batch.topic_partition] = max(ends.get(batch.topic_partition, 0), batch.offset + size)
+        return ends
 
-    async def _send(self, records: Iterable[OutRecord]) -> list[asyncio.Future[object]]:
-        """Hand the records over in batches, and return what to await for each batch's arrival."""
+    async def _send(self, records: Iterable[OutRecord]) -> list[tuple[int, asyncio.Future[Any]]]:
+        """Hand the records over in batches; how many are in each, and what to await for its arrival."""
         batches: dict[tuple[str, int], Any] = {}
-        sent: list[asyncio.Future[object]] = []
+        sent: list[tuple[int, asyncio.Future[Any]]] = []
 
         async def send(batch: Any, topic: str, partition: int) -> None:
             arrival = await self._producer.send_batch(batch, topic, partition=partition)
             arrival.add_done_callback(_seen)
-            sent.append(arrival)
+            sent.append((batch.record_count(), arrival))
 
         for record in records:
             place = (record.topic, record.partition)

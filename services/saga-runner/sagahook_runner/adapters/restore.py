@@ -1,11 +1,13 @@
-"""Reads a partition's sagas back: from the snapshots, or, where those were deleted, from the saga log itself."""
+"""Reads a partition's sagas back: from the snapshots and what the saga log tells behind them; or, where those were
+deleted, from the log alone."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from orjson import dumps, loads
@@ -20,7 +22,9 @@ from sagahook_runner.domain.finished import FinishedIndex, is_finished
 from sagahook_runner.domain.limits import LimitState, evolve_limit, limits_from
 from sagahook_runner.domain.shard import Shard
 from sagahook_runner.domain.state import SagaState
-from sagahook_schemas.codec import decode
+from sagahook_schemas.base import Contract
+from sagahook_schemas.codec import Undecodable, decode
+from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.erasable import KEY_EXTENSION
 from sagahook_schemas.sagas import (
     AttemptInFlight,
@@ -35,8 +39,11 @@ from sagahook_schemas.topics import SAGA_EVENTS, SAGA_STATE
 if TYPE_CHECKING:
     from sagahook.runtime.erasure import DataKeys
 
-LAYOUT = 2
-"""Of a live saga's snapshot. Raised when `SagaState` changes so that an older snapshot cannot be read."""
+LAYOUT = 3
+"""Of what is in `saga.state`. Raised when an older version could not read it as it is meant; that one folds the log."""
+
+_READABLE = (2, LAYOUT)
+"""In the second, every transaction wrote its snapshots, and `events_from` was unknown."""
 
 _LIMIT = LIMIT_PREFIX.encode()
 _KEY_HEADER = f"ce_{KEY_EXTENSION}"
@@ -49,8 +56,9 @@ class OwnerRecord:
     """What the last owner left.
 
     instance: the process it was. released: it let go in order. in_flight: attempts that it, or an owner before
-    it, promised to tell of by commands; they may still run elsewhere. first_run: see `Shard`. layout: of the
-    snapshots; where it is another than ours, the log is folded instead.
+    it, promised to tell of by commands; they may still run elsewhere. first_run: see `Shard`. events_from: the
+    offset in `saga.events` before which the snapshots tell everything; None: they tell all that there is. layout: of
+    the snapshots; where it is none that we can read, the log is folded instead.
     """
 
     epoch: int = 0
@@ -58,6 +66,7 @@ class OwnerRecord:
     released: bool = True
     in_flight: frozenset[AttemptKey] = frozenset()
     first_run: int = 1
+    events_from: int | None = None
     layout: int = LAYOUT
 
     def to_json(self) -> bytes:
@@ -68,6 +77,7 @@ class OwnerRecord:
                 "released": self.released,
                 "in_flight": [list(key) for key in sorted(self.in_flight)],
                 "first_run": self.first_run,
+                "events_from": self.events_from,
                 "layout": self.layout,
             }
         )
@@ -81,6 +91,7 @@ class OwnerRecord:
             released=fields["released"],
             in_flight=frozenset(AttemptKey(*key) for key in fields["in_flight"]),
             first_run=fields.get("first_run", 1),
+            events_from=fields.get("events_from"),
             layout=fields.get("layout", 1),
         )
 
@@ -88,11 +99,18 @@ class OwnerRecord:
 @dataclass(slots=True)
 class Restored:
     """latest: the partition's last event time. from_log: the snapshots were gone: they have to be written anew
-    before the owner's record says that they are there."""
+    before the owner's record says that they are there. unkept: the sagas that snapshots do not tell yet as they are.
+    log_end: of the partition of `saga.events`.
+    """
 
     owner: OwnerRecord
     latest: datetime
     from_log: bool = False
+    unkept: frozenset[str] = frozenset()
+    log_end: int = 0
+
+    def saw(self, moment: datetime) -> None:
+        self.latest = max(self.latest, moment)
 
 
 async def restore(
@@ -102,30 +120,67 @@ async def restore(
     sealed. Raises WithoutKeys, WrongKey."""
     restored = Restored(OwnerRecord(), datetime.fromtimestamp(0, UTC))
     consumer = snapshot_consumer(settings.kafka)
+    log = _Log(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition), keys)
     try:
         await consumer.start()
         snapshots = _Snapshots(restored, shard, keys)
         async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_STATE), partition)):
             snapshots.take(records)
-        if restored.owner.epoch and restored.owner.layout == LAYOUT:
+        if restored.owner.epoch and restored.owner.layout in _READABLE:
+            if restored.owner.events_from is not None:
+                async for event in log.read(restored.owner.events_from):
+                    await snapshots.go_on(event)
             await snapshots.finish()
         else:
             # A crash while they were written anew may have left some: the log is folded from nothing.
             shard.finished = FinishedIndex()
-            await _restore_from_log(settings, partition, shard, consumer, restored, keys)
+            await _restore_from_log(log, shard, restored)
+        restored.log_end = await log.end()
     finally:
         await consumer.stop()
     return restored
 
 
+class _Event(NamedTuple):
+    moment: datetime
+    envelope: Envelope
+    event: Contract
+
+
+class _Log:
+    """A partition of `saga.events`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition, keys: DataKeys | None) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self._keys = keys
+
+    async def end(self) -> int:
+        return int((await self._consumer.end_offsets([self._partition]))[self._partition])
+
+    async def read(self, begin: int = 0) -> AsyncIterator[_Event]:
+        """Raises WithoutKeys, WrongKey."""
+        async for records in read_partition(self._consumer, self._partition, begin):
+            for record in records:
+                value = record.value
+                key_id = next((found for name, found in record.headers if name == _KEY_HEADER), None)
+                if value is not None and key_id is not None:
+                    value = await _opened(value, key_id.decode(), self._keys)
+                yield _Event(_moment(record.timestamp), *decode(record.headers, value))
+
+
 class _Snapshots:
-    """The newest snapshot of each saga. They are decoded at the end, since most are superseded by a later one."""
+    """The newest snapshot of each saga, and how the sagas went on that have changed since.
+
+    Snapshots are decoded at the end, since most are superseded by a later one.
+    """
 
     def __init__(self, restored: Restored, shard: Shard, keys: DataKeys | None) -> None:
         self._keys = keys
         self._restored = restored
         self._shard = shard
         self._live: dict[bytes, tuple[bytes, int]] = {}
+        self._went_on: dict[str, tuple[SagaState, datetime]] = {}
 
     def take(self, records: list[ConsumerRecord]) -> None:
         finished = self._shard.finished
@@ -145,42 +200,69 @@ class _Snapshots:
                     self._live[key] = (value, record.timestamp)
                 if not key.startswith(_LIMIT):
                     finished.pop(key.decode())
-        self._restored.latest = max(self._restored.latest, _moment(latest))
+        self._restored.saw(_moment(latest))
+
+    async def go_on(self, event: _Event) -> None:
+        """An event from where the snapshots may not tell everything any more; many of them do tell it. A limit's and an
+        owner's events are passed over: what they led to is written with them."""
+        saga_id = event.envelope.saga_id
+        self._restored.saw(event.moment)
+        if saga_id:
+            before = self._went_on[saga_id][0] if saga_id in self._went_on else await self._known(saga_id)
+            after = _folded(before, event)
+            if after is not before or before is None:
+                self._went_on[saga_id] = (after, event.moment)
+
+    async def _known(self, saga_id: str) -> SagaState | None:
+        found = self._live.get(saga_id.encode())
+        if found is not None:
+            return await self._decoded(found[0])
+        return self._shard.state(saga_id) if self._shard.finished.get(saga_id) is not None else None
 
     async def finish(self) -> None:
         limits: dict[str, bytes] = {}
         for number, (key, (value, timestamp)) in enumerate(self._live.items(), 1):
             if key.startswith(_LIMIT):
                 limits[key.decode()] = value
-            else:
-                state = SagaState.from_json(value)
-                if state.erasure_key is not None:
-                    state = SagaState.from_json(await _opened(value, state.erasure_key, self._keys))
-                self._shard.restore(state, _moment(timestamp))
+            elif key.decode() not in self._went_on:
+                self._shard.restore(await self._decoded(value), _moment(timestamp))
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # the other partitions' heartbeats are sent by this loop
+        for state, ended in self._went_on.values():
+            self._shard.restore(state, ended)
         for limit in limits_from(limits):
             self._shard.restore_limit(limit)
+        self._restored.unkept = frozenset(self._went_on)
+
+    async def _decoded(self, value: bytes) -> SagaState:
+        state = SagaState.from_json(value)
+        if state.erasure_key is None:
+            return state
+        return SagaState.from_json(await _opened(value, state.erasure_key, self._keys))
 
 
-async def _restore_from_log(
-    settings: ServiceSettings,
-    partition: int,
-    shard: Shard,
-    consumer: AIOKafkaConsumer,
-    restored: Restored,
-    keys: DataKeys | None,
-) -> None:
+def _folded(state: SagaState | None, event: _Event) -> SagaState:
+    """The saga's state after the event; unchanged where it tells of it already, or of a later run."""
+    _, envelope, what = event
+    if state is None or state.run < envelope.run:
+        state = SagaState.new(envelope.saga_id, envelope.run)
+    elif (envelope.run, envelope.sequence) <= (state.run, state.sequence):
+        return state
+    return evolve(state, what)
+
+
+async def _restore_from_log(log: _Log, shard: Shard, restored: Restored) -> None:
     restored.owner = OwnerRecord()
     states: dict[str, tuple[SagaState, datetime]] = {}
     limits: dict[str, LimitState] = {}
-    async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition)):
-        for record in records:
-            value = record.value
-            key_id = next((found for name, found in record.headers if name == _KEY_HEADER), None)
-            if value is not None and key_id is not None:
-                value = await _opened(value, key_id.decode(), keys)
-            _take_event(restored, states, limits, record, value)
+    async for event in log.read():
+        restored.saw(event.moment)
+        saga_id = event.envelope.saga_id
+        if saga_id:
+            before = states[saga_id][0] if saga_id in states else None
+            states[saga_id] = (_folded(before, event), event.moment)
+        else:
+            _take_other(restored, limits, event)
     for state, ended in states.values():
         shard.restore(state, ended)
     for limit in limits.values():
@@ -188,33 +270,22 @@ async def _restore_from_log(
     restored.from_log = bool(states or limits)
 
 
-def _take_event(
-    restored: Restored,
-    states: dict[str, tuple[SagaState, datetime]],
-    limits: dict[str, LimitState],
-    record: ConsumerRecord,
-    value: bytes | None,
-) -> None:
-    """value: the record's, opened."""
-    moment = _moment(record.timestamp)
-    restored.latest = max(restored.latest, moment)
-    envelope, event = decode(record.headers, value)
-    match event:
-        case OwnerAcquired():
-            in_flight = _keys(event.in_flight)
-            restored.owner = OwnerRecord(event.epoch, event.instance, False, in_flight, event.first_run)
-        case OwnerReleased():
+def _take_other(restored: Restored, limits: dict[str, LimitState], event: _Event) -> None:
+    match event.event:
+        case OwnerAcquired() as acquired:
+            in_flight = _keys(acquired.in_flight)
+            restored.owner = OwnerRecord(
+                acquired.epoch, acquired.instance, False, in_flight, acquired.first_run
+            )
+        case OwnerReleased() as released:
             last = restored.owner
-            in_flight = _keys(event.in_flight)
-            restored.owner = OwnerRecord(event.epoch, last.instance, True, in_flight, last.first_run)
-        case SlotRequested() | SlotGranted() | SlotReleased():
-            key = envelope.subject
-            evolve_limit(limits.setdefault(key, LimitState(key)), event)
+            in_flight = _keys(released.in_flight)
+            restored.owner = OwnerRecord(released.epoch, last.instance, True, in_flight, last.first_run)
+        case SlotRequested() | SlotGranted() | SlotReleased() as changed:
+            key = event.envelope.subject
+            evolve_limit(limits.setdefault(key, LimitState(key)), changed)
         case _:
-            state = states[envelope.saga_id][0] if envelope.saga_id in states else None
-            if state is None or state.run < envelope.run:
-                state = SagaState.new(envelope.saga_id, envelope.run)
-            states[envelope.saga_id] = (evolve(state, event), moment)
+            raise Undecodable(f"{event.envelope.type} of no saga")
 
 
 async def _opened(value: bytes, key_id: str, keys: DataKeys | None) -> bytes:

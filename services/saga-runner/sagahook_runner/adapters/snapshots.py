@@ -1,4 +1,4 @@
-"""Reads a partition from its beginning to its end, as fast as the client allows and in slices that leave the event
+"""Reads a partition to its end, as fast as the client allows and in slices that leave the event
 loop its other work: the heartbeats and the other partitions of the same process go on meanwhile."""
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def snapshot_consumer(bootstrap: str) -> AIOKafkaConsumer:
 
 
 async def read_partition(
-    consumer: AIOKafkaConsumer, partition: TopicPartition
+    consumer: AIOKafkaConsumer, partition: TopicPartition, begin: int = 0
 ) -> AsyncIterator[list[ConsumerRecord]]:
-    """Every committed record from the beginning to the end as of now, in lists of at most `SLICE`.
+    """Every committed record from the offset `begin` to the end as of now, in lists of at most `SLICE`.
 
     To be called after the fence, when nobody writes any more: the end is the last stable offset, so that of a
     transaction still open, and of what lies behind it, nothing is read. Raises OffsetOutOfRangeError where the
@@ -43,7 +43,7 @@ async def read_partition(
     consumer.assign([partition])
     first = (await consumer.beginning_offsets([partition]))[partition]
     end = (await consumer.end_offsets([partition]))[partition]
-    consumer.seek(partition, first)
+    consumer.seek(partition, max(first, begin))
     # The last records may be an aborted transaction's or a transaction's end: the position passes these too.
     while await consumer.position(partition) < end:
         fetched = await consumer.getmany(partition, timeout_ms=20, max_records=SLICE)

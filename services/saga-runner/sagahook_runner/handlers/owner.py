@@ -1,8 +1,8 @@
 """The owner of one partition: the only writer of its saga log and its snapshots.
 
-Outcomes, commands and due timers gather while a transaction is under way; the next one carries them all, with
-the snapshots of the sagas they changed and the offsets of the commands. Memory runs ahead of the log by that one
-transaction, so after any failure of it the whole owner is thrown away and a new one restores (design.md §3).
+Outcomes, commands and due timers gather while a transaction is under way; the next one carries them all, with the
+offsets of the commands. Memory runs ahead of the log by that one transaction, so after any failure of it the whole
+owner is thrown away and a new one restores (design.md §3). Snapshots follow within a second (docs/decisions/0030).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sagahook_runner import metrics
 from sagahook_runner.adapters.attempt import AttemptKey, Outcome
 from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.records import EventRecords, Stamp
-from sagahook_runner.adapters.restore import OwnerRecord, restore
+from sagahook_runner.adapters.restore import OwnerRecord, Restored, restore
 from sagahook_runner.domain.commands import Command
 from sagahook_runner.domain.controls import Controls
 from sagahook_runner.domain.erased import WithoutKeys
@@ -40,9 +40,10 @@ from sagahook_runner.handlers.left import Left
 from sagahook_runner.handlers.letting_go import LettingGo
 from sagahook_runner.handlers.suspects import Suspects, suspect_of
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
+from sagahook_runner.handlers.unkept import Unkept
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
-from sagahook_schemas.topics import SAGA_COMMANDS
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS
 
 if TYPE_CHECKING:
     from sagahook.runtime.erasure import DataKeys
@@ -90,6 +91,8 @@ class PartitionOwner:
         self._process_id = process_id
         self._suspects = suspects
         self._commands = TopicPartition(settings.topic(SAGA_COMMANDS), partition)
+        self._events = TopicPartition(settings.topic(SAGA_EVENTS), partition)
+        self._unkept = Unkept(0, ())
         self._shard = Shard(Definitions(app.definitions()), timedelta(seconds=settings.deduplication_window))
         self._place = Place(partition, partitions, settings, app, self._shard, conductors, controls)
         self._controls = controls
@@ -125,8 +128,7 @@ class PartitionOwner:
         self._promised = restored.owner.in_flight
         self._inbox.next_offset = offset
         self._executor.attach(self._partition, self._wake.set)
-        if restored.from_log:
-            await self._write_snapshots()
+        await self._continue_snapshots(restored)
         await self._announce({self._commands: offset})
         self._drop_functions()
         await self._recover(restored.owner)
@@ -151,6 +153,7 @@ class PartitionOwner:
         async with self._writing:
             lost = self._executor.collect_lost(self._partition)
             await self._commit_all(deque((outcome.saga_id, outcome.command) for outcome in lost))
+            await self._keep_changed()
             self._executor.detach(self._partition)
             in_flight = self._still_promised() | self._executor.in_flight(self._partition)
             released = OwnerReleased(
@@ -213,15 +216,24 @@ class PartitionOwner:
 
     # -- taking over ----------------------------------------------------------------------------------------
 
-    async def _write_snapshots(self) -> None:
-        """All of them, before the owner's record says that they are there."""
-        transaction = self._begin()
-        for keep in transaction.everything():
-            keep(transaction)
-            if not transaction.is_open:
-                await self._write(transaction)
-                transaction = self._begin()
+    async def _continue_snapshots(self, restored: Restored) -> None:
+        """Where they are gone, all of them are written, before the owner's record says that they are there."""
+        begin = restored.owner.events_from
+        self._unkept = Unkept(restored.log_end if begin is None else begin, restored.unkept)
+        if restored.from_log:
+            transaction = self._begin()
+            for keep in transaction.everything():
+                transaction = await self._with_room(transaction)
+                keep(transaction)
+            await self._write(transaction)
+
+    async def _with_room(self, transaction: OwnerTransaction) -> OwnerTransaction:
+        """It, or the next one."""
+        if transaction.is_open:
+            return transaction
         await self._write(transaction)
+        await self._writer.ready()
+        return self._begin()
 
     async def _announce(self, offsets: dict[TopicPartition, int]) -> None:
         """offsets: what the group has read, so that it is never unknown once there was an owner."""
@@ -245,12 +257,15 @@ class PartitionOwner:
         left = self._left(in_flight, released=isinstance(event, OwnerReleased))
         await self._writer.ready()
         records = EventRecords(self._settings, self._partition, Stamp(self._now(), self._epoch))
-        await self._writer.commit(records.owner(event, left), offsets, self._settings.owners_group)
+        ends = await self._writer.commit(records.owner(event, left), offsets, self._settings.owners_group)
+        self._unkept.committed((), 1, ends[self._events], self._latest)
 
     def _left(self, in_flight: frozenset[AttemptKey], *, released: bool) -> bytes:
         """The owner's record in `saga.state`."""
-        first_run = self._shard.first_run
-        return OwnerRecord(self._epoch, self._process_id, released, in_flight, first_run).to_json()
+        first_run, events_from = self._shard.first_run, self._unkept.begin
+        return OwnerRecord(
+            self._epoch, self._process_id, released, in_flight, first_run, events_from
+        ).to_json()
 
     def _still_promised(self) -> frozenset[AttemptKey]:
         """Of the attempts that other processes promised to tell of, those that are waited for."""
@@ -290,7 +305,8 @@ class PartitionOwner:
     async def _wait_for_work(self) -> None:
         await self._may_write.wait()
         while self._announced and not self._has_work:
-            due = min(self._shard.next_due() or self._forgets_at, self._forgets_at)
+            dues = (self._shard.next_due(), self._unkept.due_at(self._latest), self._forgets_at)
+            due = min(due for due in dues if due is not None)
             seconds = (due - self._now()).total_seconds()
             if self._unplayed:
                 seconds = min(seconds, 0.0 if self._conductors.has_room else _CATCHING_UP_SECONDS)
@@ -316,8 +332,11 @@ class PartitionOwner:
         """Load, decide, persist; the offsets in the transaction acknowledge."""
         if not self._announced:
             await self._announce({})
+        forgets = await self._keep_up()
         await self._writer.ready()
         transaction = self._begin()
+        if forgets and transaction.forget():
+            transaction.remember_owner(self._left(self._still_promised(), released=False))
         while transaction.is_open and (outcome := self._executor.collect(self._partition)) is not None:
             self._collected.append(outcome)
             self._suspects.ended((outcome.saga_id, outcome.command.step))
@@ -332,16 +351,35 @@ class PartitionOwner:
         self._letting_go.take(transaction, has_room=not self._executor.is_full)
         if self._erasing is not None:
             self._erasing.take(transaction)
-        if self._forgets_at <= self._latest:
-            if transaction.forget():
-                transaction.remember_owner(self._left(self._still_promised(), released=False))
-            self._forgets_at = self._latest + _FORGETTING
         with consuming(self._settings.owners_group) as consumed:
             while transaction.is_open and self._inbox:
                 transaction.take(consumed.take(self._inbox.popleft()))
             await self._write(transaction)
         self._collected.clear()
         self._catch_up()
+
+    async def _keep_up(self) -> bool:
+        """Write the snapshots that are due; whether finished sagas may be forgotten now. Of what is forgotten nothing
+        may be left in the part of the log that the next owner folds."""
+        due, forgets = self._unkept.due_at(self._latest), self._forgets_at <= self._latest
+        if forgets or (due is not None and due <= self._latest):
+            await self._keep_changed()
+        if forgets:
+            self._forgets_at = self._latest + _FORGETTING
+        return forgets
+
+    async def _keep_changed(self) -> None:
+        """Snapshots of what has changed, and with the last of them from where on the log tells more."""
+        changed = self._unkept.take()
+        if not changed:
+            return
+        await self._writer.ready()
+        transaction = self._begin()
+        for saga_id in changed:
+            transaction = await self._with_room(transaction)
+            transaction.keep(saga_id)
+        transaction.remember_owner(self._left(self._still_promised(), released=False))
+        await self._write(transaction)
 
     def _is_its_turn(self, key: str, timer: Timer) -> bool:
         """What must not begin beside another one is put off."""
@@ -365,7 +403,9 @@ class PartitionOwner:
             await self._keys.settle(data_keys)
             transaction.seal(self._keys)
         with metrics.COMMITS.time():
-            await self._writer.commit(transaction.records(), offsets, self._settings.owners_group)
+            ends = await self._writer.commit(transaction.records(), offsets, self._settings.owners_group)
+        events = transaction.counted.total()
+        self._unkept.committed(transaction.changed, events, ends.get(self._events), self._latest)
         self._conductors.follow(self._partition, transaction.of_functions)
         for job in transaction.jobs():
             self._executor.submit(job)

@@ -107,6 +107,8 @@ class OwnerTransaction:
         self._size = 0
         self.counted: Counter[str] = Counter()
         """Events by type."""
+        self.changed: dict[str, None] = {}
+        """The sagas whose snapshots do not tell any more how they stand, in the order in which they changed."""
         self.of_functions: list[Entry] = []
         """Events of code-first sagas, whose functions are to hear of them once they are committed."""
         self.next_offset: int | None = None
@@ -199,11 +201,8 @@ class OwnerTransaction:
                 self.counted[entry.event.ce_type] += 1
                 if isinstance(entry.event, StepScheduled):
                     self._schedule(entry, entry.event)
+            self.changed[saga_id] = None
             after = applied.entries[-1].state
-            if applied.finished is not None:
-                self.snapshot_finished(applied.finished)
-            else:
-                self.snapshot(after)
             if is_code(self._place.app.get(after.name, after.version)):
                 self.of_functions += applied.entries
         if applied.messages:
@@ -226,6 +225,13 @@ class OwnerTransaction:
         if applied.events:
             for name, value in snapshots_of(applied.state, applied.events):
                 self._keep(name, self._encoder.limit(name, value))
+
+    def keep(self, saga_id: str) -> None:
+        """How the saga stands. One that was forgotten meanwhile has its tombstone."""
+        if self._shard.is_kept_in_full(saga_id):
+            self.snapshot(self._shard.state(saga_id))
+        elif (finished := self._shard.finished.get(saga_id)) is not None:
+            self.snapshot_finished(finished)
 
     def snapshot(self, state: SagaState) -> None:
         self._keep(state.saga_id, self._encoder.snapshot(state))
