@@ -2,7 +2,7 @@
 
 Outcomes, commands and due timers gather while a transaction is under way; the next one carries them all, with the
 offsets of the commands. Memory runs ahead of the log by that one transaction, so after any failure of it the whole
-owner is thrown away and a new one restores (design.md §3). Snapshots follow within a second (docs/decisions/0030).
+owner is thrown away and a new one restores (design.md §3). Snapshots follow within seconds (docs/decisions/0030).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-_LONGEST = timedelta(seconds=1)
-_MOST_EVENTS = 10_000
+_LONGEST = timedelta(seconds=5)
+_MOST_EVENTS = 20_000
 """What the next owner may have to fold, some 50 µs each, before it takes the partition over."""
 
 
