@@ -10,7 +10,7 @@ that came with the record, and makes spans only where its flag says so: an unrec
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -79,10 +79,16 @@ class Spans(Protocol):
         ...
 
     def head(
-        self, name: str, kind: Kind, parent: str, attributes: Attributes, started_ns: int | None = None
+        self,
+        name: str,
+        kind: Kind,
+        parent: str,
+        attributes: Callable[[], Attributes],
+        came_at: float | None = None,
     ) -> tuple[str, Span | None]:
         """Of what comes from outside, under whatever parent came along, or none: here it is decided whether the trace
-        is recorded. The traceparent for what follows, and the span where it is. started_ns: epoch nanoseconds."""
+        is recorded. The traceparent for what follows, and the span where it is. attributes: called only where it is, or
+        a sampler of somebody's own asks for them. came_at: when it began, by `time.perf_counter`."""
         ...
 
     def batch(self, name: str, attributes: Attributes, of: str, started_ns: int) -> Span:

@@ -112,7 +112,9 @@ class _Traced:
                 return record
             self._link(record, parent)
         elif self._heads:
-            parent, span = self._spans.head(f"process {record.topic}", "consumer", "", self._said(record))
+            parent, span = self._spans.head(
+                f"process {record.topic}", "consumer", "", lambda: self._said(record)
+            )
             if span is None:
                 return _with_trace(record, parent)
             self._link(record, span.traceparent)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Callable, Sequence
 from random import getrandbits
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
@@ -37,6 +39,11 @@ _KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
 }
 _BEGINNING = frozenset({SpanKind.SERVER, SpanKind.PRODUCER, SpanKind.CONSUMER})
+_LOW = (1 << 64) - 1
+_USUAL = re.compile(
+    r"ByHead\{ParentBased\{root:(AlwaysOnSampler|AlwaysOffSampler|TraceIdRatioBased\{(.+)\}),"
+    r"remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,.*\}\}"
+)
 _RANDOM = 0x02
 """The flag that says of what a trace's id is made (W3C Trace Context level 2)."""
 
@@ -47,6 +54,7 @@ class SdkSpans:
     def __init__(self, provider: TracerProvider, processor: SpanProcessor) -> None:
         self._provider = provider
         self._sampler = provider.sampler
+        self._bound = bound_of(provider.sampler)
         self._origin = Origin(provider.resource, InstrumentationScope("sagahook", __version__), processor)
 
     @classmethod
@@ -84,14 +92,21 @@ class SdkSpans:
         return Recording(self._origin, name, _KINDS[kind], attributes, under, under.trace_id, flags)
 
     def head(
-        self, name: str, kind: Kind, parent: str, attributes: Attributes, started_ns: int | None = None
+        self,
+        name: str,
+        kind: Kind,
+        parent: str,
+        attributes: Callable[[], Attributes],
+        came_at: float | None = None,
     ) -> tuple[str, Recording | None]:
-        under = read(parent)
+        under = read(parent) if parent else None
         trace_id = getrandbits(128) if under is None else under.trace_id
-        context = NOWHERE if under is None else trace.set_span_in_context(NonRecordingSpan(under), NOWHERE)
-        decided = self._sampler.should_sample(context, trace_id, name, _KINDS[kind], attributes)
+        if self._bound is None:
+            is_taken = self._asked(under, trace_id, name, kind, attributes())
+        else:
+            is_taken = trace_id & _LOW < self._bound if under is None else under.trace_flags.sampled
         flags = _RANDOM if under is None else under.trace_flags & ~TraceFlags.SAMPLED
-        if decided.decision is not Decision.RECORD_AND_SAMPLE:
+        if not is_taken:
             # A sender's own span stays the parent of what follows: nobody would ever see ours.
             span_id = getrandbits(64) if under is None else under.span_id
             return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}", None
@@ -99,13 +114,20 @@ class SdkSpans:
             self._origin,
             name,
             _KINDS[kind],
-            attributes,
+            attributes(),
             under,
             trace_id,
             flags | TraceFlags.SAMPLED,
-            started_ns,
+            None if came_at is None else time.time_ns() - int((time.perf_counter() - came_at) * 1e9),
         )
         return recording.traceparent, recording
+
+    def _asked(
+        self, under: SpanContext | None, trace_id: int, name: str, kind: Kind, attributes: Attributes
+    ) -> bool:
+        context = NOWHERE if under is None else trace.set_span_in_context(NonRecordingSpan(under), NOWHERE)
+        decided = self._sampler.should_sample(context, trace_id, name, _KINDS[kind], attributes)
+        return decided.decision is Decision.RECORD_AND_SAMPLE
 
     def batch(self, name: str, attributes: Attributes, of: str, started_ns: int) -> Recording:
         flags = _RANDOM | TraceFlags.SAMPLED
@@ -128,6 +150,17 @@ class SdkSpans:
         flushing = Thread(target=self._provider.force_flush, name="telemetry-flush", daemon=True)
         flushing.start()
         flushing.join(seconds)
+
+
+def bound_of(sampler: Sampler) -> int | None:
+    """What the samplers that are mostly configured (`parentbased_…`) come to: a trace that begins here is taken where
+    the lower half of its id is less than this, any other where its parent was. None: another sampler, which is to be
+    asked each time, and that costs several times as much as all else that is done for what is not recorded."""
+    told = _USUAL.fullmatch(sampler.get_description())
+    if told is None:
+        return None
+    share = {"AlwaysOnSampler": 1.0, "AlwaysOffSampler": 0.0}.get(told[1])
+    return TraceIdRatioBased.get_bound_for_rate(float(told[2]) if share is None else share)
 
 
 class ByHead(Sampler):

@@ -1,12 +1,22 @@
 """Whether a process traces, what begins a trace, and what records that are read from Kafka become of it."""
 
+from typing import Any
+
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import SpanKind
 
 from sagahook.runtime import telemetry
@@ -107,7 +117,7 @@ def test_what_comes_in_begins_a_trace_and_what_goes_out_by_itself_does_not(recor
 
 
 def test_what_goes_out_within_a_span_belongs_to_it(recorder: Recorder) -> None:
-    traceparent, span = recorder.spans.head("in", "server", "", {})
+    traceparent, span = recorder.spans.head("in", "server", "", dict)
     assert span is not None
     with span.current():
         assert recorder.spans.current() == traceparent
@@ -119,18 +129,49 @@ def test_what_goes_out_within_a_span_belongs_to_it(recorder: Recorder) -> None:
 def test_the_head_follows_its_sender_and_without_one_the_configured_sampler() -> None:
     for configured, recorded in ((ParentBased(ALWAYS_ON), True), (ParentBased(ALWAYS_OFF), False)):
         spans = Recorder(configured).spans
-        traceparent, span = spans.head("in", "server", "", {})
+        traceparent, span = spans.head("in", "server", "", dict)
         assert (span is not None, int(traceparent[-1]) % 2 == 1) == (recorded, recorded)
-        assert spans.head("in", "server", UNRECORDED, {}) == (UNRECORDED, None)
-        under, span = spans.head("in", "server", RECORDED, {})
+        assert spans.head("in", "server", UNRECORDED, dict) == (UNRECORDED, None)
+        under, span = spans.head("in", "server", RECORDED, dict)
         assert span is not None
         assert under[:36] == RECORDED[:36]
 
 
+def test_of_the_traces_that_begin_here_the_head_takes_those_that_the_sampler_would() -> None:
+    sampler = ParentBased(TraceIdRatioBased(0.3))
+    spans = Recorder(sampler).spans
+    taken = 0
+    for _ in range(200):
+        traceparent, span = spans.head("in", "server", "", dict)
+        decided = sampler.should_sample(None, int(traceparent[3:35], 16), "in")
+        assert (decided.decision is Decision.RECORD_AND_SAMPLE) == (span is not None)
+        taken += span is not None
+    assert 0 < taken < 200
+
+
+class OfOneSource(Sampler):
+    """Somebody's own."""
+
+    def should_sample(self, *given: Any, **_: Any) -> SamplingResult:
+        source = given[4]["source"]
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if source == "shop" else Decision.DROP)
+
+    def get_description(self) -> str:
+        return "OfOneSource"
+
+
+def test_a_sampler_of_somebodys_own_is_told_what_the_span_would_say() -> None:
+    spans = Recorder(OfOneSource()).spans
+    _, shops = spans.head("in", "server", "", lambda: {"source": "shop"})
+    _, another = spans.head("in", "server", "", lambda: {"source": "another"})
+    assert shops is not None
+    assert another is None
+
+
 def test_a_sampler_that_heeds_no_parent_is_heeded_by_all_that_follows() -> None:
-    refused, span = Recorder(ALWAYS_OFF).spans.head("in", "server", RECORDED, {})
+    refused, span = Recorder(ALWAYS_OFF).spans.head("in", "server", RECORDED, dict)
     assert (refused, span) == (f"{RECORDED[:-2]}00", None)
-    taken, span = Recorder(ALWAYS_ON).spans.head("in", "server", UNRECORDED, {})
+    taken, span = Recorder(ALWAYS_ON).spans.head("in", "server", UNRECORDED, dict)
     assert span is not None
     assert (taken[:36], taken[-2:]) == (UNRECORDED[:36], "01")
 

@@ -6,12 +6,11 @@ What stands in the URL behind the path may be a secret, and is left out.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sagahook.runtime.logging import about, trace_fields
-from sagahook.runtime.telemetry import Spans
+from sagahook.runtime.telemetry import Attributes, Spans
 from sagahook_ingest.answers import Answer, refused
 from sagahook_ingest.domain import headers as requested
 from sagahook_ingest.domain.reading import Request
@@ -48,17 +47,20 @@ async def serve(
 ) -> Answer:
     """As the endpoint itself. started: when the request came, by `time.perf_counter`. Raises Refusal, Unavailable."""
     route = _ROUTES[endpoint]
-    said = {
-        "http.request.method": "POST",
-        "http.route": route,
-        "sagahook.source": request.source.name,
-        "sagahook.correlation_id": correlation_id,
-    }
-    came_ns = time.time_ns() - int((time.perf_counter() - started) * 1e9)
+    source = request.source.name
+
+    def said() -> Attributes:
+        return {
+            "http.request.method": "POST",
+            "http.route": route,
+            "sagahook.source": source,
+            "sagahook.correlation_id": correlation_id,
+        }
+
     given = requested.traceparent(request.headers)
-    traceparent, span = spans.head(f"POST {route}", "server", given, said, came_ns)
+    traceparent, span = spans.head(f"POST {route}", "server", given, said, started)
     request.headers = {**request.headers, b"traceparent": traceparent.encode()}
-    about(_Received(correlation_id, request.source.name, traceparent))
+    about(_Received(correlation_id, source, traceparent))
     if span is None:
         return await endpoint(request, receiver, correlation_id, limit)
     status = 499  # it was cancelled: the sender is gone
