@@ -26,8 +26,9 @@ from bench.broker import long_lived_broker
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
+from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.records import OWNER_KEY
-from sagahook_runner.adapters.restore import OwnerRecord, restore
+from sagahook_runner.adapters.restore import restore
 from sagahook_runner.domain.finished import Finished, encode_finished
 from sagahook_runner.domain.shard import Definitions, Shard
 from sagahook_runner.domain.state import Open, SagaState

@@ -24,8 +24,8 @@ from bench.runner import PARTITIONS, _poll, _reader, _runner
 from bench.sleeper_app import Sleeper
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
+from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.records import OWNER_KEY
-from sagahook_runner.adapters.restore import OwnerRecord
 from sagahook_runner.domain.state import Open, SagaState
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_STATE

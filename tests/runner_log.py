@@ -13,8 +13,8 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.ids import new_event_id
+from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
-from sagahook_runner.adapters.restore import OwnerRecord
 from sagahook_runner.domain.evolve import evolve
 from sagahook_runner.domain.finished import decode_finished, is_finished
 from sagahook_runner.domain.shard import is_remembered, is_remembered_in_short

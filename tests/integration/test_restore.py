@@ -12,8 +12,9 @@ from aiokafka import TopicPartition
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook.saga import Saga, SagaApp, StepContext, step
+from sagahook_runner.adapters.owner_record import LAYOUT, OwnerRecord
 from sagahook_runner.adapters.records import EventRecords, Stamp
-from sagahook_runner.adapters.restore import LAYOUT, OwnerRecord, restore
+from sagahook_runner.adapters.restore import LogCut, restore
 from sagahook_runner.domain.commands import AttemptSucceeded, Command, Start
 from sagahook_runner.domain.shard import Definitions, Shard
 from sagahook_runner.domain.state import SagaState
@@ -192,3 +193,12 @@ async def test_without_a_record_that_can_be_read_the_whole_log_is_folded(
     shard, _ = await partition.restored()
 
     assert partition.states(shard) == partition.states()
+
+
+async def test_a_log_that_was_cut_behind_its_snapshots_is_an_operators_matter(partition: Partition) -> None:
+    await partition.start(FIRST)
+    await partition.keep(FIRST)
+    await partition.say(partition.end + 10)
+
+    with pytest.raises(LogCut, match="restore both topics of one moment"):
+        await partition.restored()

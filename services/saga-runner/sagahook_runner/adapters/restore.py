@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from orjson import dumps, loads
 
 from sagahook.runtime.settings import ServiceSettings
 from sagahook_runner.adapters.attempt import AttemptKey
+from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
 from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
 from sagahook_runner.domain.erased import WithoutKeys
@@ -39,61 +39,10 @@ from sagahook_schemas.topics import SAGA_EVENTS, SAGA_STATE
 if TYPE_CHECKING:
     from sagahook.runtime.erasure import DataKeys
 
-LAYOUT = 3
-"""Of what is in `saga.state`. Raised when an older version could not read it as it is meant; that one folds the log."""
-
-_READABLE = (2, LAYOUT)
-"""In the second, every transaction wrote its snapshots, and `events_from` was unknown."""
-
 _LIMIT = LIMIT_PREFIX.encode()
 _KEY_HEADER = f"ce_{KEY_EXTENSION}"
 _AT_ONCE = 100
 """Snapshots decoded in one go."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerRecord:
-    """What the last owner left.
-
-    instance: the process it was. released: it let go in order. in_flight: attempts that it, or an owner before
-    it, promised to tell of by commands; they may still run elsewhere. first_run: see `Shard`. events_from: the
-    offset in `saga.events` before which the snapshots tell everything; None: they tell all that there is. layout: of
-    the snapshots; where it is none that we can read, the log is folded instead.
-    """
-
-    epoch: int = 0
-    instance: str = ""
-    released: bool = True
-    in_flight: frozenset[AttemptKey] = frozenset()
-    first_run: int = 1
-    events_from: int | None = None
-    layout: int = LAYOUT
-
-    def to_json(self) -> bytes:
-        return dumps(
-            {
-                "epoch": self.epoch,
-                "instance": self.instance,
-                "released": self.released,
-                "in_flight": [list(key) for key in sorted(self.in_flight)],
-                "first_run": self.first_run,
-                "events_from": self.events_from,
-                "layout": self.layout,
-            }
-        )
-
-    @classmethod
-    def from_record(cls, record: ConsumerRecord) -> OwnerRecord:
-        fields = loads(record.value)
-        return cls(
-            epoch=fields["epoch"],
-            instance=fields["instance"],
-            released=fields["released"],
-            in_flight=frozenset(AttemptKey(*key) for key in fields["in_flight"]),
-            first_run=fields.get("first_run", 1),
-            events_from=fields.get("events_from"),
-            layout=fields.get("layout", 1),
-        )
 
 
 @dataclass(slots=True)
@@ -117,7 +66,7 @@ async def restore(
     settings: ServiceSettings, partition: int, shard: Shard, keys: DataKeys | None = None
 ) -> Restored:
     """Fill the shard. To be called after the fence, when nobody else can write the partition any more. keys: of what is
-    sealed. Raises WithoutKeys, WrongKey."""
+    sealed. Raises WithoutKeys, WrongKey, LogCut."""
     restored = Restored(OwnerRecord(), datetime.fromtimestamp(0, UTC))
     consumer = snapshot_consumer(settings.kafka)
     log = _Log(consumer, TopicPartition(settings.topic(SAGA_EVENTS), partition), keys)
@@ -126,8 +75,9 @@ async def restore(
         snapshots = _Snapshots(restored, shard, keys)
         async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_STATE), partition)):
             snapshots.take(records)
-        if restored.owner.epoch and restored.owner.layout in _READABLE:
+        if restored.owner.epoch and restored.owner.is_readable:
             if restored.owner.events_from is not None:
+                await log.check(restored.owner.events_from)
                 async for event in log.read(restored.owner.events_from):
                     await snapshots.go_on(event)
             await snapshots.finish()
@@ -139,6 +89,10 @@ async def restore(
     finally:
         await consumer.stop()
     return restored
+
+
+class LogCut(Exception):
+    """An operator must act: what the snapshots do not tell is not in the log any more."""
 
 
 class _Event(NamedTuple):
@@ -157,6 +111,18 @@ class _Log:
 
     async def end(self) -> int:
         return int((await self._consumer.end_offsets([self._partition]))[self._partition])
+
+    async def check(self, begin: int) -> None:
+        """Raises LogCut where it does not hold what is from that offset on."""
+        first = (await self._consumer.beginning_offsets([self._partition]))[self._partition]
+        end = await self.end()
+        if not first <= begin <= end:
+            topic, partition = self._partition
+            raise LogCut(
+                f"the snapshots of partition {partition} tell what was before offset {begin} of {topic}, which holds "
+                f"{first} to {end} now: restore both topics of one moment, or delete that of the snapshots, make it again "
+                "by `sagahook topics apply`, and the log is folded from what it still holds"
+            )
 
     async def read(self, begin: int = 0) -> AsyncIterator[_Event]:
         """Raises WithoutKeys, WrongKey."""

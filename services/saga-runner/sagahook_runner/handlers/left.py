@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sagahook_runner.adapters.attempt import AttemptKey
-from sagahook_runner.adapters.restore import OwnerRecord
+from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.domain.commands import AttemptLost, Command, Park, Unpark
 from sagahook_runner.domain.shard import Shard
 

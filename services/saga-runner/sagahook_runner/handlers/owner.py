@@ -28,8 +28,9 @@ from sagahook.saga import SagaApp
 from sagahook_runner import metrics
 from sagahook_runner.adapters.attempt import AttemptKey, Outcome
 from sagahook_runner.adapters.execution import Executor
+from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.records import EventRecords, Stamp
-from sagahook_runner.adapters.restore import OwnerRecord, Restored, restore
+from sagahook_runner.adapters.restore import Restored, restore
 from sagahook_runner.domain.commands import Command
 from sagahook_runner.domain.controls import Controls
 from sagahook_runner.domain.erased import WithoutKeys
