@@ -120,8 +120,8 @@ class _Log:
             topic, partition = self._partition
             raise LogCut(
                 f"the snapshots of partition {partition} tell what was before offset {begin} of {topic}, which holds "
-                f"{first} to {end} now: restore both topics of one moment, or delete that of the snapshots, make it again "
-                "by `sagahook topics apply`, and the log is folded from what it still holds"
+                f"{first} to {end} now: restore both topics of one moment, or delete that of the snapshots, make it "
+                "again by `sagahook topics apply`, and the log is folded from what it still holds"
             )
 
     async def read(self, begin: int = 0) -> AsyncIterator[_Event]:
