@@ -125,7 +125,7 @@ SAGA_STATE = Topic(
     key="saga_id",
     writers=("saga-runner",),
     readers=("saga-runner",),
-    holds="snapshots for a quick restart; deleting them costs only time",
+    holds="snapshots for a quick restart, some seconds behind the log; deleting them costs only time",
     compacted=True,
     max_bytes=8 * 1024 * 1024,
 )
