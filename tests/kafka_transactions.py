@@ -1,8 +1,10 @@
 """What tests of transactions write, and what a reader then sees."""
 
+import asyncio
+
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from sagahook.runtime.transactions import OutRecord
+from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 
 
 def record(topic: str, value: str) -> OutRecord:
@@ -25,3 +27,8 @@ async def committed(bootstrap: str, topic: str) -> list[str]:
         return values
     finally:
         await consumer.stop()
+
+
+async def arrived(writer: TransactionalWriter, sent: OutRecord) -> None:
+    """In a transaction that is not ended."""
+    await asyncio.gather(*(arrival for _, arrival in await writer._send([sent])))

@@ -13,7 +13,7 @@ from aiokafka.protocol.transaction import EndTxnRequest
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import CommitUnknown, Fenced, TransactionalWriter
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS
-from tests.kafka_transactions import committed, record
+from tests.kafka_transactions import arrived, committed, record
 
 
 @pytest_asyncio.fixture
@@ -100,7 +100,7 @@ async def test_what_a_dead_writer_left_open_is_aborted_by_the_next_one(
 ) -> None:
     dead = await make_writer()
     await dead._producer.begin_transaction()
-    await asyncio.gather(*await dead._send([record(topic, "half done")]))
+    await arrived(dead, record(topic, "half done"))
     rightful = await make_writer()
     await rightful.commit([record(topic, "whole")], {}, "group")
     assert await committed(kafka_bootstrap, topic) == ["whole"]
@@ -116,7 +116,7 @@ async def test_a_commit_that_arrives_after_its_time_out_ends_no_later_transactio
         await slow.commit([record(topic, "slow")], {}, "group")
     rightful = await make_writer()
     await rightful._producer.begin_transaction()
-    await asyncio.gather(*await rightful._send([record(topic, "not yet committed")]))
+    await arrived(rightful, record(topic, "not yet committed"))
     release.set()
     async with asyncio.timeout(10):
         while not answers:
