@@ -14,6 +14,7 @@ from sagahook.cli import (
     doctor,
     endpoints,
     erasing,
+    examples,
     history,
     keys,
     listen,
@@ -52,6 +53,7 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dev.app, name="dev")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(examples.app, name="examples")
 app.add_typer(keys.app, name="keys")
 app.command("tail")(tail.tail)
 app.add_typer(sagas.app, name="sagas")
