@@ -8,6 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sagahook.cli import client_code
+from sagahook.cli.api_reference import api_references
+from sagahook.cli.command_reference import command_reference
+from sagahook.cli.events_reference import events_reference
 from sagahook.cli.metrics_reference import metrics_reference
 from sagahook.cli.openapi import documents
 from sagahook.cli.schema_gate import breaking_changes
@@ -35,6 +38,9 @@ def generated() -> dict[str, str]:
     return files | {
         "sagahook/client/models.py": client_code.models(apis["tracker"]),
         "sagahook/client/operations.py": client_code.operations(apis["tracker"]),
+        **{f"docs/reference/api-{page}.md": text for page, text in api_references().items()},
+        "docs/reference/cli.md": command_reference(),
+        "docs/reference/events.md": events_reference(),
         "docs/reference/metrics.md": metrics_reference(),
         "docs/reference/settings.md": settings_reference(),
         "docs/reference/topics.md": reference(),

@@ -226,7 +226,7 @@ participant is deployed.
 {_table(("name", "key", "holds", "kept", "largest record", "written by", "read by"), rows)}
 Records are CloudEvents 1.0 in Kafka's binary mode: the headers are described by
 [sagahook.envelope.json](../../schemas/json/sagahook.envelope.json), and the value by the JSON Schema that
-`ce_type` names in [schemas/json](../../schemas/json). The value of `webhooks.received` is the webhook's raw body,
+`ce_type` names ([events](events.md)). The value of `webhooks.received` is the webhook's raw body,
 and that of `saga.state` is the runner's own. Read at `read_committed`.
 {Path(__file__).with_suffix(".md").read_text()}"""
 
