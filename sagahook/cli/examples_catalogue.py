@@ -40,6 +40,7 @@ CATALOGUE = (
     Entry(
         "orders", "sagahook_orders.example", "Reserve, charge, ship; what fails is undone. A runner is killed"
     ),
+    Entry("approvals", "sagahook_approvals.example", "Wait for a person's yes, for so long and no longer"),
 )
 
 
