@@ -1,0 +1,31 @@
+"""The systems that the README's sagas call."""
+
+from typing import Any
+
+from sagahook.saga import StepContext
+
+
+class Inventory:
+    async def reserve(self, order_id: str, key: str) -> dict[str, str]:
+        return {"order": order_id, "key": key}
+
+    async def release(self, order_id: str, undoes: str) -> None: ...
+
+
+inventory = Inventory()
+
+
+async def reserve(order_id: str) -> dict[str, str]:
+    return {"order": order_id}
+
+
+async def release(ctx: StepContext, reservation: Any) -> None: ...
+
+
+async def ship(stock: dict[str, str]) -> str:
+    return f"parcel of {stock['order']}"
+
+
+async def promised(page: Any) -> None:
+    """The function runs in one process, as the text says."""
+    assert await page.order({"order_id": "A1", "amount": 42}) == {"parcel": "parcel of A1"}
