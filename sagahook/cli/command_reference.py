@@ -44,7 +44,7 @@ def _section(command: Any, words: tuple[str, ...]) -> str:
         + [f"| {_spelled(each)} | {_said(each)} |" for each in options]
     )
     table = f"\n| | |\n|---|---|\n{rows}\n" if rows else ""
-    return f"\n{heading} {' '.join(words)}\n\n{_prose(command.help)}\n\n```text\n{usage}\n```\n{table}"
+    return f"\n{heading} {' '.join(words)}\n\n{_prose(command.help)}\n\n`{usage}`\n{table}"
 
 
 def _prose(text: str | None) -> str:
