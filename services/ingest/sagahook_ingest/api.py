@@ -55,6 +55,10 @@ class Route(NamedTuple):
     endpoint: Endpoint
     methods: tuple[str, ...]
 
+    @property
+    def is_batch(self) -> bool:
+        return self.endpoint is batch
+
 
 class Limits(NamedTuple):
     """body: bytes. bodies: of all that are coming in at once. batch: events. proxies: whose word on where a request
