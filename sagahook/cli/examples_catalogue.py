@@ -41,6 +41,9 @@ CATALOGUE = (
         "orders", "sagahook_orders.example", "Reserve, charge, ship; what fails is undone. A runner is killed"
     ),
     Entry("approvals", "sagahook_approvals.example", "Wait for a person's yes, for so long and no longer"),
+    Entry(
+        "travel", "sagahook_travel.example", "A graph, a sub-saga, a pivot: undone before it, forward past it"
+    ),
 )
 
 
