@@ -130,6 +130,17 @@ def show_plan(
     raise typer.Exit(REFUSED if plan.refused else NOTHING if plan.is_done else SOMETHING)
 
 
+@app.command("asyncapi")
+def tell_asyncapi(
+    prefix: Prefix = DEFAULT_PREFIX,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic.")] = DEFAULT_PARTITIONS,
+) -> None:
+    """The AsyncAPI document of the public topics, with this deployment's names and numbers."""
+    from sagahook_schemas.asyncapi import asyncapi
+
+    typer.echo(json.dumps(asyncapi({}, prefix, partitions), indent=2, ensure_ascii=False))
+
+
 @app.command("list")
 def list_topics(
     kafka: Annotated[
