@@ -14,9 +14,9 @@ from sagahook_schemas.codec import CONTRACTS
 _HEAD = """\
 # Events
 
-What the log's records say, by the `ce_type` of each; [topics](topics.md) says which topic holds what, and how a record's
-headers read. Within a version no field is dropped or changes its meaning. Further ones may come, so readers pass over
-what they do not know. `make schemas` makes this page from the contracts.
+What the log's records say, by the `ce_type` of each; [topics](topics.md) says which topic holds what, and how a
+record's headers read. Within a version no field is dropped or changes its meaning. Further ones may come, so readers
+pass over what they do not know. `make schemas` makes this page from the contracts.
 """
 
 

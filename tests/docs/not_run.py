@@ -9,3 +9,6 @@ CODE: dict[str, dict[str, str]] = {
     },
 }
 """By page: a line of the block. Its syntax is checked all the same."""
+
+COMMANDS: dict[str, dict[str, str]] = {}
+"""By page: the command, on one line and without its comment."""

@@ -1,4 +1,4 @@
-"""The blocks that hold data are what they show: sources that ingest takes, records of the contract that is named, settings of
+"""The blocks that hold data are what they show: sources that ingest takes, records of the contract that is named,
 services that there are. And every block says what it is."""
 
 import json

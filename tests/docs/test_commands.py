@@ -1,0 +1,58 @@
+"""Every command of the docs runs, or is listed with why it does not; what is said to be printed is printed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import by_page
+from tests.docs.not_run import COMMANDS
+from tests.docs.python_pages import given
+from tests.docs.stack import ReadersStack, quickstarted
+from tests.docs.terminal import commands, named, transcript
+
+PAGES = by_page("sh", "console", "python", "json", "toml", "text")
+
+
+def _has_commands(page: str) -> bool:
+    return any(block.language in ("sh", "console") for block in PAGES[page])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadersStack]:
+    with quickstarted(tmp_path_factory.mktemp("docs")) as stack:
+        yield stack
+
+
+def test_the_quickstart_ends_with_a_completed_saga_and_a_verified_webhook(stack: ReadersStack) -> None:
+    assert "verified; answered 204" in stack.terminal.background["listen"].printed
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if _has_commands(page) and page != "docs/quickstart.md"]
+)
+def test_the_commands_of_a_page_do_what_it_says(page: str, stack: ReadersStack, tmp_path: Path) -> None:
+    provided = given(page)
+    replaced = provided.set_out(stack) if provided and hasattr(provided, "set_out") else {}
+    terminal = stack.opened(tmp_path, replaced)
+    try:
+        for block in PAGES[page]:
+            terminal.do(block)
+    finally:
+        terminal.close()
+
+
+def test_each_command_that_is_not_run_is_there_with_its_reason() -> None:
+    there = {
+        (page, named(command))
+        for page, blocks in by_page("sh", "console").items()
+        for block in blocks
+        for command in (
+            commands(block) if block.language == "sh" else [each for each, _ in transcript(block)]
+        )
+    }
+    listed = {(page, command): why for page, reasons in COMMANDS.items() for command, why in reasons.items()}
+    for (page, command), why in listed.items():
+        print(f"not run: {page}: {command}: {why}")  # noqa: T201  # the list is to be seen
+
+    assert listed.keys() <= there
