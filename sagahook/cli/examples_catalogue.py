@@ -44,6 +44,21 @@ CATALOGUE = (
     Entry(
         "travel", "sagahook_travel.example", "A graph, a sub-saga, a pivot: undone before it, forward past it"
     ),
+    Entry(
+        "document_ingestion",
+        "sagahook_document_ingestion.example",
+        "Upload a file; its sender's URL is told how far it is",
+    ),
+    Entry(
+        "github_orchestrator",
+        "sagahook_github_orchestrator.example",
+        "A GitHub App: analyse pull requests, give failed checks to an agent",
+    ),
+    Entry(
+        "wiki_generation",
+        "sagahook_wiki_generation.example",
+        "All files and their snapshot or nothing, with and without Kafka",
+    ),
 )
 
 
