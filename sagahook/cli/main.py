@@ -16,6 +16,7 @@ from sagahook.cli import (
     erasing,
     examples,
     history,
+    kafka_programs,
     keys,
     listen,
     migrate,
@@ -45,6 +46,7 @@ app.add_typer(pausing.definitions, name="definitions")
 app.command("erase")(erasing.erase)
 app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
+app.command("kafka", context_settings={"allow_interspersed_args": False})(kafka_programs.kafka)
 app.command("listen")(listen.listen)
 app.command("migrate")(migrate.migrate)
 app.command("replay-test")(replay_test.replay_test)
