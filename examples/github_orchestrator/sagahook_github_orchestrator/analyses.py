@@ -114,5 +114,6 @@ class PushAnalysis(Saga):
         return await statuses.current(ctx)
 
     conclude = set_status(
-        lambda ctx: status("success", words.sum_of(ctx.results["compare"]), ctx.context["url"]), undo=True
+        lambda ctx: status("success", words.sum_of(ctx.results["compare"]), str(ctx.context["url"])),
+        undo=True,
     )
