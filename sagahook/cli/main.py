@@ -16,6 +16,7 @@ from sagahook.cli import (
     erasing,
     examples,
     history,
+    init,
     kafka_programs,
     keys,
     listen,
@@ -47,7 +48,9 @@ app.command("erase")(erasing.erase)
 app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
 app.command("kafka", context_settings={"allow_interspersed_args": False})(kafka_programs.kafka)
+app.command("init")(init.init)
 app.command("listen")(listen.listen)
+app.command("manifests")(init.manifests)
 app.command("migrate")(migrate.migrate)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
