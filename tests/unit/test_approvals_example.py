@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from sagahook.saga.http import close_sessions
 from sagahook.testing import SagaTest
 from sagahook_approvals.app import expense
 from sagahook_approvals.office import Books, build_office
@@ -21,6 +22,7 @@ async def books(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Books]:
     async with serving(build_office(books)) as url:
         monkeypatch.setenv("OFFICE_URL", url)
         yield books
+        await close_sessions()
 
 
 @pytest.fixture

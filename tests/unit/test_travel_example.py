@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from sagahook.saga.http import close_sessions
 from sagahook.testing import SagaTest
 from sagahook_travel.agency import Agency, build_agency
 from sagahook_travel.app import Transfers, Trip
@@ -19,6 +20,7 @@ async def agency(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Agency]:
     async with serving(build_agency(agency)) as url:
         monkeypatch.setenv("AGENCY_URL", url)
         yield agency
+        await close_sessions()
 
 
 @pytest.fixture
