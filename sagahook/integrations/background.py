@@ -65,6 +65,7 @@ class Background:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self._pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         # A daemon, because the interpreter waits for others before it calls what was registered to be called at exit.
@@ -82,7 +83,9 @@ class Background:
             raise
 
     def close(self) -> None:
-        """Take nothing new, answer what was accepted, and end."""
+        """Take nothing new, answer what was accepted, and end. A forked child leaves its parent's alone."""
+        if os.getpid() != self._pid:
+            return
         atexit.unregister(self.close)
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stopping.set)

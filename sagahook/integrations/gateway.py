@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from orjson import dumps
+from orjson import JSONDecodeError, dumps, loads
 from pydantic import JsonValue
 
 from sagahook.client import AsyncClient, NotFinal, SagahookError, Unreachable, WebhookAccepted
@@ -163,4 +163,15 @@ async def pass_on(api: AsyncClient, call: Call[str], scope: Scope, receive: Rece
         await refusal(scope, receive, send)
         return
     headers = {name: value for name in _HANDED_BACK if (value := answered.headers.get(name)) is not None}
-    await reply(send, answered.status, headers, answered.content)
+    content = answered.content if answered.status < 400 else _of_this_path(answered.content, scope["path"])
+    await reply(send, answered.status, headers, content)
+
+
+def _of_this_path(content: bytes, path: str) -> bytes:
+    """An error that names the path which was asked for here."""
+    try:
+        told = loads(content)
+    except JSONDecodeError:
+        return content
+    where = next((name for name in ("path", "instance") if isinstance(told, dict) and name in told), None)
+    return content if where is None else dumps({**told, where: path})
