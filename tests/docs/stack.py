@@ -105,3 +105,12 @@ def _commands(folder: Path) -> Iterator[Path]:
     finally:
         server.kill()
         server.wait()
+
+
+def placed_order(stack: ReadersStack, order_id: str) -> tuple[str, str]:
+    """Its correlation id, and that of its saga, which has completed."""
+    given = json.dumps({"order_id": order_id, "amount": 42})
+    sent = json.loads(stack.terminal.shell(f"sagahook send order_created '{given}' --json")[1])
+    correlation = sent["correlation_id"]
+    status = f"curl -s 'localhost:8080/webhooks/order_created/status/{correlation}?wait=30'"
+    return correlation, json.loads(stack.terminal.shell(status)[1])["saga_ids"][0]

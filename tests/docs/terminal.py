@@ -78,7 +78,7 @@ class Terminal:
         )
         pairs = (each.partition("=") for each in kept.read_text().split("\0") if each)
         self.environment = {name: value for name, _, value in pairs if name not in ("_", "SHLVL", "PWD")}
-        return done.returncode, done.stdout.decode()
+        return done.returncode, done.stdout.decode().replace("\r\n", "\n")
 
     def real(self, text: str) -> str:
         for shown, here in self.replaced.items():

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sagahook.saga import StepContext
+from tests.docs.stack import ReadersStack, placed_order
 
 
 class Inventory:
@@ -29,3 +30,13 @@ async def ship(stock: dict[str, str]) -> str:
 async def promised(page: Any) -> None:
     """The function runs in one process, as the text says."""
     assert await page.order({"order_id": "A1", "amount": 42}) == {"parcel": "parcel of A1"}
+
+
+def set_out(stack: ReadersStack) -> dict[str, str]:
+    correlation, saga_id = placed_order(stack, "README")
+    return {
+        "status/0198…": f"status/{correlation}",
+        "show ID": f"show {saga_id}",
+        "--saga ID": f"--saga {saga_id}",
+        "tail ID": f"tail {saga_id}",
+    }
