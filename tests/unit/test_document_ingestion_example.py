@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -39,7 +40,7 @@ class Served:
 
     async def upload(
         self, content: bytes, parts: dict[str, str] = PARTS, key: str | None = KEY
-    ) -> tuple[int, dict[str, str]]:
+    ) -> tuple[int, dict[str, Any]]:
         form = aiohttp.FormData(parts)
         form.add_field("file", content, filename="a.txt")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -131,7 +132,7 @@ async def test_what_is_wrong_is_refused_and_handed_to_nobody(
     served: Served, parts: dict[str, str], key: str | None, status: int, why: str
 ) -> None:
     answered, said = await served.upload(b"a text", parts, key)
-    assert (answered, said["status_code"]) == (status, status)
+    assert (answered, said["status_code"]) == (status, status), said
     assert why in said["error"]
     assert served.sagahook.webhooks == []
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import BodyPartReader, web
 
 from sagahook_document_ingestion.app import LARGEST, READERS
 
@@ -38,7 +38,7 @@ async def read_upload(request: web.Request, file: Path) -> Upload:
     filename: str | None = None
     try:
         async for part in await request.multipart():
-            if isinstance(part, MultipartReader):
+            if not isinstance(part, BodyPartReader):
                 raise Refused(400, "a part must not have parts of its own")
             if part.name == "file":
                 filename = part.filename or "unnamed"
