@@ -141,7 +141,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "sagahook endpoints list | show | edit | rotate | enable | recover | remove": FORM,
         "sagahook deliveries show | resend | redrive": FORM,
         "sagahook listen --register": "the quickstart runs it",
-        "sagahook endpoints test crm": "crm.example is nobody: tests/integration/test_notifier_command_line.py tests one",
+        "sagahook endpoints test crm": "crm.example is nobody: tests/integration/test_notifier_command_line.py does",
     },
     "docs/reference/erasure.md": dict.fromkeys(
         (
