@@ -112,14 +112,16 @@ async def play_scenes(
 
 async def _keep(console: Console, example: Example, world: World) -> None:
     """Until Ctrl-C or SIGTERM."""
-    done = asyncio.Event()
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, done.set)
+        loop.add_signal_handler(number, done.set)
     keys = "\n".join(f"  {role:<9} {key}" for role, key in world.keys.items())
     console.print(f"\n[bold]It goes on until Ctrl-C[/], at {world.api}, with these API keys:\n{keys}")
     if example.poke:
         console.print(f"\nTry:\n{escape(example.poke.format(**world.gaps()))}\n")
     await done.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)  # a second one does not wait until everything has ended
 
 
 def _sum_up(console: Console, missed: dict[int, str], scenes: int, seconds: float) -> None:
