@@ -114,3 +114,8 @@ def placed_order(stack: ReadersStack, order_id: str) -> tuple[str, str]:
     correlation = sent["correlation_id"]
     status = f"curl -s 'localhost:8080/webhooks/order_created/status/{correlation}?wait=30'"
     return correlation, json.loads(stack.terminal.shell(status)[1])["saga_ids"][0]
+
+
+def beside(stack: ReadersStack) -> str:
+    """What a deployment's environment has, before a command."""
+    return f"DATABASE_URL='{stack.description['postgres']}' SAGAHOOK_KAFKA={stack.description['kafka']}"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sagahook.saga import StepContext
-from tests.docs.stack import ReadersStack, placed_order
+from tests.docs.stack import ReadersStack, beside, placed_order
 
 
 class Inventory:
@@ -39,4 +39,6 @@ def set_out(stack: ReadersStack) -> dict[str, str]:
         "show ID": f"show {saga_id}",
         "--saga ID": f"--saga {saga_id}",
         "tail ID": f"tail {saga_id}",
+        "sagahook tracker verify": f"{beside(stack)} sagahook tracker verify",
+        "sagahook migrate": f"{beside(stack)} sagahook migrate",
     }

@@ -1,6 +1,7 @@
-"""The sagas that the page's test is about."""
+"""The sagas that the page's test is about, and an order of the quickstart's to record."""
 
 from sagahook.saga import Saga, StepContext, compensate, step
+from tests.docs.stack import ReadersStack, placed_order
 
 
 class Payment(Saga):
@@ -19,3 +20,11 @@ class Order(Saga):
     @step
     async def charge(self, ctx: StepContext) -> str:
         return "c-1"
+
+
+def set_out(stack: ReadersStack) -> dict[str, str]:
+    return {
+        "7c9e6679-…": placed_order(stack, "testing")[1],
+        "broker:9092": stack.description["kafka"],
+        "my.sagas": str(stack.terminal.folder / "shop.py"),
+    }
