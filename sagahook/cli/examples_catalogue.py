@@ -59,6 +59,23 @@ CATALOGUE = (
         "sagahook_wiki_generation.example",
         "All files and their snapshot or nothing, with and without Kafka",
     ),
+    Entry(
+        "integrations/flask_app",
+        "sagahook_flask_app.example",
+        "Flask under gunicorn, an ingest itself: orders, and a diagram of each",
+        extra="examples",
+    ),
+    Entry(
+        "integrations/fastapi_app",
+        "sagahook_fastapi_app.example",
+        "FastAPI, an ingest itself: orders placed at once, and watched",
+    ),
+    Entry(
+        "integrations/django_app",
+        "sagahook_django_app.example",
+        "Django under gunicorn: webhooks are handed on to ingest",
+        extra="examples",
+    ),
 )
 
 
