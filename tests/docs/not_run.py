@@ -29,7 +29,7 @@ CODE: dict[str, dict[str, str]] = {
 
 COMMANDS: dict[str, dict[str, str]] = {
     "CONTRIBUTING.md": dict.fromkeys(
-        ("make check", "make test", "make test-long", "make demo", "make bench"), WHOLE
+        ("make check", "make test", "make test-long", "make demo", "make bench", "make docs"), WHOLE
     ),
     "README.md": {
         "make demo": "tests/e2e/test_demo.py plays it",
