@@ -53,7 +53,7 @@ def list_sagas(
     """The sagas that started last, by their newest run."""
     from rich.console import Console
 
-    from sagahook.cli.sagas_view import listed
+    from sagahook.cli.sagas_view import show_all
 
     with one_line():
         wanted = _filter(state, name, where)
@@ -62,7 +62,7 @@ def list_sagas(
     if as_json:
         typer.echo(json.dumps(page["sagas"], indent=2))
         return
-    Console().print(listed(page["sagas"]))
+    show_all(Console(), page["sagas"])
     if page["next_cursor"] is not None:
         typer.echo(
             f"There are more than {limit}: narrow it with --state, --name or --where, or raise --limit"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sagahook.cli.sagas import DEFAULT_URL, Url, one_line
-from sagahook.cli.sagas_client import NotDone, address
+from sagahook.cli.sagas import Url, one_line
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, address
 from sagahook.cli.sources_here import (
     GivenHeaders,
     Local,

@@ -8,6 +8,7 @@ import socket
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 CLIENT = """\
 #!{python} -ISE
@@ -69,14 +70,14 @@ def _serve(caller: socket.socket) -> None:
     os._exit(0)
 
 
-def _become(asked: dict[str, object], terminal: list[int]) -> None:
+def _become(asked: dict[str, Any], terminal: list[int]) -> None:
     """Never returns."""
     for number, descriptor in enumerate(terminal):
         os.dup2(descriptor, number)
-    os.chdir(str(asked["cwd"]))
+    os.chdir(asked["cwd"])
     os.environ.clear()
-    os.environ.update(asked["env"])  # type: ignore[arg-type]  # as the client wrote it
-    sys.argv[:] = asked["argv"]  # type: ignore[call-overload]
+    os.environ.update(asked["env"])
+    sys.argv[:] = asked["argv"]
     code = 1
     try:
         import_module("sagahook.cli.main").main()

@@ -58,7 +58,8 @@ def _compiled(block: Block, replaced: Mapping[str, str]) -> CodeType:
         text = text.replace(shown, real)
     source = "\n" * (block.line - 1) + text
     flags = PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return compile(source, str(ROOT / block.page), "exec", flags=flags, dont_inherit=True)
+    code: CodeType = compile(source, str(ROOT / block.page), "exec", flags=flags, dont_inherit=True)
+    return code
 
 
 def _execute(code: CodeType, module: ModuleType, runner: asyncio.Runner) -> None:
