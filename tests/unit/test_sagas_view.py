@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sagahook.cli.sagas_view import show_all
 
-DONE = {
+DONE: dict[str, Any] = {
     "saga_id": "c2cd24e8-417e-5c9f-a3c8-a23029c89ffa",
     "name": "order",
     "version": 1,
