@@ -1,12 +1,13 @@
 """Every command of the docs runs, or is listed with why it does not; what is said to be printed is printed."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import by_page
-from tests.docs.not_run import COMMANDS
+from tests.docs.blocks import ROOT, by_page
+from tests.docs.not_run import CODE, COMMANDS
 from tests.docs.python_pages import given
 from tests.docs.stack import ReadersStack, quickstarted
 from tests.docs.terminal import commands, named, transcript
@@ -56,3 +57,12 @@ def test_each_command_that_is_not_run_is_there_with_its_reason() -> None:
         print(f"not run: {page}: {command}: {why}")  # noqa: T201  # the list is to be seen
 
     assert listed.keys() <= there
+
+
+def test_what_is_said_to_hold_a_command_instead_is_a_test_that_there_is() -> None:
+    reasons = {why for listed in (*CODE.values(), *COMMANDS.values()) for why in listed.values()}
+    named_tests = {name for why in reasons for name in re.findall(r"\btest_\w+\.py", why)}
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+
+    assert named_tests
+    assert named_tests <= there
