@@ -59,6 +59,25 @@ COMMANDS: dict[str, dict[str, str]] = {
         ),
     },
     "docs/examples.md": {"sagahook examples run approvals": EXAMPLE},
+    "docs/first-app.md": {
+        **dict.fromkeys(
+            (
+                "cd parcel-desk && make test && make check",
+                "make shop",
+                "make dev",
+                "make send",
+                "sagahook tail CORRELATION_ID",
+            ),
+            "a second set-up and stack: tests/unit/test_init_command.py runs a new app's tests, and reads its Makefile",
+        ),
+        **dict.fromkeys(
+            (
+                "make image IMAGE=registry.example.com/parcel-desk:1",
+                "kubectl kustomize deploy/k8s/overlays/prod",
+            ),
+            "needs Docker and its image: tests/unit/test_init_command.py checks what both are given",
+        ),
+    },
     "docs/how-to/compensate.md": {
         "sagahook sagas resolve ID --step reserve --how retry": (
             "needs a failed compensation: tests/contract/test_operator_api.py decides about one"
