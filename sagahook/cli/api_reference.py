@@ -5,17 +5,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 PAGES = {
     "saga": ("sagahook.saga",),
     "testing": ("sagahook.testing",),
     "client": ("sagahook.client",),
+    "integrations": (
+        "sagahook.integrations",
+        "sagahook.integrations.fastapi",
+        "sagahook.integrations.flask",
+        "sagahook.integrations.django.middleware",
+        "sagahook.integrations.blocking",
+    ),
 }
-"""The page's name, and the modules on it: what each has in `__all__`."""
+"""The page's name, and the modules on it."""
 
 _HEAD = """\
-# API: {modules}
+# API: {module}
 
 {about}
 
@@ -31,20 +39,32 @@ def api_references() -> dict[str, str]:
 def _page(names: tuple[str, ...]) -> str:
     modules = [import_module(name) for name in names]
     about = (inspect.getdoc(modules[0]) or "").partition("\n\n")[0]
-    parts = [_HEAD.format(modules=", ".join(names), about=about)]
+    parts = [_HEAD.format(module=names[0], about=about)]
     for module in modules:
-        for name in sorted(module.__all__, key=str.lower):
+        for name in sorted(public(module), key=str.lower):
             value = getattr(module, name)
-            if not inspect.ismodule(value):
-                parts.append(_entry(name, value))
+            if _is_shown(value):
+                parts.append(_entry(module.__name__, name, value))
     return "".join(parts)
 
 
-def _entry(name: str, value: Any) -> str:
-    if not (inspect.isclass(value) or inspect.isroutine(value)):
-        return f"\n## {name}\n\n`{value!r}`\n"
+def public(module: ModuleType) -> list[str]:
+    """What it has in `__all__`, else the classes and functions that it makes."""
+    listed: list[str] | None = getattr(module, "__all__", None)
+    if listed is not None:
+        return listed
+    made = {name: each for name, each in vars(module).items() if not name.startswith("_")}
+    return [name for name, each in made.items() if _is_shown(each) and each.__module__ == module.__name__]
+
+
+def _is_shown(value: Any) -> bool:
+    return inspect.isclass(value) or inspect.isroutine(value)
+
+
+def _entry(module: str, name: str, value: Any) -> str:
     kind = "class" if inspect.isclass(value) else _kind(value)
-    text = f"\n## {name}\n\n```text\n{kind} {name}{_signature(value)}\n```\n\n{_about(value)}\n"
+    head = f"from {module} import {name}\n\n{kind} {name}{_signature(value)}"
+    text = f"\n## {name}\n\n```text\n{head}\n```\n\n{_about(value)}\n"
     if inspect.isclass(value):
         text += "".join(_member(name, member, each) for member, each in _members(value))
     return text
