@@ -22,9 +22,10 @@ def given(page: str) -> ModuleType | None:
     path = page.removeprefix("docs/").removesuffix(".md").replace("-", "_").replace("/", ".")
     name = f"tests.docs.given.{path}"
     try:
-        return import_module(name) if find_spec(name) else None
-    except ModuleNotFoundError:
-        return None
+        there = find_spec(name)
+    except ModuleNotFoundError:  # nor a folder of that name
+        there = None
+    return import_module(name) if there else None
 
 
 def run_page(blocks: list[Block], replaced: Mapping[str, str] | None = None) -> None:
