@@ -52,8 +52,8 @@ class SagaFlask(Waiting):
             app.add_url_rule(self._health, "sagahook_health", lambda: self._answered(Gateway.health))
 
     def register_webhook_blueprint(self, url_prefix: str = "/webhooks") -> Blueprint:
-        """The routes of api.md §1 under the prefix. Whatever is to be asked of a caller before them is put into the
-        `before_request` of a blueprint of your own: `routes()` gives one that is not registered yet."""
+        """The routes of api.md §1 under the prefix. Where something of your own comes before them, a key say, register
+        `routes()` yourself."""
         if self._app is None:
             raise RuntimeError("SagaFlask has no app yet: call init_app first")
         blueprint = self.routes()
@@ -61,6 +61,7 @@ class SagaFlask(Waiting):
         return blueprint
 
     def routes(self) -> Blueprint:
+        """Those of `register_webhook_blueprint`, on a blueprint that is not registered yet."""
         routes = Blueprint("sagahook", __name__)
 
         @routes.route("/<source>", methods=["POST", "OPTIONS"], provide_automatic_options=False)

@@ -41,8 +41,13 @@ class ClientSettings(BaseSettings):
         env_prefix="SAGAHOOK_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
 
-    url: str = Field(min_length=1)
-    key: SecretStr | None = None
+    url: str = Field(
+        min_length=1,
+        description="where the status API is, and for `client()` ingest; `publish()` needs it only to ask",
+    )
+    key: SecretStr | None = Field(
+        default=None, description="an API key, for what the application itself asks and does"
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ SENDERS = (
     "needs a sender's captured request: tests/unit/test_send_command.py and test_source_configuration.py"
 )
 EXAMPLE = "tests/e2e/test_examples.py plays it"
+FRAMEWORK = "tests/e2e/test_framework_examples.py runs such a server, and asks it"
+INSTALLED = "changes the environment of the tests, which has it"
 ORDERS = "needs a second stack: tests/e2e/test_whole_way.py goes this way"
 NEW_APP = "tests/unit/test_init_command.py makes such an app, and does with it what it is for"
 FORM = "a form, not a command"
@@ -29,6 +31,47 @@ CODE: dict[str, dict[str, str]] = {
 """By page: a line of the block. Its syntax is checked all the same."""
 
 COMMANDS: dict[str, dict[str, str]] = {
+    "docs/integrations/flask.md": {
+        "pip install 'sagahook[flask]'": INSTALLED,
+        "gunicorn --workers 4 --worker-class gthread --threads 16 --preload shop:app": FRAMEWORK,
+    },
+    "docs/integrations/fastapi.md": {"uvicorn --workers 4 shop:app": FRAMEWORK},
+    "docs/integrations/django.md": {
+        "pip install 'sagahook[django]'": INSTALLED,
+        "gunicorn --workers 4 --worker-class gthread --threads 16 --preload shop.wsgi": FRAMEWORK,
+    },
+    "examples/integrations/flask_app/README.md": dict.fromkeys(
+        (
+            "sagahook examples run integrations/flask_app",
+            "SAGAHOOK_KAFKA=127.0.0.1:9092 SAGAHOOK_URL=http://127.0.0.1:8080 gunicorn --worker-class gthread "
+            "--threads 8 sagahook_flask_app.app:app",
+            "curl -X POST localhost:8000/orders -H 'Content-Type: application/json' -d "
+            """'{"order_id": "B-1", "amount": 42}'""",
+            "curl localhost:8000/orders/B-1/diagram",
+        ),
+        FRAMEWORK,
+    ),
+    "examples/integrations/fastapi_app/README.md": dict.fromkeys(
+        (
+            "sagahook examples run integrations/fastapi_app",
+            "SAGAHOOK_KAFKA=127.0.0.1:9092 SAGAHOOK_URL=http://127.0.0.1:8080 uvicorn sagahook_fastapi_app.app:app",
+            "curl -i -X POST localhost:8000/orders -H 'Content-Type: application/json' -d "
+            """'{"order_id": "B-1", "amount": 42}'""",
+            "curl 'localhost:8000/orders/B-1?wait=30'",
+        ),
+        FRAMEWORK,
+    ),
+    "examples/integrations/django_app/README.md": dict.fromkeys(
+        (
+            "sagahook examples run integrations/django_app",
+            "SAGAHOOK_URL=http://127.0.0.1:8080 gunicorn --worker-class gthread --threads 8 "
+            "sagahook_django_app.wsgi",
+            "curl -X POST localhost:8000/orders -H 'Content-Type: application/json' -d "
+            """'{"order_id": "B-1", "amount": 42}'""",
+            "curl localhost:8000/orders/B-1",
+        ),
+        FRAMEWORK,
+    ),
     "CONTRIBUTING.md": dict.fromkeys(
         ("make check", "make test", "make test-long", "make demo", "make bench", "make docs"), WHOLE
     ),

@@ -10,7 +10,17 @@ from sagahook.embedded.example import Example, Place, Server, Stage
 from sagahook.embedded.example_world import World
 from sagahook.embedded.scenes import Narrator, Scene, expect
 
-_GUNICORN = ("--workers", "2", "--threads", "8", "--worker-class", "gthread", "--preload")
+_GUNICORN = (
+    "--workers",
+    "2",
+    "--threads",
+    "8",
+    "--worker-class",
+    "gthread",
+    "--keep-alive",
+    "60",
+    "--preload",
+)
 
 
 def _stage(place: Place) -> Stage:

@@ -11,7 +11,7 @@ from sagahook.embedded.scenes import Narrator, Scene, expect
 
 def _stage(place: Place) -> Stage:
     shop = ("--port", str(place.port("shop")), "--db", str(place.folder / "shop.db"))
-    web = ("--port", str(place.port("fastapi")), "sagahook_fastapi_app.app:app")
+    web = ("--timeout-keep-alive", "60", "--port", str(place.port("fastapi")), "sagahook_fastapi_app.app:app")
     return Stage(
         app="sagahook_orders.app",
         servers=(
