@@ -19,7 +19,6 @@ EXAMPLE = "tests/e2e/test_examples.py plays it"
 FRAMEWORK = "tests/e2e/test_framework_examples.py runs such a server, and asks it"
 INSTALLED = "changes the environment of the tests, which has it"
 ORDERS = "needs a second stack: tests/e2e/test_whole_way.py goes this way"
-NEW_APP = "tests/unit/test_init_command.py makes such an app, and does with it what it is for"
 FORM = "a form, not a command"
 TWICE = "the README's commands run it"
 
@@ -103,13 +102,6 @@ COMMANDS: dict[str, dict[str, str]] = {
         ),
     },
     "docs/examples.md": {"sagahook examples run approvals": EXAMPLE},
-    "docs/first-app.md": {
-        **dict.fromkeys(("cd parcel-desk && make test && make check", "make shop", "make send"), NEW_APP),
-        "make dev": STACK,
-        "sagahook tail CORRELATION_ID": "the quickstart asks what became of a webhook",
-        "make image IMAGE=registry.example.com/parcel-desk:1": DOCKER,
-        "kubectl kustomize deploy/k8s/overlays/prod": NEW_APP,
-    },
     "docs/first-app.md": {
         **dict.fromkeys(
             (
