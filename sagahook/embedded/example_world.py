@@ -46,6 +46,7 @@ class World:
         self.stack = stack
         self.log = log
         self.http = http
+        self.secret = place.secret
         description = stack.description()
         self.api: str = description["api"]
         self.kafka: str = description["kafka"]
@@ -56,7 +57,13 @@ class World:
 
     def gaps(self) -> dict[str, str]:
         """What stands for each gap of Example.poke."""
-        return {**self._place.urls(), "api": self.api, "app": self.stack.options.app, **self.keys}
+        return {
+            **self._place.urls(),
+            "api": self.api,
+            "secret": self.secret,
+            "app": self.stack.options.app,
+            **self.keys,
+        }
 
     async def post(self, source: str, body: Any, headers: Mapping[str, str] | None = None) -> Posted:
         """Send a webhook. Raises aiohttp.ClientResponseError where it is not accepted."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 
@@ -13,7 +14,7 @@ from sagahook.embedded.example import Example, Place, Stage
 from sagahook.embedded.example_world import World, opened
 from sagahook.embedded.scenes import Scene, play
 
-PLAYED = ("approvals", "travel", "document_ingestion")
+PLAYED = ("approvals", "travel", "document_ingestion", "github_orchestrator", "wiki_generation")
 """Their sagas are those of tests/apps/packs.py; `sagahook demo` plays the orders."""
 SCENES = [
     pytest.param(scene, id=f"{name}: {scene.title}") for name in PLAYED for scene in entry(name).load().scenes
@@ -63,3 +64,21 @@ async def test_an_example_runs_by_its_one_command(example: Entry) -> None:
     assert process.returncode == 0, output
     scenes = len(example.load().scenes)
     assert f"{scenes} of {scenes} scenes were seen" in output
+
+
+@pytest.mark.long
+async def test_an_example_that_is_kept_says_what_to_try_and_ends_when_it_is_told_to() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sagahook.cli.main", "examples", "run", "travel", "--keep"),
+        env=dict(os.environ),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout
+    said = (await process.stdout.readuntil(b"It goes on until Ctrl-C")).decode()
+    said += (await process.stdout.readuntil(b"/definitions/trip/diagram")).decode()
+    process.send_signal(signal.SIGINT)
+    rest = (await process.communicate())[0].decode()
+    assert process.returncode == 0, said + rest
+    assert "trip_ordered" in said
+    assert "Stopping" in rest

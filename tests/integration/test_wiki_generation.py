@@ -93,7 +93,6 @@ async def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     ):
         monkeypatch.setenv("WIKI_FILESYSTEM_URL", files_url)
         monkeypatch.setenv("WIKI_GIT_URL", git_url)
-        monkeypatch.setenv("WIKI_INTERNAL_TOKEN", TOKEN)
         yield Services(files_url, git_url, http, counted)
         await close_sessions()
     files.close()
@@ -222,7 +221,9 @@ async def requested(world: SagaTest) -> Run:
 
 
 @pytest.fixture
-def world() -> SagaTest:
+def world(monkeypatch: pytest.MonkeyPatch) -> SagaTest:
+    monkeypatch.setenv("SAGAHOOK_INTERNAL_TOKEN", TOKEN)
+    monkeypatch.setenv("SAGAHOOK_INTERNAL_HOSTS", "127.0.0.1")
     return SagaTest(load_app("sagahook_wiki_generation.app"))
 
 

@@ -13,7 +13,6 @@ from sagahook.embedded.scenes import Narrator, Scene, expect, follow, status_is
 from sagahook_document_ingestion.app import SOURCE
 
 KEY = "documents-key-of-this-example"
-_TOKEN = "internal-token-of-this-example"  # noqa: S105  # both live as long as the example, on this machine
 _TEXT = "# On sagas\n\nA saga is a sequence of steps; each *step* can be undone by its compensation.\n" * 40
 
 
@@ -21,7 +20,7 @@ def _stage(place: Place) -> Stage:
     files = ("--files", str(place.folder / "files"))
     secrets = {
         "DOCUMENTS_KEY": KEY,
-        "SAGAHOOK_INTERNAL_TOKEN": _TOKEN,
+        "SAGAHOOK_INTERNAL_TOKEN": place.secret,
         "WEBHOOK_SECRET": place.secret,
         "RECEIVER_SECRET": place.secret,
     }
@@ -36,7 +35,7 @@ def _stage(place: Place) -> Stage:
             "GATEWAY_URL": place.url("gateway"),
             "LIBRARY_URL": place.url("library"),
             "SAGAHOOK_INTERNAL_HOSTS": "127.0.0.1",
-            "SAGAHOOK_INTERNAL_TOKEN": _TOKEN,
+            "SAGAHOOK_INTERNAL_TOKEN": place.secret,
         },
     )
 

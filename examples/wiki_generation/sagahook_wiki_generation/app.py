@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sagahook.saga import CodeContext, saga
@@ -12,11 +11,10 @@ from sagahook_wiki_generation.generation import Generated, WikiGenerationSaga
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="WIKI_", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="WIKI_")
 
     filesystem_url: str = "http://127.0.0.1:8094"
     git_url: str = "http://127.0.0.1:8095"
-    internal_token: SecretStr = SecretStr("")
 
 
 @saga(
@@ -32,7 +30,7 @@ async def wiki_generation(ctx: CodeContext, event: dict[str, Any]) -> Generated:
         event["user_id"],
         settings.filesystem_url,
         settings.git_url,
-        {"X-INTERNAL-TOKEN": settings.internal_token.get_secret_value()},
+        {},  # the runner sends them by itself: SAGAHOOK_INTERNAL_TOKEN, to SAGAHOOK_INTERNAL_HOSTS
         saga_id=ctx.saga_id,
     )
     return await generation.generate(event["files"])

@@ -10,15 +10,15 @@ from sagahook.embedded.scenes import Narrator, Scene, expect, follow, status_is,
 from sagahook.saga.http import close_sessions
 from sagahook_wiki_generation.generation import WikiGenerationSaga
 
-TOKEN = "between-us"  # noqa: S105  # of services that live as long as the example
 _PAGES = ["index.md", "guide/start.md", "guide/end.md"]
 
 
 def _stage(place: Place) -> Stage:
+    internal = {"SAGAHOOK_INTERNAL_TOKEN": place.secret, "SAGAHOOK_INTERNAL_HOSTS": "127.0.0.1"}
+
     def service(name: str) -> Server:
         arguments = ("--port", str(place.port(name)), "--db", str(place.folder / f"{name}.db"))
-        token = {"WIKI_INTERNAL_TOKEN": TOKEN}
-        return Server(name, f"sagahook_wiki_generation.{name}", arguments, token, ready="/health")
+        return Server(name, f"sagahook_wiki_generation.{name}", arguments, internal, ready="/health")
 
     return Stage(
         "sagahook_wiki_generation.app",
@@ -26,7 +26,7 @@ def _stage(place: Place) -> Stage:
         {
             "WIKI_FILESYSTEM_URL": place.url("filesystem"),
             "WIKI_GIT_URL": place.url("git"),
-            "WIKI_INTERNAL_TOKEN": TOKEN,
+            **internal,
         },
     )
 
@@ -69,7 +69,7 @@ async def file_stays_behind(world: World, narrator: Narrator) -> None:
 
 
 async def without_kafka(world: World, narrator: Narrator) -> None:
-    headers = {"X-INTERNAL-TOKEN": TOKEN}
+    headers = {"X-INTERNAL-TOKEN": world.secret}
     generation = WikiGenerationSaga("p-4", "ada", world.url("filesystem"), world.url("git"), headers)
     outcome = await generation.execute_with_consistency([{"path": path, "content": "#"} for path in _PAGES])
     await close_sessions()
@@ -97,7 +97,7 @@ async def _files(world: World, project: str) -> Any:
 
 
 async def _ask(world: World, method: str, service: str, path: str, body: Any = None) -> Any:
-    headers = {"X-INTERNAL-TOKEN": TOKEN}
+    headers = {"X-INTERNAL-TOKEN": world.secret}
     async with world.http.request(method, world.url(service) + path, json=body, headers=headers) as answer:
         answer.raise_for_status()
         return await answer.json()
@@ -116,7 +116,7 @@ EXAMPLE = Example(
 curl -X POST {api}/webhooks/wiki -H 'Content-Type: application/json' \\
      -d '{{"request_id": "1", "project_id": "mine", "user_id": "you", "files": [
           {{"path": "a.md", "content": "A"}}, {{"path": "b.md", "content": "B"}}]}}'
-curl -H 'X-INTERNAL-TOKEN: between-us' '{filesystem}/files?project_id=mine'
-curl -H 'X-INTERNAL-TOKEN: between-us' '{git}/snapshots?project_id=mine'
-curl -X PUT -H 'X-INTERNAL-TOKEN: between-us' -H 'Content-Type: application/json' {filesystem}/locks -d '["a.md"]'""",
+curl -H 'X-INTERNAL-TOKEN: {secret}' '{filesystem}/files?project_id=mine'
+curl -H 'X-INTERNAL-TOKEN: {secret}' '{git}/snapshots?project_id=mine'
+curl -X PUT -H 'X-INTERNAL-TOKEN: {secret}' -H 'Content-Type: application/json' {filesystem}/locks -d '["a.md"]'""",
 )

@@ -1,4 +1,4 @@
-"""The filesystem service: `WIKI_INTERNAL_TOKEN=… python -m sagahook_wiki_generation.filesystem --port 8094`
+"""The filesystem service: `SAGAHOOK_INTERNAL_TOKEN=… python -m sagahook_wiki_generation.filesystem --port 8094`
 
 A file is created once under its Idempotency-Key, and deleted by that key, so that nobody deletes what somebody else
 created. `PUT /locks` keeps a path from being deleted, as an open file would be.
@@ -120,9 +120,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8094)
     parser.add_argument("--db", type=Path, default=Path("files.db"))
     options = parser.parse_args()
-    token = os.environ.get("WIKI_INTERNAL_TOKEN")
+    token = os.environ.get("SAGAHOOK_INTERNAL_TOKEN")
     if not token:
-        parser.error("set WIKI_INTERNAL_TOKEN to what callers have to send as X-INTERNAL-TOKEN")
+        parser.error("set SAGAHOOK_INTERNAL_TOKEN to what callers have to send as X-INTERNAL-TOKEN")
     app = build_filesystem(Store(options.db, TABLES), token)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
 

@@ -1,4 +1,4 @@
-"""The git service: `WIKI_INTERNAL_TOKEN=… python -m sagahook_wiki_generation.git --port 8095`
+"""The git service: `SAGAHOOK_INTERNAL_TOKEN=… python -m sagahook_wiki_generation.git --port 8095`
 
 A snapshot is what a commit is: the files by their hashes, on top of the snapshot before; its id is made of that. The
 newest is the project's head, and undoing it makes the one before the head again.
@@ -97,9 +97,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8095)
     parser.add_argument("--db", type=Path, default=Path("git.db"))
     options = parser.parse_args()
-    token = os.environ.get("WIKI_INTERNAL_TOKEN")
+    token = os.environ.get("SAGAHOOK_INTERNAL_TOKEN")
     if not token:
-        parser.error("set WIKI_INTERNAL_TOKEN to what callers have to send as X-INTERNAL-TOKEN")
+        parser.error("set SAGAHOOK_INTERNAL_TOKEN to what callers have to send as X-INTERNAL-TOKEN")
     app = build_git(Store(options.db, TABLES), token)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
 
