@@ -47,7 +47,7 @@ check: setup ## style, types, import directions, schema drift, breaking changes,
 	$(BIN)/python -m deploy.supply.audit --where-reachable
 
 # A link that leads nowhere, and a page that docs/index.md does not list, are errors.
-DOCS := --quiet --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees
+DOCS := --quiet --fresh-env --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees
 
 docs: setup ## the docs as a site, in build/site
 	@$(BIN)/sphinx-build $(DOCS) -j 2 . build/site

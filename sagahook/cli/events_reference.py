@@ -23,7 +23,9 @@ pass over what they do not know. `make schemas` makes this page from the contrac
 def events_reference() -> str:
     """Markdown: a section for each context, in it each type with its fields."""
     parts = [_HEAD]
-    for module, contracts in groupby(CONTRACTS.items(), lambda item: item[1].__module__):
+    # They are registered in the order in which their modules happen to be imported.
+    ordered = sorted(CONTRACTS.items(), key=lambda item: (item[1].__module__, item[0]))
+    for module, contracts in groupby(ordered, lambda item: item[1].__module__):
         about = inspect.cleandoc(sys.modules[module].__doc__ or "")
         parts.append(f"\n## {module.rpartition('.')[2].capitalize()}\n\n{about}\n")
         parts += [_section(ce_type, contract) for ce_type, contract in contracts]
