@@ -1,8 +1,10 @@
 """Every command of the docs runs, or is listed with why it does not; what is said to be printed is printed."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,32 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadersStack]:
 
 def test_the_quickstart_ends_with_a_completed_saga_and_a_verified_webhook(stack: ReadersStack) -> None:
     assert "verified; answered 204" in stack.terminal.background["listen"].printed
+
+
+def test_the_stack_is_described_as_its_page_shows(stack: ReadersStack) -> None:
+    shown = _shown("docs/embedded.md")
+
+    assert shown.keys() == stack.description.keys()
+    assert shown["keys"].keys() == stack.description["keys"].keys()
+    assert shown["pids"].keys() == stack.description["pids"].keys()
+
+
+def test_an_outbound_webhook_is_as_its_page_shows(stack: ReadersStack) -> None:
+    printed = stack.terminal.background["listen"].printed
+    received, _ = json.JSONDecoder().raw_decode(printed[printed.index("\n{\n") + 1 :])
+    shown = _shown("docs/reference/outbound.md")
+
+    assert shown.keys() == received.keys()
+    assert received["data"].keys() - shown["data"].keys() == set()
+    assert shown["data"].keys() - received["data"].keys() <= {
+        "user_id",
+        "attributes",
+    }  # where a saga has them
+
+
+def _shown(page: str) -> Any:
+    [block] = by_page("json")[page]
+    return json.loads(block.text)
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,10 @@ def test_what_is_shown_of_a_source_can_be_used(block: Block, tmp_path: Path) -> 
 def test_json_is_json_and_of_the_contract_that_it_names(block: Block) -> None:
     shown = json.loads(block.text)
 
-    if schema := block.notes.get("schema"):
-        Draft202012Validator(json.loads((ROOT / f"schemas/json/{schema}.json").read_text())).validate(shown)
+    if named := block.notes.get("schema"):
+        path, _, part = named.partition("#")
+        document = json.loads((ROOT / "schemas" / path).read_text())
+        Draft202012Validator({**document, "$ref": f"#{part}"} if part else document).validate(shown)
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
