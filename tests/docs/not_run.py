@@ -17,6 +17,7 @@ SENDERS = (
 )
 EXAMPLE = "tests/e2e/test_examples.py plays it"
 FRAMEWORK = "tests/e2e/test_framework_examples.py runs such a server, and asks it"
+DOWNSTREAM = "runs until it is stopped: tests/integration/test_downstream.py runs it over a log of its own"
 INSTALLED = "changes the environment of the tests, which has it"
 ORDERS = "needs a second stack: tests/e2e/test_whole_way.py goes this way"
 FORM = "a form, not a command"
@@ -28,6 +29,11 @@ CODE: dict[str, dict[str, str]] = {
     },
 }
 """By page: a line of the block. Its syntax is checked all the same."""
+
+CONSOLE_CONSUMER = (
+    "sagahook kafka console-consumer --bootstrap-server localhost:9092 --topic sagahook.saga.events --from-beginning "
+    "--isolation-level read_committed --formatter-property print.headers=true --formatter-property print.key=true"
+)
 
 COMMANDS: dict[str, dict[str, str]] = {
     "docs/integrations/flask.md": {
@@ -248,6 +254,34 @@ COMMANDS: dict[str, dict[str, str]] = {
         ),
         EXAMPLE,
     ),
+    "docs/consuming.md": {
+        CONSOLE_CONSUMER: DOWNSTREAM,
+        **dict.fromkeys(
+            (
+                "kafka-acls.sh --bootstrap-server … --add --allow-principal User:analytics --operation Read --topic "
+                "sagahook.saga.events",
+                "kafka-acls.sh --bootstrap-server … --add --allow-principal User:analytics --operation Read --group "
+                "analytics --resource-pattern-type prefixed",
+            ),
+            "needs Kafka's own scripts: tests/integration/test_kafka_rights.py gives the same rights",
+        ),
+    },
+    "examples/consuming/README.md": {
+        "make dev": STACK,
+        """sagahook send order_created '{"order_id": "A1", "user_id": "u1", "amount": 42, "items": ["pen"]}'""": TWICE,
+        **dict.fromkeys(
+            (
+                "KAFKA=localhost:9092 python -m sagahook_consuming.troubles",
+                "KAFKA=localhost:9092 python -m sagahook_consuming.troubles | jq .",
+                "KAFKA=localhost:9092 python -m sagahook_consuming.outcomes",
+                "sqlite3 outcomes.db 'SELECT outcome, count(*) FROM outcomes GROUP BY 1'",
+                "KAFKA=localhost:9092 python -m sagahook_consuming.success_rates worker --web-port 6066",
+                "curl localhost:6066/rates/",
+                CONSOLE_CONSUMER,
+            ),
+            DOWNSTREAM,
+        ),
+    },
     "examples/document_ingestion/README.md": dict.fromkeys(
         (
             "sagahook examples run document_ingestion",
