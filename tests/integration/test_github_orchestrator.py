@@ -346,6 +346,15 @@ async def test_an_agent_whose_beginning_was_not_answered_is_found_and_not_begun_
     assert (run.status, len(world.agents.runs)) == ("COMPLETED", 1)
 
 
+async def test_without_an_organisation_no_agent_is_asked_and_it_is_said_what_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CODEGEN_ORG_ID")
+    run = await world.told("check_run", check_failed(7))
+    assert (run.status, world.comments) == ("ROLLED_BACK", [])
+    assert "set CODEGEN_TOKEN and CODEGEN_ORG_ID" in str(run.error)
+
+
 async def test_agents_that_are_all_busy_are_asked_later(world: World) -> None:
     world.agents.control = AgentControl(refuse=2)
     run = await world.told("check_run", check_failed(7))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sagahook.saga import Retry, Saga, StepContext, compensate, http_request, step
-from sagahook.saga.http import HttpAnswer
+from sagahook.saga import PermanentError, Retry, Saga, StepContext, compensate, http_request, step
 from sagahook.saga.metrics import note_agent_task
 from sagahook_github_orchestrator.events import ATTRIBUTES
 from sagahook_github_orchestrator.settings import Settings
@@ -18,6 +17,8 @@ _FAILED = frozenset(
     {"error", "failed", "cancelled", "timeout", "max_iterations_reached", "out_of_tokens", "stopped"}
 )
 _NEWEST = 100
+"""Runs that are looked through for one that a lost answer may have begun."""
+_BYTES = 8_000_000
 
 State = Literal["running", "completed", "failed"]
 
@@ -33,34 +34,23 @@ class CodegenTrigger(Saga):
         """The API knows no Idempotency-Key: a second attempt looks among the newest runs for what the first began."""
         found = await _find(ctx, ctx.idempotency_key) if ctx.attempt > 1 else None
         if found is None:
-            body = {
-                "prompt": ctx.context["prompt"],
-                "metadata": {"sagahook": ctx.idempotency_key, "repository": ctx.context["repository"]},
-            }
-            found = (
-                await http_request("POST", run_url(""), json=lambda ctx: body, headers=_authorised).ask(ctx)
-            ).json
+            metadata = {"sagahook": ctx.idempotency_key, "repository": ctx.context["repository"]}
+            found = await _post(ctx, _url(), {"prompt": ctx.context["prompt"], "metadata": metadata})
         note_agent_task("started")
         return _task(found)
 
     @compensate("start", retry=_STUBBORN)
     async def stop(self, ctx: StepContext, task: dict[str, Any] | None) -> None:
-        known = task or _task(await _find(ctx, ctx.action_key))
-        if known:
-            body = {"agent_run_id": known["codegen_task_id"]}
-            stopping = http_request(
-                "POST",
-                run_url("/ban"),
-                json=lambda ctx: body,
-                headers=_authorised,
-                expect={200, 202, 204, 404},
-            )
-            await stopping.ask(ctx)
+        """task: None where it is not known whether one began. One that is not there any more need not be stopped."""
+        found = await _find(ctx, ctx.action_key) if task is None else None
+        known = _task(found) if found is not None else task
+        if known is not None:
+            await _post(ctx, _url("/ban"), {"agent_run_id": int(known["codegen_task_id"])}, expect={200, 404})
 
 
 async def look(ctx: StepContext, task: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
     """How an agent stands, and what it says of its work."""
-    run: Any = (await _get(ctx, run_url(f"/{task['codegen_task_id']}"))).json
+    run: Any = await _get(ctx, _url(f"/{task['codegen_task_id']}"))
     said = str(run["status"] or "").lower()
     told = {
         **_task(run),
@@ -70,31 +60,38 @@ async def look(ctx: StepContext, task: Mapping[str, Any]) -> tuple[State, dict[s
     return "completed" if said in _COMPLETED else "failed" if said in _FAILED else "running", told
 
 
-def run_url(rest: str) -> str:
+def _url(rest: str = "") -> str:
     settings = Settings()
     return f"{settings.codegen_api_url}/v1/organizations/{settings.codegen_org_id}/agent/run{rest}"
 
 
 async def _find(ctx: StepContext, key: str) -> Any:
-    newest: Any = (await _get(ctx, f"{run_url('s')}?limit={_NEWEST}")).json
+    newest: Any = await _get(ctx, _url(f"s?limit={_NEWEST}"))
     return next((run for run in newest["items"] if (run["metadata"] or {}).get("sagahook") == key), None)
 
 
-async def _get(ctx: StepContext, url: str) -> HttpAnswer:
-    return await http_request("GET", url, headers=_authorised).ask(ctx, limit=8_000_000)
+async def _get(ctx: StepContext, url: str) -> Any:
+    answer = await http_request("GET", url, headers=_authorised).ask(ctx, limit=_BYTES)
+    return answer.json
+
+
+async def _post(ctx: StepContext, url: str, body: dict[str, Any], expect: set[int] | None = None) -> Any:
+    asked = http_request("POST", url, json=lambda ctx: body, headers=_authorised, expect=expect)
+    return (await asked.ask(ctx, limit=_BYTES)).json
 
 
 def _task(run: Any) -> dict[str, Any]:
-    return (
-        {}
-        if run is None
-        else {
-            "codegen_task_id": str(run["id"]),
-            "codegen_task_url": run["web_url"],
-            "status": run["status"],
-        }
-    )
+    return {
+        "codegen_task_id": str(run["id"]),
+        "codegen_task_url": run["web_url"],
+        "status": run["status"],
+    }
 
 
 def _authorised(ctx: StepContext) -> Mapping[str, str]:
-    return {"Authorization": f"Bearer {Settings().codegen_token.get_secret_value()}"}
+    """Raises PermanentError: without these two nobody works."""
+    settings = Settings()
+    token = settings.codegen_token.get_secret_value()
+    if not token or not settings.codegen_org_id:
+        raise PermanentError("no agent was asked: set CODEGEN_TOKEN and CODEGEN_ORG_ID, and retry the saga")
+    return {"Authorization": f"Bearer {token}"}
