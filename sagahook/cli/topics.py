@@ -238,7 +238,8 @@ participant is deployed.
 Records are CloudEvents 1.0 in Kafka's binary mode: the headers are described by
 [sagahook.envelope.json](../../schemas/json/sagahook.envelope.json), and the value by the JSON Schema that
 `ce_type` names ([events](events.md)). The value of `webhooks.received` is the webhook's raw body,
-and that of `saga.state` is the runner's own. Read at `read_committed`.
+and that of `saga.state` is the runner's own. Read at `read_committed`; what other systems may read, and what they
+can rely on: [consuming](../consuming.md).
 {Path(__file__).with_suffix(".md").read_text()}"""
 
 

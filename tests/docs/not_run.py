@@ -275,7 +275,7 @@ COMMANDS: dict[str, dict[str, str]] = {
                 "KAFKA=localhost:9092 python -m sagahook_consuming.troubles | jq .",
                 "KAFKA=localhost:9092 python -m sagahook_consuming.outcomes",
                 "sqlite3 outcomes.db 'SELECT outcome, count(*) FROM outcomes GROUP BY 1'",
-                "KAFKA=localhost:9092 python -m sagahook_consuming.success_rates worker --web-port 6066",
+                "KAFKA=localhost:9092 PARTITIONS=1 python -m sagahook_consuming.success_rates worker --web-port 6066",
                 "curl localhost:6066/rates/",
                 CONSOLE_CONSUMER,
             ),

@@ -3,7 +3,7 @@
     KAFKA=localhost:9092 python -m sagahook_consuming.success_rates worker --web-port 6066
     curl localhost:6066/rates/
 
-Environment: KAFKA, PREFIX (`sagahook`), PARTITIONS (4, as `sagahook topics plan` says), COPIES (1) of the topics that
+Environment: KAFKA, PREFIX (`sagahook`), PARTITIONS (4, as `sagahook topics list` says), COPIES (1) of the topics that
 faust makes, SESSION_TIMEOUT (60 s) after which a worker that died is replaced.
 
 A saga's source stands in its first event alone, and its outcome in its last. Both have the saga's id as their key, so
