@@ -9,7 +9,7 @@ ARGS   ?=
 # Tests and stacks start hundreds of Python processes, and each would compile everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo dev test test-long check schemas bench clean images image-trial compose-env pins audit sbom manifests manifests-diff
+.PHONY: setup demo dev docs test test-long check schemas bench clean images image-trial compose-env pins audit sbom manifests manifests-diff
 
 setup: $(READY)
 
@@ -35,15 +35,23 @@ test: setup ## the tests, on real Kafka and PostgreSQL
 test-long: setup ## those that take long, in ten minutes more
 	@$(BIN)/pytest $(TOGETHER) -m long $(ARGS)
 
-check: setup ## style, types, import directions, schema drift and breaking changes
+check: setup ## style, types, import directions, schema drift, breaking changes, links of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sagahook schemas check
+	$(BIN)/sphinx-build $(DOCS) -b dummy . build/docs-check
 	$(BIN)/python -m deploy.monitoring check
 	$(BIN)/hadolint deploy/docker/Dockerfile deploy/docker/your-sagas/Dockerfile
 	$(BIN)/python -m deploy.supply.audit --where-reachable
+
+# A link that leads nowhere, and a page that docs/index.md does not list, are errors.
+DOCS := --quiet --fresh-env --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees
+
+docs: setup ## the docs as a site, in build/site
+	@$(BIN)/sphinx-build $(DOCS) -j 2 . build/site
+	@echo "build/site/index.html"
 
 schemas: setup ## write what is generated: schemas, references, dashboards
 	$(BIN)/sagahook schemas write
@@ -86,4 +94,4 @@ sbom: setup ## what the images have of Python, as CycloneDX
 	$(BIN)/python -m deploy.supply.sbom $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

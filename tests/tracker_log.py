@@ -235,8 +235,8 @@ class SagaLog:
     def retry(self, step: str, attempt: int) -> SagaLog:
         return self.add(StepRetryScheduled(step=step, phase="action", attempt=attempt, due_at=T0))
 
-    def completed(self) -> SagaLog:
-        return self.add(SagaCompleted(name="order"))
+    def completed(self, result: JsonValue = None) -> SagaLog:
+        return self.add(SagaCompleted(name="order", result=result))
 
     def compensating(self, step: str, error: str, *undo: str) -> SagaLog:
         return self.add(SagaCompensating(failed_step=step, error=error, steps=undo))

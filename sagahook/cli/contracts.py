@@ -8,18 +8,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sagahook.cli import client_code
+from sagahook.cli.api_reference import api_references
+from sagahook.cli.command_reference import command_reference
+from sagahook.cli.events_reference import events_reference
 from sagahook.cli.metrics_reference import metrics_reference
 from sagahook.cli.openapi import documents
 from sagahook.cli.schema_gate import breaking_changes
 from sagahook.cli.schema_history import Published
 from sagahook.cli.settings_reference import settings_reference
 from sagahook.cli.topics import reference
+from sagahook_schemas.asyncapi import Examples, asyncapi
 from sagahook_schemas.codec import CONTRACTS, Undecodable, decode_data
 from sagahook_schemas.jsonschema import json_schemas
 
 SCHEMAS = "schemas/json"
 EXAMPLES = "schemas/examples"
 OPENAPI = "schemas/openapi"
+ASYNCAPI = "schemas/asyncapi.json"
 ABANDONED = "schemas/abandoned.txt"
 """Published versions that no log holds, so that nothing has to be compared with them. A line is the beginning of
 git's id of the content, as the refusal tells it, and after a space why."""
@@ -27,18 +32,30 @@ git's id of the content, as the refusal tells it, and after a space why."""
 NEW_VERSION = "a breaking change is a new version of the type: leave this one as it was and add the next"
 
 
-def generated() -> dict[str, str]:
-    """The text of every generated file by its path from the repository's root."""
+def generated(root: Path) -> dict[str, str]:
+    """The text of every generated file by its path from the repository's root. The examples that are there are those of
+    the AsyncAPI document."""
     files = {f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in json_schemas().items()}
     apis = documents()
     files |= {f"{OPENAPI}/{name}.json": _json(document) for name, document in apis.items()}
     return files | {
+        ASYNCAPI: _json(asyncapi(_examples(root))),
         "sagahook/client/models.py": client_code.models(apis["tracker"]),
         "sagahook/client/operations.py": client_code.operations(apis["tracker"]),
+        **{f"docs/reference/api-{page}.md": text for page, text in api_references().items()},
+        "docs/reference/cli.md": command_reference(),
+        "docs/reference/events.md": events_reference(),
         "docs/reference/metrics.md": metrics_reference(),
         "docs/reference/settings.md": settings_reference(),
         "docs/reference/topics.md": reference(),
     }
+
+
+def _examples(root: Path) -> Examples:
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((root / EXAMPLES).glob("*/*/*.json")):
+        found.setdefault(f"{path.parts[-3]}.{path.parts[-2]}", {})[path.stem] = json.loads(path.read_bytes())
+    return found
 
 
 def _json(document: Any) -> str:
@@ -48,7 +65,7 @@ def _json(document: Any) -> str:
 def write(root: Path) -> list[str]:
     """Makes the generated files those of the models. Returns the paths that changed."""
     changed = _differing(root)
-    files = generated()
+    files = generated(root)
     for path in changed:
         if path in files:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +101,7 @@ def example_directory(ce_type: str) -> str:
 def broken_promises(root: Path, history: Iterable[Published]) -> list[str]:
     """What the models and examples take back of what was published, each break once, by its first commit."""
     abandoned = _abandoned(root)
-    files = generated()
+    files = generated(root)
     promised: dict[str, bytes] = {}
     problems: dict[str, str] = {}
     for version in history:
@@ -128,7 +145,7 @@ def _abandoned(root: Path) -> tuple[str, ...]:
 
 def _differing(root: Path) -> list[str]:
     """The generated files that are missing or different, and those that nothing generates any more."""
-    files = generated()
+    files = generated(root)
     there = {path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*")}
     return sorted(
         (there - files.keys()) | {path for path, text in files.items() if not _is_text(root / path, text)}

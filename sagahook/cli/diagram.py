@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sagahook.cli.sagas import DEFAULT_URL, Key, Url
-from sagahook.cli.sagas_client import NotDone, SagasClient
+from sagahook.cli.sagas import Key, Url
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, SagasClient
 
 
 def diagram(

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sagahook.cli.endpoints_given import body_of, cleared, moment
-from sagahook.cli.sagas import DEFAULT_URL, AsJson, Key, Url, one_line
-from sagahook.cli.sagas_client import NotDone, SagasClient, escaped
+from sagahook.cli.sagas import AsJson, Key, Url, one_line
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, SagasClient, escaped
 
 app = typer.Typer(help="Who is told by outbound webhooks.", no_args_is_help=True)
 

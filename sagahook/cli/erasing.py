@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sagahook.cli.sagas import DEFAULT_URL, Actor, Key, Url, by_whom, one_line
-from sagahook.cli.sagas_client import SagasClient
+from sagahook.cli.sagas import Actor, Key, Url, by_whom, one_line
+from sagahook.cli.sagas_client import DEFAULT_URL, SagasClient
 
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sagahook.cli.endpoints_given import referred
-from sagahook.cli.sagas import DEFAULT_URL, Key, Url, one_line
-from sagahook.cli.sagas_client import NotDone, SagasClient, escaped
+from sagahook.cli.sagas import Key, Url, one_line
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, SagasClient, escaped
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -14,7 +14,10 @@ from sagahook.cli import (
     doctor,
     endpoints,
     erasing,
+    examples,
     history,
+    init,
+    kafka_programs,
     keys,
     listen,
     migrate,
@@ -44,7 +47,10 @@ app.add_typer(pausing.definitions, name="definitions")
 app.command("erase")(erasing.erase)
 app.command("rewrap-keys")(erasing.rewrap)
 app.command("history")(history.history)
+app.command("kafka", context_settings={"allow_interspersed_args": False})(kafka_programs.kafka)
+app.command("init")(init.init)
 app.command("listen")(listen.listen)
+app.command("manifests")(init.manifests)
 app.command("migrate")(migrate.migrate)
 app.command("replay-test")(replay_test.replay_test)
 app.command("send")(send.send)
@@ -52,6 +58,7 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dev.app, name="dev")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(examples.app, name="examples")
 app.add_typer(keys.app, name="keys")
 app.command("tail")(tail.tail)
 app.add_typer(sagas.app, name="sagas")

@@ -45,7 +45,7 @@ they are; all others begin with `sagahook_`. Beside them are those of Prometheus
   its database, tells the truth. Of a partition that nobody reads there is no sample; for that there are the alerts
   `SagahookServiceDown`, `SagahookPartitionsUnowned` and `SagahookWebhooksUnrouted`.
 - **Jobs** are called what the [alerts](../../deploy/monitoring/alerts.yaml) and
-  [dashboards](../../deploy/monitoring/dashboards) expect: `sagahook-ingest`, `sagahook-runner`, `sagahook-tracker-api`,
+  dashboards in `deploy/monitoring/dashboards` expect: `sagahook-ingest`, `sagahook-runner`, `sagahook-tracker-api`,
   `sagahook-tracker` (the projector), `sagahook-notifier-api`, `sagahook-notifier`.
 
 What to do about each alert: [runbooks](../operating/runbooks.md). Why it is so:

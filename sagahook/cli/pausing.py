@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sagahook.cli.sagas import DEFAULT_URL, Actor, AsJson, Key, Url, by_whom, one_line
-from sagahook.cli.sagas_client import SagasClient, escaped
+from sagahook.cli.sagas import Actor, AsJson, Key, Url, by_whom, one_line
+from sagahook.cli.sagas_client import DEFAULT_URL, SagasClient, escaped
 
 definitions = typer.Typer(
     help="The sagas that are deployed: list, pause and resume them.", no_args_is_help=True

@@ -10,12 +10,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from sagahook.cli.sagas_client import NotDone, SagasClient, escaped
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, SagasClient, escaped
 
 app = typer.Typer(help="Find sagas, watch them, and act on them.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(envvar="SAGAHOOK_URL", help="Where the API is served.")]
-Key = Annotated[str | None, typer.Option(envvar="SAGAHOOK_KEY", help="An API key.", show_envvar=True)]
+Url = Annotated[
+    str, typer.Option(envvar="SAGAHOOK_URL", help="Where the API is served; else the `sagahook dev` here.")
+]
+Key = Annotated[
+    str | None, typer.Option(envvar="SAGAHOOK_KEY", help="An API key; else that of the `sagahook dev` here.")
+]
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
 OneOrAll = Annotated[
     str | None, typer.Argument(help="The saga's id. Without it: all that --state, --name and --where find.")
@@ -33,8 +37,6 @@ Reason = Annotated[str, typer.Option(help="Why; it stands in the saga's log.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are acted on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
-DEFAULT_URL = "http://127.0.0.1:8080"
-
 How = Literal["retry", "skip", "resolve"]
 
 
@@ -51,7 +53,7 @@ def list_sagas(
     """The sagas that started last, by their newest run."""
     from rich.console import Console
 
-    from sagahook.cli.sagas_view import listed
+    from sagahook.cli.sagas_view import show_all
 
     with one_line():
         wanted = _filter(state, name, where)
@@ -60,7 +62,7 @@ def list_sagas(
     if as_json:
         typer.echo(json.dumps(page["sagas"], indent=2))
         return
-    Console().print(listed(page["sagas"]))
+    show_all(Console(), page["sagas"])
     if page["next_cursor"] is not None:
         typer.echo(
             f"There are more than {limit}: narrow it with --state, --name or --where, or raise --limit"

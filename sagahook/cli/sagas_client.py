@@ -23,6 +23,8 @@ class _NoRedirects(HTTPRedirectHandler):
 
 _OPENER = build_opener(_NoRedirects)
 
+DEFAULT_URL = "http://127.0.0.1:8080"
+
 
 class NotDone(Exception):
     """A person has to do something: one line that says what happened and what to do next."""
@@ -36,10 +38,25 @@ class NotNow(NotDone):
     """The API, or what it needs, is away: asked again, it may answer."""
 
 
+def address(url: str, key: str | None) -> tuple[str, str | None]:
+    """Where nobody says where and by which key: the one `sagahook dev` that this user runs, and its admin's key."""
+    if url != DEFAULT_URL or key is not None:
+        return url, key
+    from sagahook.embedded.errors import StackError
+    from sagahook.embedded.registry import find_stack
+
+    try:
+        stack = find_stack(None, None)
+    except StackError:
+        return url, key
+    return stack["api"], stack["keys"]["admin"]
+
+
 class SagasClient:
     """url: where the API is served. key: None where it asks for none. Every method raises NotDone."""
 
     def __init__(self, url: str, key: str | None) -> None:
+        url, key = address(url, key)
         if urlsplit(url).scheme not in ("http", "https"):
             raise NotDone(
                 f"{url!r} is no address of an API: give --url http://host:port, or set SAGAHOOK_URL"

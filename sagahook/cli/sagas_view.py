@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -19,12 +19,23 @@ _COLOURS = {
 }
 
 
+_TABLE_WIDTH = 110
+_HEADING = Text(f"{'SAGA':<36}  {'STATE':<12}  DONE  NAME", style="bold")
+
+
 def plain(value: Any) -> str:
     """What senders wrote, without what would drive a terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(value))
 
 
-def listed(sagas: Iterable[Mapping[str, Any]]) -> Table:
+def show_all(console: Console, sagas: Iterable[Mapping[str, Any]]) -> None:
+    """A table; where the terminal is too narrow for one, a line for each, and below it why where something failed."""
+    console.print(
+        _table(sagas) if console.width >= _TABLE_WIDTH else Group(_HEADING, *_lines(sagas)), highlight=False
+    )
+
+
+def _table(sagas: Iterable[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("SAGA", no_wrap=True, overflow="ignore")
     for heading in ("NAME", "STATE", "DONE", "UPDATED", "WHY"):
@@ -39,6 +50,15 @@ def listed(sagas: Iterable[Mapping[str, Any]]) -> Table:
             Text(plain(saga["error"] or "")),
         )
     return table
+
+
+def _lines(sagas: Iterable[Mapping[str, Any]]) -> Iterator[Text]:
+    for saga in sagas:
+        state = Text(f"{saga['state']:<12}", style=_COLOURS.get(saga["state"], ""))
+        named = plain(f"{saga['progress']:>4.0%}  {saga['name']} v{saga['version']}")
+        yield Text.assemble(f"{plain(saga['saga_id']):<36}  ", state, "  ", named)
+        if saga["error"]:
+            yield Text(f"  {plain(saga['error'])}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def show(console: Console, saga: Mapping[str, Any]) -> None:

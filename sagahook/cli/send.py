@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sagahook.cli.sagas import DEFAULT_URL, Url, one_line
-from sagahook.cli.sagas_client import NotDone
+from sagahook.cli.sagas import Url, one_line
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, address
 from sagahook.cli.sources_here import (
     GivenHeaders,
     Local,
@@ -57,7 +57,9 @@ def send(
         known = sender.source if sender else _configured(source, sources_file)
         telling = _telling(known, event, idempotency_key)
         headers = _headers(content, sender, telling, headers_of(header))
-        answers = asyncio.run(_send(url, source, content, headers, times, concurrency, as_json))
+        answers = asyncio.run(
+            _send(address(url, None)[0], source, content, headers, times, concurrency, as_json)
+        )
     refused = [answer for answer in answers if not answer.accepted]
     if any(answer.status == 401 for answer in refused) and not sign:
         typer.echo("sagahook: this source signs: say --sign where its secrets are configured", err=True)

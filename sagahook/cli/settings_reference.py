@@ -18,6 +18,7 @@ from their classes.
 
 def settings_reference() -> str:
     """Markdown: the settings that every service has, then those of each."""
+    from sagahook.integrations.forms import ClientSettings
     from sagahook.runtime.settings import ApiSettings, DatabaseSettings, ServiceSettings
     from sagahook.runtime.source_settings import SourceSettings
     from sagahook.saga.http_settings import HttpSettings
@@ -36,6 +37,7 @@ def settings_reference() -> str:
         ("HTTP steps (in saga-runner)", HttpSettings, ()),
         ("tracker", TrackerSettings, (DatabaseSettings, ApiSettings)),
         ("notifier", NotifierSettings, (DatabaseSettings, ApiSettings, SourceSettings)),
+        ("an application with sagahook.integrations", ClientSettings, ()),
     ]
     parts = [_HEAD]
     for title, settings, bases in sections:

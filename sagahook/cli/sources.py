@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sagahook.cli.pausing import act
-from sagahook.cli.sagas import DEFAULT_URL, Actor, AsJson, Key, Url, one_line
-from sagahook.cli.sagas_client import NotDone, SagasClient
+from sagahook.cli.sagas import Actor, AsJson, Key, Url, one_line
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, SagasClient
 from sagahook.cli.sources_here import (
     GivenHeaders,
     Name,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sagahook.cli.sagas import DEFAULT_URL, Key, Url
-from sagahook.cli.sagas_client import NotDone, NotNow, NotThere, SagasClient
+from sagahook.cli.sagas import Key, Url
+from sagahook.cli.sagas_client import DEFAULT_URL, NotDone, NotNow, NotThere, SagasClient
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -130,6 +130,17 @@ def show_plan(
     raise typer.Exit(REFUSED if plan.refused else NOTHING if plan.is_done else SOMETHING)
 
 
+@app.command("asyncapi")
+def tell_asyncapi(
+    prefix: Prefix = DEFAULT_PREFIX,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic.")] = DEFAULT_PARTITIONS,
+) -> None:
+    """The AsyncAPI document of the public topics, with this deployment's names and numbers."""
+    from sagahook_schemas.asyncapi import asyncapi
+
+    typer.echo(json.dumps(asyncapi({}, prefix, partitions), indent=2, ensure_ascii=False))
+
+
 @app.command("list")
 def list_topics(
     kafka: Annotated[
@@ -226,8 +237,9 @@ participant is deployed.
 {_table(("name", "key", "holds", "kept", "largest record", "written by", "read by"), rows)}
 Records are CloudEvents 1.0 in Kafka's binary mode: the headers are described by
 [sagahook.envelope.json](../../schemas/json/sagahook.envelope.json), and the value by the JSON Schema that
-`ce_type` names in [schemas/json](../../schemas/json). The value of `webhooks.received` is the webhook's raw body,
-and that of `saga.state` is the runner's own. Read at `read_committed`.
+`ce_type` names ([events](events.md)). The value of `webhooks.received` is the webhook's raw body,
+and that of `saga.state` is the runner's own. Read at `read_committed`; what other systems may read, and what they
+can rely on: [consuming](../consuming.md).
 {Path(__file__).with_suffix(".md").read_text()}"""
 
 

@@ -81,6 +81,13 @@ class AsyncClient(EveryOperation):
             else:
                 outcome = await self._exchange(step.call)
 
+    async def exchange(self, call: Call[Any], /) -> Reply:
+        """The answer as it came, whether good or not: asked once. Raises Unreachable."""
+        outcome = await self._exchange(call)
+        if isinstance(outcome, Reply):
+            return outcome
+        raise failure(outcome)
+
     async def wait_until_final(
         self, source: str, correlation_id: str, *, timeout: float = 60.0
     ) -> WebhookStatus:

@@ -32,7 +32,7 @@ class Listing(Generic[P, T, E]):
     """
 
     def __init__(self, make: Callable[P, Call[T]], entries: Callable[[T], Sequence[E]]) -> None:
-        self._make = make
+        self.make = make
         self._entries = entries
         self.__doc__ = make.__doc__
 
@@ -47,9 +47,9 @@ class Listing(Generic[P, T, E]):
             return self
         walk = _pages_awaited if owner.__dict__.get("awaited") else _pages
 
-        @wraps(self._make)
+        @wraps(self.make)
         def listing(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return walk(client, self._make(*args, **kwargs), self._entries)
+            return walk(client, self.make(*args, **kwargs), self._entries)
 
         return listing
 

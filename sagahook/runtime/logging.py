@@ -87,15 +87,20 @@ def configure_logging(service: str, level: LogLevel, instance: str = "") -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    calm_libraries()
+    # alembic names its plugins at INFO before it does anything.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
+    structlog.contextvars.bind_contextvars(service=service, **({"instance": instance} if instance else {}))
+
+
+def calm_libraries() -> None:
+    """Those that say more than anybody can read."""
     # aiokafka logs every reconnect attempt at ERROR and every rebalance at INFO; the shell says both once.
-    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("aiokafka").addFilter(_Seldom(seconds=30))
     logging.getLogger("aiokafka.conn").setLevel(logging.CRITICAL)
     # A partition's first record in a transaction is often refused once and repeated within milliseconds.
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
-    # alembic names its plugins at INFO before it does anything.
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
-    structlog.contextvars.bind_contextvars(service=service, **({"instance": instance} if instance else {}))
 
 
 class _Seldom(logging.Filter):

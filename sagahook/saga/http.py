@@ -37,8 +37,9 @@ def http_request(
     retry: Retry | None = None,
     breaker: Breaker | None = DEFAULT_BREAKER,
 ) -> HttpRequest:
-    """What undoes an http_step. As there; gaps may also name the action's result (`{result.id}`), which is missing
-    where the action's outcome is unknown: rather let the host undo by the header `X-Compensates`, the action's key."""
+    """What undoes an http_step, or what an action asks itself: `await http_request(…).ask(ctx)`. As there; gaps may
+    also name the action's result (`{result.id}`), which is missing where the action's outcome is unknown: rather let
+    the host undo by the header `X-Compensates`, the action's key."""
     return HttpRequest(method.upper(), url, json, headers, params, expect, timeout, retry, breaker)
 
 

@@ -35,7 +35,8 @@ _REMOVED = "[removed]"
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request, ready to be sent. seconds: for all of it. shown: how errors call it, without anything secret.
-    secrets: what must not be shown even where the host repeats it. wants_result: whether somebody reads the body."""
+    secrets: what must not be shown even where the host repeats it. wants_result: whether somebody reads the body.
+    limit: bytes of it."""
 
     method: str
     url: URL
@@ -47,6 +48,7 @@ class Call:
     shown: str
     secrets: tuple[str, ...]
     wants_result: bool
+    limit: int = RESULT_LIMIT
 
 
 async def read_answer(call: Call, response: aiohttp.ClientResponse) -> tuple[HttpAnswer, JsonValue]:
@@ -58,10 +60,10 @@ async def read_answer(call: Call, response: aiohttp.ClientResponse) -> tuple[Htt
             f"{call.shown} answered {response.status} with a body packed as {encoding[:20]!r}, although none was asked "
             "for: it cannot be read"
         )
-    body = await _read(response, RESULT_LIMIT)
+    body = await _read(response, call.limit)
     if body is None:
         raise HttpUnexpected(
-            f"result_too_large: {call.shown} answered {response.status} with more than {RESULT_LIMIT} bytes: it was "
+            f"result_too_large: {call.shown} answered {response.status} with more than {call.limit} bytes: it was "
             "carried out, but its result cannot be kept; ask the host for less"
         )
     text = _decoded(response, body)

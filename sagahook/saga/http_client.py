@@ -78,9 +78,9 @@ class HttpClient:
     async def close(self) -> None:
         await self._session.close()
 
-    async def send(self, call: Call) -> JsonValue:
-        """The answer's body, as JSON where it is JSON, else as text. Raises the errors of http_answers, and what
-        `expect` raises."""
+    async def send(self, call: Call) -> tuple[HttpAnswer, JsonValue]:
+        """The answer, and its body as a step's result: as JSON where it is JSON, else as text. Raises the errors of
+        http_answers, and what `expect` raises."""
         progress = _Progress()
         deadline = asyncio.timeout(call.seconds)
         async with self._circuit(call, progress):
@@ -94,7 +94,7 @@ class HttpClient:
                 # Its own text may hold the whole URL, and so may that of its causes.
                 raise _broken(call, broken, progress, late=deadline.expired()) from None
 
-    async def _exchange(self, call: Call, progress: _Progress) -> JsonValue:
+    async def _exchange(self, call: Call, progress: _Progress) -> tuple[HttpAnswer, JsonValue]:
         async with self._session.request(
             call.method,
             call.url,
@@ -108,7 +108,9 @@ class HttpClient:
             if not callable(call.expect):
                 if not is_expected(call.expect, HttpAnswer(response.status), call.shown):
                     raise await failure_of(call, response)
-                return (await read_answer(call, response))[1] if call.wants_result else None
+                if not call.wants_result:
+                    return HttpAnswer(response.status), None
+                return await read_answer(call, response)
             try:
                 answer, result = await read_answer(call, response)
             except (HttpUnexpected, HttpUnknownOutcome):
@@ -117,7 +119,7 @@ class HttpClient:
                 answer, result = HttpAnswer(response.status), None  # its status says enough
             if not is_expected(call.expect, answer, call.shown):
                 raise await failure_of(call, response, answer)
-            return result
+            return answer, result
 
     @asynccontextmanager
     async def _circuit(self, call: Call, progress: _Progress) -> AsyncIterator[None]:

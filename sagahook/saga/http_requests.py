@@ -16,15 +16,15 @@ from yarl import URL
 from sagahook import __version__
 from sagahook.saga.breaker import DEFAULT_BREAKER, Breaker
 from sagahook.saga.context import StepContext
-from sagahook.saga.declared import Duration
+from sagahook.saga.declared import Duration, seconds
 from sagahook.saga.errors import PermanentError
-from sagahook.saga.http_answers import Expect
-from sagahook.saga.http_bodies import Call
+from sagahook.saga.http_answers import Expect, HttpAnswer
+from sagahook.saga.http_bodies import RESULT_LIMIT, Call
 from sagahook.saga.http_client import client
 from sagahook.saga.http_settings import HEADER_NAME, HEADER_VALUE
 from sagahook.saga.http_templates import Fields, as_text, parts, problems_of
 from sagahook_schemas.base import JsonValue
-from sagahook_schemas.definitions import Retry
+from sagahook_schemas.definitions import TIMEOUTS, Retry
 
 Computed = Callable[..., Awaitable[Any] | Any]
 """`(ctx)`, in a compensation also `(ctx, result)`, async or not. It runs in the event loop: it puts a value
@@ -90,6 +90,27 @@ class HttpRequest:
 
         Raises PermanentError where the request cannot be made, and the errors of http_answers.
         """
+        return (await self._exchange(ctx, allowed, result, undoes=undoes, wants_result=not undoes))[1]
+
+    async def ask(
+        self, ctx: StepContext, *, result: JsonValue = None, limit: int = RESULT_LIMIT
+    ) -> HttpAnswer:
+        """Send it from within an action, or what undoes one, and hand back the whole answer. limit: bytes of its body,
+        which is no step's result yet. Raises what `call` raises."""
+        allowed = TIMEOUTS["network"] if self.timeout is None else seconds(self.timeout)
+        undoes = ctx.phase == "compensation"
+        return (await self._exchange(ctx, allowed, result, undoes=undoes, limit=limit))[0]
+
+    async def _exchange(
+        self,
+        ctx: StepContext,
+        allowed: float,
+        result: JsonValue,
+        *,
+        undoes: bool,
+        wants_result: bool = True,
+        limit: int = RESULT_LIMIT,
+    ) -> tuple[HttpAnswer, JsonValue]:
         fields = Fields(ctx, result)
         url = await self._made_url(fields, ctx, result)
         body = await _value(self.json, fields, ctx, result)
@@ -109,7 +130,8 @@ class HttpRequest:
                 breaker=self.breaker,
                 shown=f"{self.method} {url.origin()}{url.raw_path}"[:300],
                 secrets=_secrets(url, own, internal),
-                wants_result=not undoes,
+                wants_result=wants_result,
+                limit=limit,
             )
         )
 

@@ -20,14 +20,14 @@ Schema = dict[str, Any]
 def json_schemas() -> dict[str, Schema]:
     """By CloudEvents type, and the headers of every record as `sagahook.envelope`."""
     schemas = {
-        ce_type: contract.model_json_schema(schema_generator=_WithoutFieldTitles)
+        ce_type: contract.model_json_schema(schema_generator=WithoutFieldTitles)
         for ce_type, contract in CONTRACTS.items()
     }
-    schemas[ENVELOPE] = _envelope()
+    schemas[ENVELOPE] = envelope_schema()
     return {name: _identified(name, schema) for name, schema in schemas.items()}
 
 
-class _WithoutFieldTitles(GenerateJsonSchema):
+class WithoutFieldTitles(GenerateJsonSchema):
     """A field's title would only repeat its name."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -42,7 +42,7 @@ def _identified(name: str, schema: Schema) -> Schema:
     }
 
 
-def _envelope() -> Schema:
+def envelope_schema() -> Schema:
     """`Envelope.to_headers`, with each header's value as text."""
     count = {"type": "string", "pattern": "^[1-9][0-9]*$"}
     text = {"type": "string", "minLength": 1}

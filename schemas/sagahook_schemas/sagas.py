@@ -236,6 +236,8 @@ class SlotGranted(Contract):
 
 
 class SlotReleased(Contract):
+    """A run gave its slot back, or waits for one no more."""
+
     ce_type: ClassVar[str] = "sagahook.limit.slot_released.v1"
 
     saga_id: str

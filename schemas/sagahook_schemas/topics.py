@@ -25,7 +25,8 @@ _RECORD = 1024 * 1024
 class Topic:
     """One topic; every one has the deployment's number of partitions, because partition p of all of them
     belongs together. `max_bytes`: the largest record. `dead_letters`: where its consumers put what they
-    cannot read."""
+    cannot read. `public`: other systems may read it, and participants write theirs; the other topics are the services'
+    own. `types`, of those that are public: what the CloudEvents types of the records begin with."""
 
     base: str
     key: str
@@ -35,6 +36,8 @@ class Topic:
     compacted: bool = False
     retention: timedelta = FOREVER
     max_bytes: int = _RECORD
+    types: tuple[str, ...] = ()
+    public: bool = False
 
     def name(self, prefix: str) -> str:
         return f"{prefix}.{self.base}"
@@ -81,6 +84,8 @@ WEBHOOKS_RECEIVED = Topic(
     readers=("saga-runner", "tracker", "ingest"),
     holds="one record for each 202: the raw body, byte for byte, with its content type",
     max_bytes=BODY_LIMIT,
+    types=("sagahook.webhook.received.",),
+    public=True,
 )
 WEBHOOKS_COMMANDS = Topic(
     "webhooks.commands",
@@ -96,6 +101,8 @@ WEBHOOKS_ROUTED = Topic(
     writers=("saga-runner",),
     readers=("tracker",),
     holds="which sagas a webhook asked for, or why none",
+    types=("sagahook.webhook.routed.",),
+    public=True,
 )
 SAGA_DEFINITIONS = Topic(
     "saga.definitions",
@@ -104,6 +111,8 @@ SAGA_DEFINITIONS = Topic(
     readers=("ingest", "tracker", "saga-runner"),
     holds="what is deployed; beside it, under control/…, which definitions and sources operators paused",
     compacted=True,
+    types=("sagahook.definition.", "sagahook.control."),
+    public=True,
 )
 SAGA_COMMANDS = Topic(
     "saga.commands",
@@ -119,6 +128,8 @@ SAGA_EVENTS = Topic(
     writers=("saga-runner",),
     readers=("saga-runner", "tracker", "notifier"),
     holds="the saga log: the source of truth; any other system may read it too (read_committed)",
+    types=("sagahook.saga.", "sagahook.step.", "sagahook.limit.", "sagahook.owner."),
+    public=True,
 )
 SAGA_STATE = Topic(
     "saga.state",
@@ -136,6 +147,8 @@ SAGA_REPLIES = Topic(
     readers=("saga-runner",),
     holds="what participants answer, on any partition; the runner forwards it to saga.commands",
     retention=timedelta(days=7),
+    types=("sagahook.participant.replied.",),
+    public=True,
 )
 NOTIFICATIONS = Topic(
     "notifications",
@@ -144,6 +157,8 @@ NOTIFICATIONS = Topic(
     readers=("tracker",),
     holds="what became of each outbound webhook",
     retention=timedelta(days=30),
+    types=("sagahook.delivery.",),
+    public=True,
 )
 
 ERASURE_KEYS = Topic(
@@ -161,6 +176,8 @@ AUDIT = Topic(
     readers=("tracker",),
     holds="refused calls, failed signatures and what operators did",
     retention=timedelta(days=90),
+    types=("sagahook.audit.",),
+    public=True,
 )
 
 TOPICS: tuple[Topic, ...] = (
@@ -207,4 +224,6 @@ def steps_topic(participant: str) -> Topic:
         readers=("participants",),
         holds=f"steps that {participant} is asked to do or undo",
         retention=timedelta(days=7),
+        types=("sagahook.participant.requested.",),
+        public=True,
     )

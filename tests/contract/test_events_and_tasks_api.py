@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from multidict import CIMultiDictProxy
 
+from sagahook_schemas.base import JsonValue
 from sagahook_schemas.codec import decode
 from sagahook_schemas.definitions import Retry, SagaDefinition, StepDefinition
 from sagahook_schemas.identity import webhook_task_id
@@ -343,6 +344,18 @@ async def test_a_task_is_listed_with_the_documented_fields(tracker: Tracker, api
         "error_message": None,
         "codegen_task_url": "https://…/1",
     }
+
+
+async def test_what_only_the_result_of_a_task_tells_of_an_agent_is_shown_like_an_attribute(
+    tracker: Tracker, api: Api, story: Story
+) -> None:
+    result: JsonValue = {"codegen_task_id": 7, "codegen_task_url": "https://…/7"}
+    log = story.started(attributes={"repository": f"team/{story.saga}"}).done("reserve").completed(result)
+    await write(tracker, *log.written)
+    [listed] = await get(api, f"{TASKS}?repository=team/{story.saga}")
+    body = await get(api, f"{TASKS}/{story.saga}")
+    assert (listed["codegen_task_url"], body["codegen_task_url"]) == ("https://…/7", "https://…/7")
+    assert body["codegen_task_id"] == "7"
 
 
 async def test_a_task_has_its_input_its_event_and_each_attempt(

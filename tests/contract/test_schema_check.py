@@ -48,7 +48,7 @@ class Repository:
 
     def publish_with_field(self, name: str) -> str:
         """A commit in which a saga's start had one more field than the models have; then the models' again."""
-        schema = json.loads(contracts.generated()[STARTED])
+        schema = json.loads(contracts.generated(self.root)[STARTED])
         schema["properties"][name] = {"type": "string"}
         self.write(STARTED, json.dumps(schema))
         commit = self.commit()
@@ -80,10 +80,10 @@ def test_what_is_committed_here_is_what_the_models_say_and_every_contract_has_an
 
 
 def test_what_is_generated_twice_is_the_same() -> None:
-    assert contracts.generated() == contracts.generated()
+    assert contracts.generated(HERE) == contracts.generated(HERE)
 
 
-@pytest.mark.parametrize("path", [STARTED, "docs/reference/topics.md"])
+@pytest.mark.parametrize("path", [STARTED, contracts.ASYNCAPI, "docs/reference/topics.md"])
 def test_an_edited_or_lost_generated_file_is_named_with_what_to_run(tmp_path: Path, path: str) -> None:
     contracts.write(tmp_path)
     (tmp_path / path).write_text("{}")
@@ -247,9 +247,9 @@ def test_where_nothing_is_committed_there_is_nothing_to_compare_with(tmp_path: P
 @pytest.fixture
 def checkout(tmp_path: Path) -> Repository:
     """As an unpacked source archive has it: every file that the command reads, and no history."""
-    contracts.write(tmp_path)
-    (tmp_path / "schemas" / "sagahook_schemas").mkdir()
     shutil.copytree(HERE / contracts.EXAMPLES, tmp_path / contracts.EXAMPLES)
+    (tmp_path / "schemas" / "sagahook_schemas").mkdir()
+    contracts.write(tmp_path)
     return Repository(tmp_path)
 
 

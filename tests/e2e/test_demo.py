@@ -7,15 +7,13 @@ from io import StringIO
 from pathlib import Path
 from typing import cast
 
-import pytest
 from rich.console import Console
 
-from sagahook.cli import demo
-from sagahook.embedded import demo_scenes
-from sagahook.embedded.demo_scenes import Narrator, NotSeen, Scene
-from sagahook.embedded.demo_world import DemoWorld
+from sagahook.cli.playing import Teller, play_scenes
+from sagahook.embedded.example_world import World
+from sagahook.embedded.scenes import Narrator, NotSeen, Scene
 
-NO_WORLD = cast("DemoWorld", None)
+NO_WORLD = cast("World", None)
 
 
 async def test_all_four_scenes_are_seen_and_nothing_is_left_behind(tmp_path: Path) -> None:
@@ -32,26 +30,22 @@ async def test_all_four_scenes_are_seen_and_nothing_is_left_behind(tmp_path: Pat
     assert not [name for name in os.listdir(tmp_path) if name.startswith("sagahook-demo-")]
 
 
-async def test_a_scene_that_is_not_seen_is_named_and_the_others_are_played(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_scene_that_is_not_seen_is_named_and_the_others_are_played() -> None:
     played: list[str] = []
 
-    async def fails(world: DemoWorld, narrator: Narrator) -> None:
+    async def fails(world: World, narrator: Narrator) -> None:
         raise NotSeen("it should be that pigs fly")
 
-    async def hangs(world: DemoWorld, narrator: Narrator) -> None:
+    async def hangs(world: World, narrator: Narrator) -> None:
         await asyncio.Event().wait()
 
-    async def passes(world: DemoWorld, narrator: Narrator) -> None:
+    async def passes(world: World, narrator: Narrator) -> None:
         narrator.seen("the sky is up")
         played.append("passes")
 
     scenes = (Scene("Pigs", fails), Scene("Waiting", hangs), Scene("Sky", passes))
-    monkeypatch.setattr(demo_scenes, "SCENES", scenes)
-    monkeypatch.setattr(demo_scenes, "SCENE_SECONDS", 0.05)
     console = Console(file=StringIO(), soft_wrap=True)
-    missed = await demo._play_scenes(console, demo._Teller(console), NO_WORLD)
+    missed = await play_scenes(console, Teller(console), NO_WORLD, scenes, seconds=0.05)
     assert played == ["passes"]
     assert missed.keys() == {1, 2}
     assert "pigs fly" in missed[1]

@@ -395,6 +395,25 @@ async def test_what_a_compensation_is_answered_is_nobodys_so_its_size_does_not_m
 # -- hosts that misbehave -------------------------------------------------------------------------------------
 
 
+async def test_an_action_that_asks_itself_is_given_the_whole_answer_under_its_steps_key(host: Host) -> None:
+    host.answer = web.json_response({"next": "n" * RESULT_LIMIT}, headers={"X-Total-Count": "7"})
+    asked = http_request("POST", f"{host.url}/orders/{{order_id}}", json={"amount": "{amount}"})
+    answer = await asked.ask(context(), limit=2 * RESULT_LIMIT)
+    assert (answer.status, answer.headers["x-total-count"]) == (200, "7")
+    assert answer.json == {"next": "n" * RESULT_LIMIT}
+    assert (host.requests[0].path, json.loads(host.bodies[0])) == ("/orders/A1", {"amount": 42})
+    assert host.requests[0].headers["Idempotency-Key"] == "saga-1/1/charge/action"
+    with pytest.raises(HttpUnexpected, match="result_too_large"):
+        await asked.ask(context())
+
+
+async def test_a_compensation_that_asks_itself_says_what_it_undoes(host: Host) -> None:
+    asked = http_request("DELETE", f"{host.url}/charges/{{result.id}}")
+    await asked.ask(context("compensation"), result={"id": "c-1"})
+    assert host.requests[0].path == "/charges/c-1"
+    assert host.requests[0].headers["X-Compensates"] == "saga-1/1/charge/action"
+
+
 async def test_an_endless_body_is_read_to_the_limit_and_no_further(host: Host) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

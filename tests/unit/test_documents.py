@@ -15,7 +15,7 @@ LANGUAGE = ROOT / "docs" / "reference" / "saga-language.md"
 FEATURES = ROOT / "docs" / "reference" / "features.md"
 
 _EXAMPLE = re.compile(
-    r"```python\n(?P<code>.*?)```(?:\n\n```\n\$ sagahook check shop\.py\n(?P<told>.*?)```)?", re.S
+    r"```python\n(?P<code>.*?)```(?:\n\n```console\n\$ sagahook check shop\.py\n(?P<told>.*?)```)?", re.S
 )
 
 

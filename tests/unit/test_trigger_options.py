@@ -4,12 +4,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from orjson import dumps
 
-from sagahook.saga import Saga, SagaApp, trigger
+from sagahook.saga import Saga, SagaApp, StepContext, child, step, trigger
+from sagahook.testing import SagaTest
 from sagahook_runner.adapters.triggers import Route, Triggers, Webhook
 from sagahook_schemas.commands import StartSaga
 from sagahook_schemas.identity import limit_key, saga_id
@@ -227,6 +228,20 @@ async def test_attributes_are_taken_from_the_context_and_what_is_absent_is_left_
 async def test_a_long_text_is_searched_by_its_beginning() -> None:
     order = saga(attributes={"shop": "shop"})
     assert (await started(order, body={"shop": "x" * 5_000})).attributes == {"shop": "x" * 1_000}
+
+
+async def test_a_child_is_found_by_what_its_own_definition_takes_from_its_context() -> None:
+    class Parcel(Saga):
+        attributes: ClassVar = {"order": "order.id"}
+
+        @step
+        async def send(self, ctx: StepContext) -> None: ...
+
+    class Order(Saga):
+        parcel = child(Parcel, context=lambda ctx: {"order": {"id": ctx.context["id"]}})
+
+    run = await SagaTest(Order, Parcel).start(Order, {"id": 7})
+    assert run.child("parcel").events[0].data["attributes"] == {"order": 7}
 
 
 async def test_a_saga_that_is_found_by_nothing_says_nothing() -> None:

@@ -22,7 +22,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.settings import ProxyHeader
 from sagahook_ingest import metrics
-from sagahook_ingest.answers import Receive, Scope, Send, refused, send_answer, send_refusal
+from sagahook_ingest.answers import Answer, Receive, Scope, Send, refused, send_answer, send_refusal
 from sagahook_ingest.audit import RefusedCalls
 from sagahook_ingest.domain import github
 from sagahook_ingest.domain import headers as requested
@@ -35,7 +35,7 @@ from sagahook_ingest.domain.sources import KnownSource, KnownSources
 from sagahook_ingest.endpoints import Endpoint, batch, from_github, one
 from sagahook_ingest.handlers import Receiver
 from sagahook_ingest.handshake import validate
-from sagahook_ingest.intake import Intake, SenderGone
+from sagahook_ingest.intake import Intake, SenderGone, check_size
 from sagahook_ingest.openapi import document
 from sagahook_ingest.tracing import serve
 
@@ -54,6 +54,10 @@ class Route(NamedTuple):
     source: str
     endpoint: Endpoint
     methods: tuple[str, ...]
+
+    @property
+    def is_batch(self) -> bool:
+        return self.endpoint is batch
 
 
 class Limits(NamedTuple):
@@ -106,7 +110,7 @@ class AcceptWebhooks:
                 return
             request = await self._read(source, correlation_id, headers, repeated, scope, receive)
             correlation_id = correlation_id or new_event_id()
-            await self._answer(route, request, receiver, correlation_id, send, started)
+            await self._answer(route.endpoint, request, receiver, correlation_id, started, send)
         except SenderGone:
             return
         except Exception as raised:
@@ -165,27 +169,44 @@ class AcceptWebhooks:
             source.scheme.verify(headers, body, now)
         return Request(source, headers, scope["headers"], correlation_id, content_type, notify_url, now, body)
 
+    async def take(self, name: str, body: bytes, headers: Headers) -> Answer:
+        """A webhook that this very process makes, as an application that holds ingest does: the source need not sign
+        it, nor keep to its rate or its addresses; else it is checked as any other. Raises Refusal, Unavailable."""
+        started = time.perf_counter()
+        correlation_id = requested.correlation_id(headers) or new_event_id()
+        receiver = self._open()
+        source = self._sources.get(name)
+        if source is None:
+            raise _unknown(Route(name, one, _SENT))
+        requested.check_forms(headers)
+        check_size(body, source.body_limit or self._limits.body)
+        content_type = requested.content_type(headers)
+        now = self._clock.now()
+        request = Request(source, headers, [], correlation_id, content_type, "", now, body)
+        return await self._answer(one, request, receiver, correlation_id, started)
+
     async def _answer(
         self,
-        route: Route,
+        endpoint: Endpoint,
         request: Request,
         receiver: Receiver,
         correlation_id: str,
-        send: Send,
         started: float,
-    ) -> None:
+        send: Send | None = None,
+    ) -> Answer:
         """What is taken from here on is answered before a stopping replica ends. Raises Refusal, Unavailable."""
         self._open()
         self._answering += 1
         try:
             limit = self._limits.batch
             if telemetry.spans is None:
-                answer = await route.endpoint(request, receiver, correlation_id, limit)
+                answer = await endpoint(request, receiver, correlation_id, limit)
             else:
                 answer = await serve(
-                    telemetry.spans, route.endpoint, request, receiver, correlation_id, limit, started
+                    telemetry.spans, endpoint, request, receiver, correlation_id, limit, started
                 )
-            await send_answer(answer, send, closing=self._draining)
+            if send is not None:
+                await send_answer(answer, send, closing=self._draining)
         finally:
             self._answering -= 1
             if self._draining and not self._answering:
@@ -193,6 +214,7 @@ class AcceptWebhooks:
         if answer.accepted or answer.duplicates:
             seconds = time.perf_counter() - started
             metrics.GOOD_ANSWERS.count(request.source.name, seconds, answer.accepted, answer.duplicates)
+        return answer
 
     def _open(self) -> Receiver:
         """Raises Unavailable."""

@@ -28,8 +28,7 @@ class Intake:
             return await self._read_on(body, receive, limit)
         if message["type"] == "http.disconnect":
             raise SenderGone
-        if len(body) > limit:
-            raise _too_large(limit)
+        check_size(body, limit)
         return body
 
     async def _read_on(self, first: bytes, receive: Receive, limit: int) -> bytes:
@@ -57,6 +56,12 @@ class Intake:
         if size > limit:
             raise _too_large(limit)
         return b"".join(pieces)
+
+
+def check_size(body: bytes, limit: int) -> None:
+    """Raises Refusal."""
+    if len(body) > limit:
+        raise _too_large(limit)
 
 
 def _too_large(limit: int) -> Refusal:

@@ -58,13 +58,15 @@ class Ingest:
             settings.proxy_header,
         )
         self._audit = Audit(settings.kafka, settings.topic_prefix, "ingest", self._clock)
-        self._accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
+        self.accept = AcceptWebhooks(self._sources, self._clock, limits, self._audit)
+        self.opened = asyncio.Event()
+        """Set once it has caught up and takes webhooks."""
         self.health = Health()
         watch_ready("ingest", self.health.is_ready)
         self.health.add("kafka", self._kafka_status, needed=True)
         self.health.add("views", self._views_status)
         self.app = IngestApp(
-            self._accept,
+            self.accept,
             title="sagahook ingest",
             docs_url=None,
             redoc_url=None,
@@ -91,10 +93,16 @@ class Ingest:
         if self._failed.is_set():
             raise RuntimeError("ingest failed; its log says why")
         self.health.ready = False
-        await self._accept.drain(self._settings.publish_timeout + _DRAIN_SECONDS)
+        await self.accept.drain(self._settings.publish_timeout + _DRAIN_SECONDS)
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        async with self.working():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Within the block it does what `accept` needs, in the loop that enters it."""
         working = asyncio.create_task(self._work(), name="ingest")
         working.add_done_callback(self._ended)
         try:
@@ -150,8 +158,9 @@ class Ingest:
                 keys=keys,
             )
             tasks.create_task(receiver.run(), name="doubts")
-            self._accept.receiver = receiver
+            self.accept.receiver = receiver
             self.health.ready = True
+            self.opened.set()
             log.info("ingest.ready", partitions=partitions, idempotency_keys=len(self._answers))
 
     def _publisher_to(self, topic: str, partitions: int) -> GroupPublisher:
@@ -167,7 +176,7 @@ class Ingest:
     def _ended(self, working: asyncio.Task[None]) -> None:
         if not working.cancelled() and working.exception() is not None:
             self.health.ready = False
-            self._accept.receiver = None
+            self.accept.receiver = None
             self._failed.set()
             log.critical("ingest.failed", exc_info=working.exception())
 

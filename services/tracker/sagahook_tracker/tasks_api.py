@@ -16,7 +16,7 @@ from sagahook_schemas.identity import Phase, idempotency_key
 from sagahook_tracker.adapters.task_reading import AttemptRow, TaskFilter, TaskRow
 from sagahook_tracker.api import not_yet
 from sagahook_tracker.domain.runs import TASK_STATUSES, Run, State, TaskStatus
-from sagahook_tracker.domain.tasks import number, words
+from sagahook_tracker.domain.tasks import number, told, words
 from sagahook_tracker.listing_api import MOST_ATTRIBUTES, alternatives
 from sagahook_tracker.operating import Refused
 from sagahook_tracker.operator_bodies import Word, Words
@@ -193,7 +193,7 @@ def _summary(row: TaskRow) -> TaskSummary:
         created_at=row.started_at,
         completed_at=row.finished_at,
         error_message=row.error,
-        codegen_task_url=words(row.attributes, "codegen_task_url"),
+        codegen_task_url=row.codegen_task_url,
         state=row.state,
         run=row.run,
         correlation_id=row.correlation_id,
@@ -226,6 +226,7 @@ def _started(run: Run) -> dict[str, Any]:
         state=run.state,
         status=TASK_STATUSES[run.state],
         attributes=run.attributes,
+        codegen_task_url=told(run.attributes, run.result, "codegen_task_url"),
         correlation_id=run.correlation_id,
         started_at=run.started_at,
         updated_at=run.updated_at,
@@ -243,7 +244,7 @@ def _started(run: Run) -> dict[str, Any]:
         "retry_count": sum(
             _retries(step.attempts) + _retries(step.compensation_attempts) for step in run.steps
         ),
-        "codegen_task_id": words(run.attributes, "codegen_task_id"),
+        "codegen_task_id": told(run.attributes, run.result, "codegen_task_id"),
         "updated_at": run.updated_at,
         "attributes": run.attributes or {},
         "progress": run.progress,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from sagahook.saga.declared import is_async as gives_coroutine
 from sagahook.saga.declared import plain
 from sagahook.saga.language import Handler
 from sagahook.saga.marks import KeyFunction, Wanted
-from sagahook_schemas.base import JsonValue
+from sagahook_runner.domain.attributes import search_attributes
 from sagahook_schemas.bodies import event_of
 from sagahook_schemas.commands import StartSaga
 from sagahook_schemas.definitions import TriggerDefinition
@@ -31,9 +30,6 @@ _ERROR_LIMIT = 2_000
 
 _LIMIT_VALUE_LENGTH = 1_000
 """Characters of the value that limits are counted by: it stands in the keys of records."""
-
-_ATTRIBUTE_LENGTH = 1_000
-"""Characters of a text that sagas are searched by; the context has all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +232,7 @@ def _start(call: Call, answer: object) -> tuple[str, StartSaga]:
             traceparent=received.traceparent or None,
             erasure_key=received.extension(KEY_EXTENSION) or None,
             limit_key=call.limit_key,
-            attributes=_attributes(saga.definition.attributes, context),
+            attributes=search_attributes(saga.definition.attributes, context),
         ),
     )
 
@@ -253,16 +249,3 @@ def limit_key_for(saga: Saga, trigger: TriggerDefinition, event: Any) -> str | N
         return None
     found = lookup(event, trigger.concurrency_key) if trigger.concurrency_key else MISSING
     return limit_key(saga.name, None if found is MISSING else identity_value(found))
-
-
-def _attributes(paths: Mapping[str, str], context: JsonValue) -> dict[str, JsonValue] | None:
-    """What sagas are searched by: texts, numbers and truths. What is absent, or is something else, is left out."""
-    if not paths:
-        return None
-    found = {name: lookup(context, path) for name, path in paths.items()}
-    kept_ones: dict[str, JsonValue] = {
-        name: value[:_ATTRIBUTE_LENGTH] if isinstance(value, str) else value
-        for name, value in found.items()
-        if isinstance(value, str | int | float)
-    }
-    return kept_ones or None

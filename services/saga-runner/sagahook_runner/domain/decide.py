@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sagahook_runner.domain.attempts import continued, failed, lost, succeeded
+from sagahook_runner.domain.attributes import attributes_at_start
 from sagahook_runner.domain.commands import (
     Admit,
     AttemptContinued,
@@ -148,7 +149,7 @@ def _start(d: Decision, command: Start) -> None:
             user_id=request.user_id,
             notify_url=request.notify_url,
             limit_key=request.limit_key,
-            attributes=request.attributes,
+            attributes=attributes_at_start(request, definition),
             deadline_at=None if deadline is None else d.now + timedelta(seconds=deadline),
             parent=request.parent,
             traceparent=request.traceparent,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from sagahook_runner.domain.attributes import search_attributes
 from sagahook_runner.domain.commands import Operate, Request
 from sagahook_runner.domain.decision import Decision, known_step
 from sagahook_runner.domain.erased import REASON, is_erased
@@ -17,7 +18,6 @@ from sagahook_schemas.commands import (
     RetrySaga,
     SignalSaga,
 )
-from sagahook_schemas.paths import MISSING, lookup
 from sagahook_schemas.sagas import (
     CommandRefused,
     SagaCancelled,
@@ -123,8 +123,6 @@ def _started_again(d: Decision, request: RetrySaga) -> SagaStarted:
     if definition is None:
         raise AssertionError("a run can only be started under a definition")
     context = dict(state.context)
-    found = {name: lookup(context, path) for name, path in definition.attributes.items()}
-    attributes = {name: value for name, value in found.items() if value is not MISSING}
     deadline = definition.deadline
     return SagaStarted(
         name=state.name,
@@ -140,7 +138,7 @@ def _started_again(d: Decision, request: RetrySaga) -> SagaStarted:
         traceparent=state.traceparent,
         limit_key=state.limit_key,
         erasure_key=state.erasure_key,
-        attributes=attributes or None,
+        attributes=search_attributes(definition.attributes, context),
         deadline_at=None if deadline is None else d.now + timedelta(seconds=deadline),
         actor=request.actor,
         reason=request.reason,

@@ -123,6 +123,7 @@ LIMIT 1;
 -- name: find_tasks(status, name, repository, correlation_id, event_id, attributes, after_time, after_number, skip, how_many)
 -- The newest run of each saga, those that started last first. A parameter that is null asks for nothing.
 SELECT number, saga_id, run, name, state, status, attributes, correlation_id, started_at, updated_at, finished_at,
+       coalesce(attributes ->> 'codegen_task_url', result ->> 'codegen_task_url') AS codegen_task_url,
        coalesce(reason, error) AS error, coalesce(started_at, '-infinity'::timestamptz)::text AS position
 FROM tracker.runs
 WHERE (:status::text IS NULL OR status = :status::text)

@@ -39,6 +39,7 @@ class TaskRow:
     state: State
     status: TaskStatus
     attributes: dict[str, JsonValue] | None
+    codegen_task_url: str | None
     correlation_id: str | None
     started_at: datetime | None
     updated_at: datetime | None

@@ -29,6 +29,12 @@ def words(attributes: Mapping[str, JsonValue] | None, name: str) -> str | None:
     return None if value is None else value if isinstance(value, str) else str(value)
 
 
+def told(attributes: Mapping[str, JsonValue] | None, result: JsonValue, name: str) -> str | None:
+    """What a saga may know from its start, as a search attribute, or only at its end, by its result."""
+    found = words(attributes, name)
+    return words(result, name) if found is None and isinstance(result, dict) else found
+
+
 def number(attributes: Mapping[str, JsonValue] | None, name: str) -> int | None:
     """A search attribute that callers expect as a whole number; None where it is none."""
     value = (attributes or {}).get(name)

@@ -1,0 +1,1 @@
+"""What a GitHub App does about pull requests, pushes and failed checks, as sagas."""

@@ -1,0 +1,1 @@
+"""Orders over HTTP, by Django, which hands webhooks on to an ingest that runs elsewhere."""

@@ -1,0 +1,1 @@
+"""A trip is booked with several agencies at once, or with none of them."""

@@ -1,0 +1,44 @@
+"""The systems that the README's sagas call."""
+
+from typing import Any
+
+from sagahook.saga import StepContext
+from tests.docs.stack import ReadersStack, beside, placed_order
+
+
+class Inventory:
+    async def reserve(self, order_id: str, key: str) -> dict[str, str]:
+        return {"order": order_id, "key": key}
+
+    async def release(self, order_id: str, undoes: str) -> None: ...
+
+
+inventory = Inventory()
+
+
+async def reserve(order_id: str) -> dict[str, str]:
+    return {"order": order_id}
+
+
+async def release(ctx: StepContext, reservation: Any) -> None: ...
+
+
+async def ship(stock: dict[str, str]) -> str:
+    return f"parcel of {stock['order']}"
+
+
+async def promised(page: Any) -> None:
+    """The function runs in one process, as the text says."""
+    assert await page.order({"order_id": "A1", "amount": 42}) == {"parcel": "parcel of A1"}
+
+
+def set_out(stack: ReadersStack) -> dict[str, str]:
+    correlation, saga_id = placed_order(stack, "README")
+    return {
+        "status/0198…": f"status/{correlation}",
+        "show ID": f"show {saga_id}",
+        "--saga ID": f"--saga {saga_id}",
+        "tail ID": f"tail {saga_id}",
+        "sagahook tracker verify": f"{beside(stack)} sagahook tracker verify",
+        "sagahook migrate": f"{beside(stack)} sagahook migrate",
+    }

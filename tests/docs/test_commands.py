@@ -1,0 +1,96 @@
+"""Every command of the docs runs, or is listed with why it does not; what is said to be printed is printed."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.blocks import ROOT, by_page
+from tests.docs.not_run import CODE, COMMANDS
+from tests.docs.python_pages import given
+from tests.docs.stack import ReadersStack, quickstarted
+from tests.docs.terminal import commands, named, transcript
+
+PAGES = by_page("sh", "console", "python", "json", "toml", "text")
+
+
+def _has_commands(page: str) -> bool:
+    return any(block.language in ("sh", "console") for block in PAGES[page])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadersStack]:
+    with quickstarted(tmp_path_factory.mktemp("docs")) as stack:
+        yield stack
+
+
+def test_the_quickstart_ends_with_a_completed_saga_and_a_verified_webhook(stack: ReadersStack) -> None:
+    assert "verified; answered 204" in stack.terminal.background["listen"].printed
+
+
+def test_the_stack_is_described_as_its_page_shows(stack: ReadersStack) -> None:
+    shown = _shown("docs/embedded.md")
+
+    assert shown.keys() == stack.description.keys()
+    assert shown["keys"].keys() == stack.description["keys"].keys()
+    assert shown["pids"].keys() == stack.description["pids"].keys()
+
+
+def test_an_outbound_webhook_is_as_its_page_shows(stack: ReadersStack) -> None:
+    printed = stack.terminal.background["listen"].printed
+    received, _ = json.JSONDecoder().raw_decode(printed[printed.index("\n{\n") + 1 :])
+    shown = _shown("docs/reference/outbound.md")
+
+    assert shown.keys() == received.keys()
+    assert received["data"].keys() - shown["data"].keys() == set()
+    assert shown["data"].keys() - received["data"].keys() <= {
+        "user_id",
+        "attributes",
+    }  # where a saga has them
+
+
+def _shown(page: str) -> Any:
+    [block] = by_page("json")[page]
+    return json.loads(block.text)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if _has_commands(page) and page != "docs/quickstart.md"]
+)
+def test_the_commands_of_a_page_do_what_it_says(page: str, stack: ReadersStack, tmp_path: Path) -> None:
+    provided = given(page)
+    replaced = provided.set_out(stack) if provided and hasattr(provided, "set_out") else {}
+    terminal = stack.opened(tmp_path, replaced)
+    try:
+        for block in PAGES[page]:
+            terminal.do(block)
+    finally:
+        terminal.close()
+
+
+def test_each_command_that_is_not_run_is_there_with_its_reason() -> None:
+    there = {
+        (page, named(command))
+        for page, blocks in by_page("sh", "console").items()
+        for block in blocks
+        for command in (
+            commands(block) if block.language == "sh" else [each for each, _ in transcript(block)]
+        )
+    }
+    listed = {(page, command): why for page, reasons in COMMANDS.items() for command, why in reasons.items()}
+    for (page, command), why in listed.items():
+        print(f"not run: {page}: {command}: {why}")  # noqa: T201  # the list is to be seen
+
+    assert listed.keys() <= there
+
+
+def test_what_is_said_to_hold_a_command_instead_is_a_test_that_there_is() -> None:
+    reasons = {why for listed in (*CODE.values(), *COMMANDS.values()) for why in listed.values()}
+    named_tests = {name for why in reasons for name in re.findall(r"\btest_\w+\.py", why)}
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+
+    assert named_tests
+    assert named_tests <= there

@@ -1,0 +1,93 @@
+"""Django in gunicorn, its workers forked from a process that has loaded the application."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.databases import open_migrated_database
+from tests.processes import until
+from tests.web_contract import Web, WebContract
+from tests.web_harness import GUNICORN, Deployment, Server, deployment, serving
+from tests.web_load import Senders, missing
+
+DJANGO = (*GUNICORN, "--workers", "2", "--preload", "tests.apps.web_django:application")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def deployed(
+    kafka_bootstrap: str, postgres_url: str, module_prefix: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Deployment]:
+    folder = tmp_path_factory.mktemp("deployment")
+    async with (
+        open_migrated_database(postgres_url) as database_url,
+        deployment(kafka_bootstrap, module_prefix, database_url, folder) as deployed,
+    ):
+        yield deployed
+
+
+@pytest_asyncio.fixture(scope="module")
+async def publishing(deployed: Deployment, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    log = tmp_path_factory.mktemp("gunicorn") / "publish.log"
+    async with serving(DJANGO, {**deployed.environment, "WEB_FORM": "publish"}, log) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module")
+async def handing_on(deployed: Deployment, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    log = tmp_path_factory.mktemp("gunicorn") / "client.log"
+    async with serving(DJANGO, {**deployed.environment, "WEB_FORM": "client"}, log) as server:
+        yield server
+
+
+class TestADjangoApplicationThatIsAnIngest(WebContract):
+    @pytest.fixture
+    def web(self, publishing: Server, deployed: Deployment) -> Web:
+        return Web(publishing, deployed.log)
+
+
+class TestADjangoApplicationThatHandsWebhooksOn(WebContract):
+    @pytest.fixture
+    def web(self, handing_on: Server, deployed: Deployment) -> Web:
+        return Web(handing_on, deployed.log)
+
+
+async def test_a_worker_that_is_killed_under_load_loses_nothing_that_got_its_202(
+    publishing: Server, deployed: Deployment
+) -> None:
+    web = Web(publishing, deployed.log)
+    senders = Senders(web)
+    sending = asyncio.create_task(senders.run())
+    await senders.until_accepted(50)
+    killed, survivor = publishing.workers()
+    os.kill(killed, signal.SIGKILL)
+    await until(lambda: len(set(publishing.workers()) - {killed}) == 2)
+    await senders.until_accepted(50)
+    senders.stopping.set()
+    await sending
+    assert survivor in publishing.workers()
+    assert senders.others, "nobody met the kill"
+    assert await missing(web, senders.accepted) == {}
+
+
+def test_django_says_by_its_own_check_what_is_missing_in_the_settings() -> None:
+    script = """
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+settings.configure(INSTALLED_APPS=["sagahook.integrations.django"])
+django.setup()
+call_command("check")
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SAGAHOOK_")}
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.returncode != 0
+    assert "(sagahook.E001) SAGAHOOK_KAFKA" in told.stderr

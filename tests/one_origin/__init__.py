@@ -1,0 +1,1 @@
+"""ingest, the status API and notifier's API on one origin, as a service that `preforked` starts."""

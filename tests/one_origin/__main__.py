@@ -1,0 +1,3 @@
+from sagahook.embedded.api import main
+
+__all__ = ["main"]
