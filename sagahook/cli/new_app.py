@@ -6,8 +6,8 @@ import json
 import keyword
 import re
 import shutil
-import sys
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -32,7 +32,7 @@ def module_of(name: str) -> str:
             f"letter, at most {_LONGEST} characters" + (f", such as {better}" if better else "")
         )
     module = name.replace("-", "_")
-    if keyword.iskeyword(module) or module in sys.stdlib_module_names or module in _taken():
+    if keyword.iskeyword(module) or _is_taken(module):
         raise StackError(
             f"{name!r} cannot be a name, because Python or sagahook has a module {module} already: "
             f"{name}-sagas would do"
@@ -40,9 +40,11 @@ def module_of(name: str) -> str:
     return module
 
 
-def _taken() -> set[str]:
-    """Modules that an app imports, or would stand in the way of."""
-    return {"sagahook", "tests", "dev", *(name for name in metadata.packages_distributions() if name)}
+def _is_taken(module: str) -> bool:
+    """Whether an app's package of that name would hide a module, its own folders among them. A folder that is no
+    package yet, such as the one that is to be filled, hides nothing."""
+    found = find_spec(module)
+    return module in ("tests", "dev") or (found is not None and found.origin is not None)
 
 
 def write_app(name: str, folder: Path) -> list[Path]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """The folder of one run of an example, and the ports of its servers, each held for the server of that name."""
+    """The folder of one run of an example, the ports of its servers, each held for the server of that name, and a
+    secret (`whsec_…`) for whatever of it needs one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,7 +72,7 @@ class Example:
     """about: a sentence or two, for whoever watches. stage: what it plays on; starts nothing.
 
     poke: what to try by hand while `--keep` leaves it running, with `{api}`, `{reader}`, `{operator}` and `{admin}`
-    (keys), `{app}` and each server's name as gaps.
+    (keys), `{secret}`, `{app}` and each server's name as gaps.
     """
 
     about: str

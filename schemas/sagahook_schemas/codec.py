@@ -14,8 +14,9 @@ __all__ = ["CONTRACTS", "UPCASTERS", "Undecodable", "decode", "decode_data"]
 
 _CONTEXTS = (webhooks, definitions, commands, sagas, steps, participants, notifications, audit)
 
-CONTRACTS: dict[str, type[Contract]] = registered()
-"""Every record type whose value is JSON, by its CloudEvents type."""
+CONTRACTS: dict[str, type[Contract]] = dict(sorted(registered().items()))
+"""Every record type whose value is JSON, by its CloudEvents type; in the order of these, whichever module was imported
+first."""
 
 Upcaster = Callable[[Contract], Contract]
 UPCASTERS: dict[str, Upcaster] = {}

@@ -8,7 +8,10 @@ A block says what it is where every Git host reads it, in its info string:
     json yaml toml dockerfile   read, and held to the contract or the settings that they show
     text      neither: figures, forms, what somebody else prints
 
-A comment above it, which no host shows, may say more: `<!-- block: background until="listening" -->`.
+A comment above it, which no host shows, may say more: `<!-- block: file=shop.py -->`, that it is saved there;
+`<!-- block: background=dev until="is ready" -->`, that it goes on in a terminal of its own, and what it prints when it
+is there (or where it `answers=` over HTTP); `printed-by=dev`, that it is what that prints. `schema=` and `over=`: see
+test_data_blocks.py.
 """
 
 import re

@@ -1,7 +1,9 @@
-"""The stack that the pages' commands meet: the one that the quickstart starts, by its own commands."""
+"""The stacks that the pages' commands meet: that of the quickstart, which it starts by its own commands, and those of
+pages that start one themselves."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sagahook.embedded.ports import free_port
 from tests.docs.blocks import ROOT, blocks_of
 from tests.docs.command_server import write_client
 from tests.docs.terminal import Terminal
@@ -20,10 +23,22 @@ SECRETS = {"GITHUB_WEBHOOK_SECRET": "a-secret-of-the-tests"}
 
 @dataclass
 class ReadersStack:
-    """terminal: the quickstart's, in whose background the stack runs. description: as `sagahook dev pids` has it."""
+    """terminal: of the page in whose background it runs. description: as `sagahook dev pids` has it."""
 
     terminal: Terminal
     description: dict[str, Any]
+
+    def meet(self) -> None:
+        """From now on the page's addresses and keys are those of the stack that it has started."""
+        self.description = json.loads(self.terminal.shell("sagahook dev pids --json")[1])
+        api, keys = self.description["api"], self.description["keys"]
+        self.terminal.replaced = {
+            "localhost:8080": api.removeprefix("http://"),
+            "http://127.0.0.1:8080": api,
+            "operator-…": keys["operator"],
+            "admin-…": keys["admin"],
+            **self.terminal.replaced,
+        }
 
     def opened(self, folder: Path, replaced: dict[str, str]) -> Terminal:
         """Another reader's terminal, in a clone of its own."""
@@ -33,23 +48,27 @@ class ReadersStack:
 
 
 @contextmanager
-def quickstarted(folder: Path) -> Iterator[ReadersStack]:
-    """Follows the quickstart to its end. Raises Untrue."""
+def followed(page: Path, folder: Path) -> Iterator[ReadersStack]:
+    """Follows a page that starts a stack (in its background, as `dev`) to its end. Raises Untrue."""
     clone = folder / "clone"
     clone.mkdir()
     _clone_into(clone)
     with _commands(folder) as path:
-        terminal = Terminal(clone, _environment(folder, path))
-        description: dict[str, Any] = {}
+        reader = ReadersStack(Terminal(clone, _environment(folder, path), _own_ports(page)), {})
         try:
-            for block in blocks_of(QUICKSTART):
-                terminal.do(block)
+            for block in blocks_of(page):
+                reader.terminal.do(block)
                 if block.notes.get("background") == "dev":
-                    description = json.loads(terminal.shell("sagahook dev pids --json")[1])
-                    terminal.replaced = {"localhost:8080": description["api"].removeprefix("http://")}
-            yield ReadersStack(terminal, description)
+                    reader.meet()
+            yield reader
         finally:
-            terminal.close()
+            reader.terminal.close()
+
+
+def _own_ports(page: Path) -> dict[str, str]:
+    """For the ports that a page names beside that of the API, which finds another by itself where it is taken."""
+    named = set(re.findall(r"\b8\d{3}\b", page.read_text(encoding="utf-8"))) - {"8080"}
+    return {port: str(free_port()) for port in sorted(named)}
 
 
 def _clone_into(folder: Path) -> None:

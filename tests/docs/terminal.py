@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from tests.docs.blocks import Block
 from tests.docs.not_run import COMMANDS
@@ -36,8 +38,11 @@ class Terminal:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_text(block.text)
         elif name := block.notes.get("background"):
-            self.background[name] = Background(self, block)
-            self.background[name].until(block.notes["until"])
+            self.background[name] = started = Background(self, block)
+            if "answers" in block.notes:
+                started.until_it_answers(self.real(block.notes["answers"]))
+            else:
+                started.until(block.notes["until"])
         elif name := block.notes.get("printed-by"):
             self.background[name].until(block.text)
         elif block.language == "sh":
@@ -94,7 +99,7 @@ class Background:
         self._log = terminal.folder / f".{block.notes['background']}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["bash", "-c", f"exec {terminal.real(block.text)}"],
+                ["bash", "-c", f"exec env {terminal.real(block.text)}"],
                 cwd=terminal.folder,
                 env=terminal.environment,
                 stdin=subprocess.DEVNULL,
@@ -115,10 +120,28 @@ class Background:
                 raise Untrue(f"{self._block} did not print\n{expected}\nbut\n{self.printed}")
             time.sleep(0.05)
 
+    def until_it_answers(self, url: str) -> None:
+        """Over HTTP, whatever it says."""
+        ends = time.monotonic() + PATIENCE
+        while not _answers(url):
+            if self._process.poll() is not None or time.monotonic() > ends:
+                raise Untrue(f"{self._block}: nobody answers at {url}\n{self.printed}")
+            time.sleep(0.05)
+
     def end(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait(PATIENCE)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urlopen(url, timeout=5).close()  # noqa: S310  # of this machine
+    except HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def commands(block: Block) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from tests.docs.blocks import ROOT, by_page
 from tests.docs.not_run import CODE, COMMANDS
 from tests.docs.python_pages import given
-from tests.docs.stack import ReadersStack, quickstarted
+from tests.docs.stack import QUICKSTART, ReadersStack, followed
 from tests.docs.terminal import commands, named, transcript
 
 PAGES = by_page("sh", "console", "python", "json", "toml", "text")
@@ -21,9 +21,13 @@ def _has_commands(page: str) -> bool:
     return any(block.language in ("sh", "console") for block in PAGES[page])
 
 
+def _starts_a_stack(page: str) -> bool:
+    return any(block.notes.get("background") == "dev" for block in PAGES[page])
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadersStack]:
-    with quickstarted(tmp_path_factory.mktemp("docs")) as stack:
+    with followed(QUICKSTART, tmp_path_factory.mktemp("docs")) as stack:
         yield stack
 
 
@@ -57,8 +61,17 @@ def _shown(page: str) -> Any:
     return json.loads(block.text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if _has_commands(page) and page != "docs/quickstart.md"]
+    "page", [page for page in PAGES if _starts_a_stack(page) and page != "docs/quickstart.md"]
+)
+def test_the_commands_of_a_page_with_a_stack_of_its_own_do_what_it_says(page: str, tmp_path: Path) -> None:
+    with followed(ROOT / page, tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if _has_commands(page) and not _starts_a_stack(page)]
 )
 def test_the_commands_of_a_page_do_what_it_says(page: str, stack: ReadersStack, tmp_path: Path) -> None:
     provided = given(page)

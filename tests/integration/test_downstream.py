@@ -193,6 +193,31 @@ async def test_a_stream_processor_that_is_killed_again_and_again_counts_each_out
     assert added(rates) == log.by_source() == {"shop": {"succeeded": 133, "failed": 67}}
 
 
+@pytest.mark.long
+async def test_two_stream_processors_share_the_partitions_and_one_takes_over_those_of_the_other(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
+    log = DownstreamLog(kafka_bootstrap, topic_prefix, tmp_path)
+    await log.append_sagas("shop", range(30))
+    await log.see(30)
+    async with rates_of(log) as (first, one), rates_of(log) as (second, other):
+
+        async def shared() -> bool:
+            shares = [await shown(one), await shown(other)]
+            return all(shares) and added([*shares[0], *shares[1]]) == log.by_source()
+
+        async def taken_over() -> bool:
+            return added(await shown(other)) == log.by_source()
+
+        await second.until(partial(log.is_committed, f"{topic_prefix}-success-rates"))
+        await second.until(shared)
+        await first.kill()
+        await log.append_sagas("shop", range(30, 60))
+        await log.see(60)
+        await second.until(taken_over)
+
+
 @asynccontextmanager
 async def rates_of(log: DownstreamLog) -> AsyncIterator[tuple[Program, int]]:
     port = free_port()
@@ -203,12 +228,16 @@ async def rates_of(log: DownstreamLog) -> AsyncIterator[tuple[Program, int]]:
 
 
 async def shown(port: int) -> list[dict[str, Any]]:
-    async with (
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
-        session.get("/rates/") as answer,
-    ):
-        rates: list[dict[str, Any]] = await answer.json()
-        return rates
+    """Nothing while it does not answer yet."""
+    try:
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+            session.get("/rates/") as answer,
+        ):
+            rates: list[dict[str, Any]] = await answer.json()
+            return rates
+    except aiohttp.ClientConnectionError:
+        return []
 
 
 def added(rates: list[dict[str, Any]]) -> dict[str, Counter[str]]:

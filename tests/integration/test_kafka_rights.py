@@ -1,7 +1,9 @@
-"""The rights that the manifests give to each service are enough for what it does on a broker that asks, and no more."""
+"""The rights that the manifests give to each service, and to a consumer, are enough for what it does on a broker that
+asks, and no more."""
 
 import asyncio
 import json
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,11 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+import yaml
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import TopicAuthorizationFailedError
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from deploy.checks.rights import USERS, Right, rights
@@ -34,6 +37,7 @@ from sagahook_schemas.topics import (
     SAGA_EVENTS,
     SAGA_REPLIES,
     WEBHOOKS_COMMANDS,
+    WEBHOOKS_RECEIVED,
     WEBHOOKS_ROUTED,
     Topic,
     steps_topic,
@@ -64,6 +68,14 @@ RUNS: dict[str, tuple[str, ...]] = {
     "notifier": ("sagahook_notifier", "run"),
     "notifier-api": ("sagahook_notifier", "api"),
 }
+ANY: Any = None
+"""As a filter's text; its types know none but texts."""
+ANY_RIGHT = AclBindingFilter(
+    ResourceType.ANY, ANY, ResourcePatternType.ANY, ANY, ANY, AclOperation.ANY, AclPermissionType.ANY
+)
+ANALYTICS = yaml.safe_load(
+    (Path(__file__).parents[2] / "examples" / "consuming" / "kafka-user.yaml").read_text()
+)
 USER_OF = {name: USERS[{"projector": "tracker", "notifier-api": "notifier"}.get(name, name)] for name in RUNS}
 
 
@@ -93,7 +105,8 @@ class Asking:
 @pytest_asyncio.fixture(scope="module")
 async def asking(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Asking]:
     data = tmp_path_factory.mktemp("asking")
-    accounts = " ".join(f'user_{user}="{PASSWORD}"' for user in USERS.values())
+    users = (*USERS.values(), "analytics")
+    accounts = " ".join(f'user_{user}="{PASSWORD}"' for user in users)
     login = f"org.apache.kafka.common.security.plain.PlainLoginModule required {accounts};"
     kafka = EmbeddedKafka(
         data,
@@ -124,8 +137,21 @@ def give(bootstrap: str) -> None:
         for right in rights(service, PREFIX)
         for binding in bound(user, right)
     ]
+    bindings += [binding for right in of_manifest(ANALYTICS) for binding in bound("analytics", right)]
     for done in admin.create_acls(bindings).values():
         done.result(timeout=10)
+    # The controller has them; the broker, which is asked, learns of them a moment later.
+    while len(admin.describe_acls(ANY_RIGHT).result(timeout=10)) < len(set(bindings)):
+        time.sleep(0.05)
+
+
+def of_manifest(user: Any) -> Iterable[Right]:
+    for each in user["spec"]["authorization"]["acls"]:
+        resource = each["resource"]
+        name = resource["name"].replace("sagahook.", f"{PREFIX}.")
+        yield Right(
+            resource["type"], name, tuple(each["operations"]), prefix=resource["patternType"] == "prefix"
+        )
 
 
 def bound(user: str, right: Right) -> Iterable[AclBinding]:
@@ -266,3 +292,27 @@ async def test_an_operators_are_enough_for_the_doctor_and_for_the_topics(asking:
     assert {line.check for line in found.lines if line.verdict == "fail"} <= {"kafka", "topics", "brokers"}
     assert "broker clock" in {line.check for line in found.lines}
     assert await ensure_topics(operator, PREFIX, 1) == ()
+
+
+async def test_a_consumers_are_enough_to_follow_the_saga_log_and_nothing_else(asking: Asking) -> None:
+    log, bodies = SAGA_EVENTS.name(PREFIX), WEBHOOKS_RECEIVED.name(PREFIX)
+    async with AIOKafkaProducer(bootstrap_servers=asking.kafka.bootstrap) as owner:
+        await owner.send_and_wait(log, b"an event", partition=0)
+    analytics = client_options(asking.as_user("analytics"))
+    async with AIOKafkaConsumer(
+        log,
+        **analytics,
+        group_id="analytics-outcomes",
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    ) as consumer:
+        assert (await asyncio.wait_for(consumer.getone(), PATIENCE)).topic == log
+        await consumer.commit()
+    stranger = AIOKafkaConsumer(bodies, **analytics, group_id="analytics-bodies")
+    with pytest.raises(TopicAuthorizationFailedError):
+        await stranger.start()
+    await stranger.stop()
+    async with AIOKafkaProducer(**analytics) as producer:
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait(log, b"never happened", partition=0)

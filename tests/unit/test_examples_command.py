@@ -48,8 +48,8 @@ def test_an_example_has_a_readme_that_names_its_command(example: Entry) -> None:
 def test_what_an_example_plays_on_can_be_said_before_anything_starts(example: Entry, tmp_path: Path) -> None:
     place = Place(tmp_path)
     stage = example.load().stage(place)
-    gaps = {**place.urls(), "api": "", "app": stage.app, "reader": "", "operator": "", "admin": ""}
-    example.load().poke.format(**gaps)
+    gaps = dict.fromkeys(("api", "app", "secret", "reader", "operator", "admin"), "")
+    example.load().poke.format(**gaps, **place.urls())
     place.release()
     assert len({server.name for server in stage.servers}) == len(stage.servers)
     assert load_app(stage.app).definitions()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from sagahook.client import NotFound
 from sagahook.client.models import SagaDetails, WebhookStatus
 from sagahook.integrations.fastapi import SagaFastAPI
 from sagahook_schemas.identity import saga_id
@@ -37,3 +39,9 @@ async def place_order_and_wait(order: Order) -> WebhookStatus:
 async def show_order(order_id: str, wait: float = 0) -> SagaDetails:
     """wait: seconds for which to wait for its end, at most 30."""
     return await saga.client.saga_status(saga_id("order_created", "order", order_id), wait=wait)
+
+
+@app.exception_handler(NotFound)
+async def no_such_order(request: Request, _: Exception) -> JSONResponse:
+    """Nor is there, for a moment, one that was just placed: its saga has not started yet."""
+    return JSONResponse({"error": "There is no such order yet"}, 404)
