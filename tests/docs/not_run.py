@@ -82,6 +82,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "README.md": {
         "make demo": "tests/e2e/test_demo.py plays it",
         "make test": WHOLE,
+        "sagahook examples run travel": EXAMPLE,
         'make dev ARGS="--app shop.py"': STACK,
         "sagahook sagas signal released --state EXECUTING --name order": (
             "the shop calls payments.example: tests/integration/test_runner_waits.py signals"
