@@ -28,6 +28,7 @@ _NOT_HANDED_ON = frozenset(
         b"connection",
         b"content-length",
         b"expect",
+        b"forwarded",
         b"host",
         b"keep-alive",
         b"proxy-authorization",
@@ -39,7 +40,8 @@ _NOT_HANDED_ON = frozenset(
         b"x-forwarded-for",
     }
 )
-"""What is between two neighbours (RFC 9110 §7.6.1), and what is written anew."""
+"""What is between two neighbours (RFC 9110 §7.6.1), what is written anew, and what a sender could have made up where
+ingest believes this application of whom it has a request."""
 
 
 class Forwarding(Gateway):
