@@ -1,12 +1,16 @@
 """Many requests at once, and what was answered to them."""
 
 import asyncio
+import os
+import signal
 import uuid
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
 
+from tests.processes import until
 from tests.web_contract import Web
 
 _TOGETHER = 40
@@ -20,7 +24,7 @@ class Senders:
     web: Web
     accepted: dict[str, str] = field(default_factory=dict)
     """event id → the parcel, of every 202."""
-    others: Counter[str] = field(default_factory=Counter)
+    broken: int = 0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, senders: int = 12) -> None:
@@ -40,8 +44,8 @@ class Senders:
             parcel = uuid.uuid4().hex
             try:
                 answer = await self.web.post("/webhooks/parcels", {"parcel": parcel})
-            except aiohttp.ClientError as broken:
-                self.others[type(broken).__name__] += 1
+            except aiohttp.ClientError:
+                self.broken += 1
                 await asyncio.sleep(0.02)
                 continue
             if answer.status == 202:
@@ -49,7 +53,17 @@ class Senders:
             else:
                 assert answer.status == 503, answer
                 assert int(answer.headers["Retry-After"]) > 0
-                self.others["503"] += 1
+
+
+async def kill_workers(senders: Senders, victim: Callable[[], Awaitable[int]]) -> None:
+    """Under load, one after the other, until some sender's connection broke by it. victim: a worker's process id."""
+    before = senders.broken
+    while senders.broken == before:
+        await senders.until_accepted(50)
+        killed = await victim()
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda gone=killed: gone not in senders.web.server.workers())  # type: ignore[misc]
+    await senders.until_accepted(50)
 
 
 async def missing(web: Web, accepted: dict[str, str]) -> dict[str, str]:

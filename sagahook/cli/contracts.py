@@ -64,8 +64,8 @@ def _json(document: Any) -> str:
 
 def write(root: Path) -> list[str]:
     """Makes the generated files those of the models. Returns the paths that changed."""
-    changed = _differing(root)
     files = generated(root)
+    changed = _differing(root, files)
     for path in changed:
         if path in files:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,9 @@ def write(root: Path) -> list[str]:
 
 
 def drift(root: Path) -> list[str]:
-    return [f"{path} is not what the models say: run `make schemas`" for path in _differing(root)]
+    return [
+        f"{path} is not what the models say: run `make schemas`" for path in _differing(root, generated(root))
+    ]
 
 
 def example_problems(root: Path) -> Iterator[str]:
@@ -143,9 +145,8 @@ def _abandoned(root: Path) -> tuple[str, ...]:
     return tuple(line.split()[0] for line in lines if line.strip())
 
 
-def _differing(root: Path) -> list[str]:
-    """The generated files that are missing or different, and those that nothing generates any more."""
-    files = generated(root)
+def _differing(root: Path, files: Mapping[str, str]) -> list[str]:
+    """Of the generated ones those that are missing or different, and those that nothing generates any more."""
     there = {path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*")}
     return sorted(
         (there - files.keys()) | {path for path, text in files.items() if not _is_text(root / path, text)}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sagahook.client import SagahookError
+from sagahook.client.address import Address
 from sagahook.integrations.gateway import Gateway
 from sagahook.runtime.settings_errors import WrongSettings, explain
+
+if TYPE_CHECKING:
+    from sagahook.integrations.publishing import PublishSettings
 
 
 class Form(Protocol):
@@ -55,19 +61,15 @@ class _Client:
     given: Mapping[str, Any] = field(repr=False)
 
     def check(self) -> None:
-        self._settings()
+        with _in_words():
+            Address.of(ClientSettings(**self.given).url)
 
     def open(self) -> Gateway:
         from sagahook.integrations.forwarding import Forwarding
 
-        settings = self._settings()
+        with _in_words():
+            settings = ClientSettings(**self.given)
         return Forwarding(settings.url, settings.key.get_secret_value() if settings.key else None)
-
-    def _settings(self) -> ClientSettings:
-        try:
-            return ClientSettings(**self.given)
-        except ValidationError as wrong:
-            raise WrongSettings(explain(wrong)) from None
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,31 @@ class _Publish:
     given: Mapping[str, Any] = field(repr=False)
 
     def check(self) -> None:
-        self.open()
+        from sagahook_ingest.domain.sources import KnownSources
+
+        with _in_words():
+            KnownSources(self._settings().sources)
 
     def open(self) -> Gateway:
-        from sagahook.integrations.publishing import Publishing, PublishSettings
+        from sagahook.integrations.publishing import Publishing
 
-        try:
-            return Publishing(PublishSettings(**self.given))
-        except ValidationError as wrong:
-            raise WrongSettings(explain(wrong)) from None
-        except ValueError as unusable:  # a secret that has not its scheme's form, or a list that is no JSON
-            raise WrongSettings(str(unusable)) from None
+        with _in_words():
+            return Publishing(self._settings())
+
+    def _settings(self) -> PublishSettings:
+        from sagahook.integrations.publishing import PublishSettings
+
+        return PublishSettings(**self.given)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Raises WrongSettings, which quotes no secret."""
+    try:
+        yield
+    except ValidationError as wrong:
+        raise WrongSettings(explain(wrong)) from None
+    except SagahookError as nowhere:
+        raise WrongSettings(f"SAGAHOOK_URL: {nowhere}") from None
+    except ValueError as unusable:  # a secret that has not its scheme's form, or a list that is no JSON
+        raise WrongSettings(str(unusable)) from None

@@ -21,6 +21,8 @@ from sagahook_ingest.domain.refusals import Refusal, Unavailable
 from sagahook_ingest.intake import Intake, SenderGone
 from sagahook_schemas.topics import BODY_LIMIT
 
+_PATIENCE = 5.0
+"""Seconds for which an event of the application's own is sent again where ingest is away."""
 _BODIES = 128 * 1024 * 1024
 """Bytes that the bodies which are coming in may take together."""
 _NOT_HANDED_ON = frozenset(
@@ -28,6 +30,7 @@ _NOT_HANDED_ON = frozenset(
         b"connection",
         b"content-length",
         b"expect",
+        b"forwarded",
         b"host",
         b"keep-alive",
         b"proxy-authorization",
@@ -39,15 +42,16 @@ _NOT_HANDED_ON = frozenset(
         b"x-forwarded-for",
     }
 )
-"""What is between two neighbours (RFC 9110 §7.6.1), and what is written anew."""
+"""What is between two neighbours (RFC 9110 §7.6.1), what is written anew, and what a sender could have made up where
+ingest believes this application of whom it has a request."""
 
 
 class Forwarding(Gateway):
     def __init__(self, url: str, key: str | None) -> None:
         """Raises SagahookError."""
         super().__init__(url, key)
-        # ingest answers within its publish_timeout; whoever sends is not kept waiting longer.
-        self._ingest = AsyncClient(url, timeout=30.0)
+        # ingest asks for no key. Whoever waits for an answer is not kept for longer than by an ingest of their own.
+        self._ingest = AsyncClient(url, patience=_PATIENCE)
         self._intake = Intake(_BODIES)
         self._health = Health()
         self._health.add("ingest", self._ingest_status)
@@ -75,7 +79,7 @@ class Forwarding(Gateway):
         correlation_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> WebhookAccepted:
-        return await self.client.send(
+        return await self._ingest.send(
             source,
             event,
             event_type=event_type,

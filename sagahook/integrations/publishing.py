@@ -16,7 +16,6 @@ from sagahook.integrations.asgi import Application, Receive, Scope, Send, correl
 from sagahook.integrations.correlation import current_correlation_id
 from sagahook.integrations.gateway import Gateway
 from sagahook.integrations.logs import log_as_the_application_does
-from sagahook.runtime import telemetry
 from sagahook.runtime.logging import get_logger
 from sagahook_ingest.answers import refused
 from sagahook_ingest.api import PREFIX, Route, route_of
@@ -48,8 +47,6 @@ class Publishing(Gateway):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         log_as_the_application_does()
-        if telemetry.spans is None:
-            telemetry.start("ingest", self._settings.instance)
         self._patient_until = asyncio.get_running_loop().time() + self._settings.publish_timeout
         working = asyncio.create_task(self._work(), name="sagahook")
         try:

@@ -127,10 +127,8 @@ async def test_the_official_parser_has_nothing_to_say_of_todays_document_nor_of_
     assert (next_["messages"], next_["examples"]) == (now["messages"] + 1, now["examples"] + 1)
 
 
-def test_the_next_releases_document_drifts_until_it_is_written_and_is_then_accepted(
-    compatible: Release,
-) -> None:
-    assert f"{contracts.ASYNCAPI} is not what the models say: run `make schemas`" in compatible.drift
+def test_the_next_releases_document_is_written_anew_and_then_accepted(compatible: Release) -> None:
+    assert contracts.ASYNCAPI in compatible.written
     assert compatible.code == 0, compatible.said
     channel = json.loads(compatible.document.read_text())["channels"]["saga.events"]
     assert PAUSED in channel["messages"]

@@ -1,18 +1,15 @@
 """FastAPI in uvicorn, with two workers."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from tests.databases import open_migrated_database
-from tests.processes import until
 from tests.web_contract import Web, WebContract
 from tests.web_harness import Deployment, Server, deployment, serving
-from tests.web_load import Senders, missing
+from tests.web_load import Senders, kill_workers, missing
 
 UVICORN = ("uvicorn", "--port", "{port}", "--workers", "2", "tests.apps.web_fastapi:app")
 
@@ -52,16 +49,16 @@ async def test_a_worker_that_is_killed_under_load_loses_nothing_that_got_its_202
     fastapi: Server, deployed: Deployment
 ) -> None:
     web = Web(fastapi, deployed.log)
-    killed = (await web.get("/whoami")).body["pid"]
+
+    async def victim() -> int:
+        pid: int = (await web.get("/whoami")).body["pid"]
+        return pid
+
     senders = Senders(web)
     sending = asyncio.create_task(senders.run())
-    await senders.until_accepted(50)
-    os.kill(killed, signal.SIGKILL)
-    await until(lambda: killed not in fastapi.workers())
-    await senders.until_accepted(50)
+    await kill_workers(senders, victim)
     senders.stopping.set()
     await sending
-    assert senders.others, "nobody met the kill"
     assert await missing(web, senders.accepted) == {}
 
 

@@ -1,7 +1,6 @@
 """Flask in gunicorn, its workers forked from a process that has loaded the application."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.ingest_harness import PARTITIONS, Answer, Log
 from tests.processes import halted, until
 from tests.web_contract import Web, WebContract
 from tests.web_harness import GUNICORN, Deployment, Server, deployment, serving, told
-from tests.web_load import Senders, missing, statuses_of
+from tests.web_load import Senders, kill_workers, missing, statuses_of
 
 FLASK = (*GUNICORN, "--workers", "2", "--preload", "tests.apps.web_flask:app")
 
@@ -63,19 +62,15 @@ async def test_every_202_of_many_concurrent_requests_reaches_its_final_status(
 async def test_a_worker_that_is_killed_under_load_loses_nothing_that_got_its_202(
     flask: Server, deployed: Deployment
 ) -> None:
+    async def victim() -> int:
+        return min(flask.workers())
+
     web = Web(flask, deployed.log)
     senders = Senders(web)
     sending = asyncio.create_task(senders.run())
-    for _ in range(2):
-        await senders.until_accepted(50)
-        killed, survivor = flask.workers()
-        os.kill(killed, signal.SIGKILL)
-        await until(lambda gone=killed: len(set(flask.workers()) - {gone}) == 2)  # type: ignore[misc]
-        assert survivor in flask.workers()
-    await senders.until_accepted(50)
+    await kill_workers(senders, victim)
     senders.stopping.set()
     await sending
-    assert senders.others, "nobody met the kills"
     assert await missing(web, senders.accepted) == {}
 
 
