@@ -414,6 +414,7 @@ async def test_a_wait_for_a_saga_ends_with_its_final_state(tracker: Tracker, api
     import asyncio
 
     await tracker.log.write(log.written)
+    await tracker.until_caught_up()  # a commit is answered before its markers let readers see it
     waiting = asyncio.create_task(api.get(f"/webhooks/status/{log.saga_id}?wait=30"))
     await asyncio.sleep(0.2)
     assert not waiting.done()

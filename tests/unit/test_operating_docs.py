@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,14 @@ def commands(text: str) -> Iterator[str]:
             yield re.split(r"  #| [|>] ", line)[0].strip()
 
 
+@cache
+def sagahook() -> Any:
+    return typer.main.get_command(app)
+
+
 def unknown(line: str) -> str | None:
     """What of the command does not exist."""
-    found: Any = typer.main.get_command(app)
+    found: Any = sagahook()
     words = shlex.split(line.removesuffix("\\").replace("…", "x"))[1:]
     while words and hasattr(found, "commands") and not words[0].startswith(("-", "[")):
         name = words.pop(0)
