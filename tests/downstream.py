@@ -25,7 +25,7 @@ from sagahook_schemas.sagas import SagaCompleted, SagaRolledBack, SagaStarted
 from sagahook_schemas.topics import SAGA_EVENTS
 from tests.runner_harness import PARTITIONS, RunnerHarness
 
-PATIENCE = 90.0
+PATIENCE = 200.0
 ENDS = {
     "sagahook.saga.completed.v1": "completed",
     "sagahook.saga.rolled_back.v1": "rolled back",
