@@ -169,7 +169,7 @@ async def test_a_stream_processor_counts_each_outcome_once_by_source_and_minute(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)  # who takes over waits for the dead one's transaction: mostly 20 s, at times over 60
+@pytest.mark.timeout(900)  # who takes over waits for the dead one's transaction, at times over a minute
 async def test_a_stream_processor_that_is_killed_again_and_again_counts_each_outcome_once(
     kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
 ) -> None:
