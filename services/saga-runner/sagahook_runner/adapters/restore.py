@@ -49,14 +49,14 @@ _AT_ONCE = 100
 class Restored:
     """latest: the partition's last event time. from_log: the snapshots were gone: they have to be written anew
     before the owner's record says that they are there. unkept: the sagas that snapshots do not tell yet as they are.
-    log_end: of the partition of `saga.events`.
+    kept_until: the offset in `saga.events` before which the snapshots tell everything, once what is gone is written.
     """
 
     owner: OwnerRecord
     latest: datetime
     from_log: bool = False
     unkept: frozenset[str] = frozenset()
-    log_end: int = 0
+    kept_until: int = 0
 
     def saw(self, moment: datetime) -> None:
         self.latest = max(self.latest, moment)
@@ -76,16 +76,20 @@ async def restore(
         async for records in read_partition(consumer, TopicPartition(settings.topic(SAGA_STATE), partition)):
             snapshots.take(records)
         if restored.owner.epoch and restored.owner.is_readable:
-            if restored.owner.events_from is not None:
-                await log.check(restored.owner.events_from)
-                async for event in log.read(restored.owner.events_from):
+            begin = restored.owner.events_from
+            if begin is None:
+                restored.kept_until = await log.end()
+            else:
+                restored.kept_until = begin
+                await log.check(begin)
+                async for event in log.read(begin):
                     await snapshots.go_on(event)
             await snapshots.finish()
         else:
             # A crash while they were written anew may have left some: the log is folded from nothing.
             shard.finished = FinishedIndex()
             await _restore_from_log(log, shard, restored)
-        restored.log_end = await log.end()
+            restored.kept_until = await log.end()
     finally:
         await consumer.stop()
     return restored

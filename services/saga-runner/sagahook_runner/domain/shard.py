@@ -63,12 +63,10 @@ class Entry(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What a command led to: events for the log, commands for others. finished: what is remembered of a saga that is
-    kept in short from now on."""
+    """What a command led to: events for the log, commands for others."""
 
     entries: list[Entry]
     messages: list[Message]
-    finished: Finished | None = None
 
 
 class AppliedToLimit(NamedTuple):
@@ -193,10 +191,10 @@ class Shard:
                 Entry(saga_id, after.run, after.sequence, after.name, correlation_id, event, after)
             )
             sent += messages(event, after)
-        finished = self._keep(after, now, was_final=state.status in FINAL)
+        self._keep(after, now, was_final=state.status in FINAL)
         if after.open or after.deadline_at is not None:
             self._arm(after, state)
-        return Applied(entries, sent, finished)
+        return Applied(entries, sent)
 
     def apply_to_limit(
         self, key: str, command: RequestSlot | ReleaseSlot | None, now: datetime
@@ -307,13 +305,13 @@ class Shard:
                 return self._definitions.newest(state.name)
         return self._definitions.get(state.name, state.version)
 
-    def _keep(self, state: SagaState, now: datetime, *, was_final: bool) -> Finished | None:
+    def _keep(self, state: SagaState, now: datetime, *, was_final: bool) -> None:
         """A completed saga is remembered in short, one that was rolled back also in full, for an operator who runs it
         again; one that failed waits for an operator, and is not forgotten."""
         self.held.keep(state)
         if not was_final and state.status not in FINAL:
             self._states[state.saga_id] = state
-            return None
+            return
         known = self.finished.get(state.saga_id) if was_final else None
         if is_remembered(state):
             ended_ms = known.ended_ms if known is not None and known.run == state.run else _milliseconds(now)
@@ -332,11 +330,10 @@ class Shard:
             self.finished.put(finished)
             if is_remembered_in_short(state):
                 self._states.pop(state.saga_id, None)
-                return finished
+                return
         elif known is not None:
             self.finished.pop(state.saga_id)
         self._states[state.saga_id] = state
-        return None
 
 
 def is_remembered(state: SagaState) -> bool:

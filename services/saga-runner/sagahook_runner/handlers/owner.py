@@ -219,8 +219,7 @@ class PartitionOwner:
 
     async def _continue_snapshots(self, restored: Restored) -> None:
         """Where they are gone, all of them are written, before the owner's record says that they are there."""
-        begin = restored.owner.events_from
-        self._unkept = Unkept(restored.log_end if begin is None else begin, restored.unkept)
+        self._unkept = Unkept(restored.kept_until, restored.unkept)
         if restored.from_log:
             transaction = self._begin()
             for keep in transaction.everything():
