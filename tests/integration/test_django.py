@@ -9,24 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.databases import open_migrated_database
 from tests.web_contract import Web, WebContract
-from tests.web_harness import GUNICORN, Deployment, Server, deployment, serving
+from tests.web_harness import GUNICORN, Deployment, Server, serving
 from tests.web_load import Senders, kill_workers, missing
 
 DJANGO = (*GUNICORN, "--workers", "2", "--preload", "tests.apps.web_django:application")
-
-
-@pytest_asyncio.fixture(scope="module")
-async def deployed(
-    kafka_bootstrap: str, postgres_url: str, module_prefix: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Deployment]:
-    folder = tmp_path_factory.mktemp("deployment")
-    async with (
-        open_migrated_database(postgres_url) as database_url,
-        deployment(kafka_bootstrap, module_prefix, database_url, folder) as deployed,
-    ):
-        yield deployed
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -11,26 +11,13 @@ import pytest_asyncio
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.runtime.topics import ensure_topics
-from tests.databases import open_migrated_database
 from tests.ingest_harness import PARTITIONS, Answer, Log
 from tests.processes import halted, until
 from tests.web_contract import Web, WebContract
-from tests.web_harness import GUNICORN, Deployment, Server, deployment, serving, told
+from tests.web_harness import GUNICORN, Deployment, Server, serving, told
 from tests.web_load import Senders, kill_workers, missing, statuses_of
 
 FLASK = (*GUNICORN, "--workers", "2", "--preload", "tests.apps.web_flask:app")
-
-
-@pytest_asyncio.fixture(scope="module")
-async def deployed(
-    kafka_bootstrap: str, postgres_url: str, module_prefix: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Deployment]:
-    folder = tmp_path_factory.mktemp("deployment")
-    async with (
-        open_migrated_database(postgres_url) as database_url,
-        deployment(kafka_bootstrap, module_prefix, database_url, folder) as deployed,
-    ):
-        yield deployed
 
 
 @pytest_asyncio.fixture(scope="module")
