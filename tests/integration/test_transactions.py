@@ -170,3 +170,71 @@ async def test_a_writer_that_missed_an_answer_does_not_go_on_after_its_request_w
     rightful = await make_writer()
     await rightful.commit([record(topic, "next")], {}, "group")
     assert await committed(kafka_bootstrap, topic) == ["repeated", "next"]
+
+
+async def test_batches_without_a_transaction_and_transactions_take_turns(
+    kafka_bootstrap: str, topic: str, topic_prefix: str, make_writer: MakeWriter
+) -> None:
+    writer = await make_writer()
+    events = TopicPartition(topic, 0)
+    await writer.commit([record(topic, "begun")], {}, "group")
+    writer.alone_in(events)
+    ends = [
+        await writer.commit([record(topic, value) for value in values], offsets, f"{topic_prefix}-group")
+        for values, offsets in (
+            (["a", "b"], {}),
+            (["c"], {}),
+            (["d"], {TopicPartition(SAGA_COMMANDS.name(topic_prefix), 0): 7}),
+            (["e"], {}),
+        )
+    ]
+    assert await committed(kafka_bootstrap, topic) == ["begun", "a", "b", "c", "d", "e"]
+    # Behind the first record and behind "d" stands the end of a transaction.
+    assert [end[events] for end in ends] == [4, 5, 6, 8]
+
+
+async def test_what_one_batch_cannot_hold_is_written_in_a_transaction(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    writer = await make_writer()
+    await writer.commit([record(topic, "begun")], {}, "group")
+    writer.alone_in(TopicPartition(topic, 0))
+    values = [f"{number:04}" + "x" * 100_000 for number in range(12)]
+    ends = await writer.commit([record(topic, value) for value in values], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["begun", *values]
+    after = await writer.commit([record(topic, "next")], {}, "group")
+    partition = TopicPartition(topic, 0)
+    assert after[partition] - ends[partition] == 2, "the end of the transaction, and the record"
+
+
+async def test_a_batch_of_an_earlier_writer_is_refused_once_the_next_one_has_written(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    stalled = await make_writer()
+    await stalled.commit([record(topic, "before")], {}, "group")
+    stalled.alone_in(TopicPartition(topic, 0))
+    rightful = await make_writer()
+    await rightful.commit([record(topic, "mine")], {}, "group")
+    with pytest.raises(Fenced):
+        await stalled.commit([record(topic, "zombie")], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["before", "mine"]
+
+
+async def test_a_batch_whose_answer_was_missed_is_not_written_twice(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    writer = await make_writer()
+    await writer.commit([record(topic, "begun")], {}, "group")
+    writer.alone_in(TopicPartition(topic, 0))
+    send = writer._send_request
+
+    async def lose_the_answer(node: int, request: Any, **options: Any) -> Any:
+        answer = await send(node, request, **options)
+        if answer.topics[0][1][0][1]:
+            return answer  # refused, because the markers of the transaction are not written yet
+        raise RequestTimedOutError()
+
+    writer._send_request = lose_the_answer
+    with pytest.raises(CommitUnknown):
+        await writer.commit([record(topic, "landed")], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["begun", "landed"]
