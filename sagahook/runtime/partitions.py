@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -30,9 +30,18 @@ log = get_logger(__name__)
 _CLOSING_SECONDS = 3.0
 _BACKOFF_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
-StartOffset = Callable[[], Awaitable[tuple[int, bool]]]
-"""The offset the group has to read next, and whether it was committed; else it is the log's first. To be asked after
-the fence: an earlier answer may be overtaken."""
+
+class Start(NamedTuple):
+    """offset: what the group has to read next. was_committed: else it is the log's first. note: what was said when it
+    was committed."""
+
+    offset: int
+    was_committed: bool
+    note: str = ""
+
+
+StartOffset = Callable[[], Awaitable[Start]]
+"""To be asked after the fence: an earlier answer may be overtaken."""
 
 
 class OffsetsLost(Exception):
@@ -348,12 +357,13 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
             slot.task.add_done_callback(self._ending.discard)
 
     def _start_offset(self, partition: TopicPartition) -> StartOffset:
-        async def ask() -> tuple[int, bool]:
-            committed: int | None = await self._consumer.committed(partition)
-            if committed is not None:
-                return committed, True
+        async def ask() -> Start:
+            # aiokafka has no public way to ask for what was noted beside an offset.
+            known = await self._consumer._coordinator.fetch_committed_offsets([partition])
+            if partition in known and known[partition].offset >= 0:
+                return Start(known[partition].offset, True, known[partition].metadata)
             first: int = (await self._consumer.beginning_offsets([partition]))[partition]
-            return first, False
+            return Start(first, False)
 
         return ask
 

@@ -62,7 +62,7 @@ class Full:
         self._start = start
 
     async def take_over(self) -> int:
-        self.inbox.next_offset, _ = await self._start()
+        self.inbox.next_offset = (await self._start()).offset
         return self.inbox.next_offset
 
     def deliver(self, records: Sequence[ConsumerRecord]) -> None:

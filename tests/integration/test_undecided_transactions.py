@@ -169,6 +169,8 @@ async def test_a_saga_goes_on_from_a_transaction_whose_markers_were_lost(
     runners = RunnerHarness(kafka.bootstrap, PREFIX, tmp_path, settings={"STEP_SECONDS": "18"})
     try:
         first = await runners.start_runner()
+        await runners.wait_for_log("owner.acquired", PARTITIONS)
+        await asyncio.sleep(1.5)  # an owner that has just told the group writes events without a transaction
         await runners.publish([{"id": 1}])
         [scheduled] = [
             event for event in await runners.wait_for_log("step.scheduled") if event.kind == "step.scheduled"

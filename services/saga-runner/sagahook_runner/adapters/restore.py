@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.settings import ServiceSettings
 from sagahook_runner.adapters.attempt import AttemptKey
+from sagahook_runner.adapters.marks import mark_of
 from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.records import LIMIT_PREFIX, OWNER_KEY
 from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
@@ -50,6 +51,8 @@ class Restored:
     """latest: the partition's last event time. from_log: the snapshots were gone: they have to be written anew
     before the owner's record says that they are there. unkept: the sagas that snapshots do not tell yet as they are.
     kept_until: the offset in `saga.events` before which the snapshots tell everything, once what is gone is written.
+    end: where the log ended. taken: the offset of the command that the last owner was to take up next, as the last
+    event tells; None: what was folded tells of none.
     """
 
     owner: OwnerRecord
@@ -57,9 +60,16 @@ class Restored:
     from_log: bool = False
     unkept: frozenset[str] = frozenset()
     kept_until: int = 0
+    end: int = 0
+    taken: int | None = None
 
     def saw(self, moment: datetime) -> None:
         self.latest = max(self.latest, moment)
+
+    def heard(self, event: _Event) -> None:
+        self.saw(event.moment)
+        if event.taken is not None:
+            self.taken = event.taken
 
 
 async def restore(
@@ -78,18 +88,19 @@ async def restore(
         if restored.owner.epoch and restored.owner.is_readable:
             begin = restored.owner.events_from
             if begin is None:
-                restored.kept_until = await log.end()
+                restored.kept_until = restored.end = await log.end()
             else:
                 restored.kept_until = begin
                 await log.check(begin)
                 async for event in log.read(begin):
                     await snapshots.go_on(event)
+                restored.end = await log.position()
             await snapshots.finish()
         else:
             # A crash while they were written anew may have left some: the log is folded from nothing.
             shard.finished = FinishedIndex()
             await _restore_from_log(log, shard, restored)
-            restored.kept_until = await log.end()
+            restored.kept_until = restored.end = await log.position()
     finally:
         await consumer.stop()
     return restored
@@ -101,6 +112,7 @@ class LogCut(Exception):
 
 class _Event(NamedTuple):
     moment: datetime
+    taken: int | None
     envelope: Envelope
     event: Contract
 
@@ -136,7 +148,11 @@ class _Log:
                 key_id = next((found for name, found in record.headers if name == _KEY_HEADER), None)
                 if value is not None and key_id is not None:
                     value = await _opened(value, key_id.decode(), self._keys)
-                yield _Event(_moment(record.timestamp), *decode(record.headers, value))
+                yield _Event(_moment(record.timestamp), mark_of(record), *decode(record.headers, value))
+
+    async def position(self) -> int:
+        """Behind the last record that `read` found, and the ends of transactions after it."""
+        return int(await self._consumer.position(self._partition))
 
 
 class _Snapshots:
@@ -176,7 +192,7 @@ class _Snapshots:
         """An event from where the snapshots may not tell everything any more; many of them do tell it. A limit's and an
         owner's events are passed over: what they led to is written with them."""
         saga_id = event.envelope.saga_id
-        self._restored.saw(event.moment)
+        self._restored.heard(event)
         if saga_id:
             before = self._went_on[saga_id][0] if saga_id in self._went_on else await self._known(saga_id)
             after = _folded(before, event)
@@ -213,7 +229,7 @@ class _Snapshots:
 
 def _folded(state: SagaState | None, event: _Event) -> SagaState:
     """The saga's state after the event; unchanged where it tells of it already, or of a later run."""
-    _, envelope, what = event
+    _, _, envelope, what = event
     if state is None or state.run < envelope.run:
         state = SagaState.new(envelope.saga_id, envelope.run)
     elif (envelope.run, envelope.sequence) <= (state.run, state.sequence):
@@ -226,7 +242,7 @@ async def _restore_from_log(log: _Log, shard: Shard, restored: Restored) -> None
     states: dict[str, tuple[SagaState, datetime]] = {}
     limits: dict[str, LimitState] = {}
     async for event in log.read():
-        restored.saw(event.moment)
+        restored.heard(event)
         saga_id = event.envelope.saga_id
         if saga_id:
             before = states[saga_id][0] if saga_id in states else None

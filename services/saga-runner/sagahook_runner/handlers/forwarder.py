@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.partitions import Start, StartOffset
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 
@@ -28,11 +29,15 @@ TRANSACTION_BYTES = 900 * 1024
 """A transaction is closed when its records reach this size."""
 
 
+_REST_SECONDS = 1.0
+"""After so long without a record, what was left for later is written."""
+
+
 class PartitionForwarder(ABC):
     """See `sagahook.runtime.partitions.PartitionWorker` for when each method is called.
 
-    What the records lead to is written in the same transaction as their offsets, so that letting go is no more than
-    ending the current one. source: the partition that is read; group: whose offsets.
+    What the records lead to is written in one transaction with how far they were read. source: the partition that is
+    read; group: whose offsets.
     """
 
     _begins_traces = False
@@ -57,31 +62,34 @@ class PartitionForwarder(ABC):
 
     async def take_over(self) -> int:
         await self._writer.start()
-        self._inbox.next_offset, was_committed = await self._start_offset()
-        if not was_committed:
-            await self._begin_anew()
+        self._inbox.next_offset = await self._begin(await self._start_offset())
         self._may_write.set()
         return self._inbox.next_offset
 
-    async def _begin_anew(self) -> None:
-        """The group has no offset here, so that the log is read from its first record. Raises OffsetsLost where that
-        would do once more what was done."""
-        log.info("partition.read_from_its_beginning", group=self._group, partition=self._source.partition)
+    async def _begin(self, start: Start) -> int:
+        """The offset to take up next. Raises OffsetsLost where nobody knows it, and the work would be done again."""
+        if not start.was_committed:
+            log.info("partition.read_from_its_beginning", group=self._group, partition=self._source.partition)
+        return start.offset
 
     async def run(self) -> None:
         while True:
             await self._may_write.wait()
             if not self._inbox:
-                self._wake.clear()
-                await self._wake.wait()
+                await self._wait()
             async with self._writing:
-                if self._may_write.is_set() and self._inbox:
-                    await self._forward()
+                if self._may_write.is_set():
+                    await (self._forward() if self._inbox else self._persist_rest())
+
+    async def _wait(self) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), _REST_SECONDS)
 
     async def let_go(self) -> None:
         self._may_write.clear()
         async with self._writing:
-            return
+            await self._persist_rest()
 
     def resume(self) -> None:
         self._may_write.set()
@@ -125,9 +133,16 @@ class PartitionForwarder(ABC):
                 taken.append(record)
                 out += its_own
                 size += sum(len(each.value or b"") for each in its_own)
-            await self._writer.commit(out, {self._source: taken[-1].offset + 1}, self._group)
+            await self._persist(out, taken[-1].offset + 1)
             for _ in taken:
                 self._inbox.popleft()
+
+    async def _persist(self, out: Sequence[OutRecord], next_offset: int) -> None:
+        await self._writer.commit(out, {self._source: next_offset}, self._group)
+
+    async def _persist_rest(self) -> None:
+        """What `_persist` left for later."""
+        return
 
     def _next_batch(self) -> list[ConsumerRecord]:
         size = 0

@@ -1,7 +1,7 @@
 """The owner of one partition: the only writer of its saga log and its snapshots.
 
-Outcomes, commands and due timers gather while a transaction is under way; the next one carries them all, with the
-offsets of the commands. Memory runs ahead of the log by that one transaction, so after any failure of it the whole
+Outcomes, commands and due timers gather while a transaction is under way; the next one carries them all, with how far
+the commands were taken. Memory runs ahead of the log by that one transaction, so after any failure of it the whole
 owner is thrown away and a new one restores (design.md §3). Snapshots follow within seconds (docs/decisions/0030).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import random
 from time import monotonic
@@ -23,11 +23,12 @@ from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partitions import OffsetsLost, StartOffset
 from sagahook.runtime.telemetry_kafka import consuming
-from sagahook.runtime.transactions import TransactionalWriter
+from sagahook.runtime.transactions import OutRecord, OwnershipLost, TransactionalWriter
 from sagahook.saga import SagaApp
 from sagahook_runner import metrics
 from sagahook_runner.adapters.attempt import AttemptKey, Outcome
 from sagahook_runner.adapters.execution import Executor
+from sagahook_runner.adapters.marks import Mark
 from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.records import EventRecords, Stamp
 from sagahook_runner.adapters.restore import Restored, restore
@@ -99,6 +100,7 @@ class PartitionOwner:
         self._controls = controls
         self._letting_go = LettingGo(self._shard, controls)
         self._erasing = Erasing(self._shard, keys) if keys is not None else None
+        self._mark = Mark(self._commands, self._events)
         self._epoch = 0
         self._latest = datetime.fromtimestamp(0, UTC)
         self._forgets_at = self._latest
@@ -115,9 +117,9 @@ class PartitionOwner:
 
     async def take_over(self) -> int:
         await self._writer.start()
-        offset, was_committed = await self._start_offset()
+        start = await self._start_offset()
         restored = await restore(self._settings, self._partition, self._shard, self._keys)
-        if restored.owner.epoch and not was_committed:
+        if restored.owner.epoch and not start.was_committed:
             raise OffsetsLost(
                 f"partition {self._partition} of {self._commands.topic} had an owner, but the group "
                 f"{self._settings.owners_group} has no offset for it (Kafka forgets those of a group that was empty "
@@ -127,10 +129,10 @@ class PartitionOwner:
         self._epoch = restored.owner.epoch + 1
         self._shard.first_run = max(self._shard.first_run, restored.owner.first_run)
         self._promised = restored.owner.in_flight
-        self._inbox.next_offset = offset
+        self._inbox.next_offset = self._mark.begin(start, restored.taken, restored.end)
         self._executor.attach(self._partition, self._wake.set)
         await self._continue_snapshots(restored)
-        await self._announce({self._commands: offset})
+        await self._announce_behind(restored.end)
         self._drop_functions()
         await self._recover(restored.owner)
         self._play_functions()
@@ -138,7 +140,7 @@ class PartitionOwner:
         if self._keys is not None:
             self._keys.watch(self._wake.set)
         self._may_write.set()
-        return offset
+        return self._inbox.next_offset
 
     async def run(self) -> None:
         while not self._executor.is_draining:
@@ -160,7 +162,7 @@ class PartitionOwner:
             released = OwnerReleased(
                 partition=self._partition, epoch=self._epoch, in_flight=_in_flight(in_flight)
             )
-            await self._commit_owner(released, in_flight, {})
+            await self._commit_owner(released, in_flight)
             self._announced = False
 
     def resume(self) -> None:
@@ -235,8 +237,18 @@ class PartitionOwner:
         await self._writer.ready()
         return self._begin()
 
-    async def _announce(self, offsets: dict[TopicPartition, int]) -> None:
-        """offsets: what the group has read, so that it is never unknown once there was an owner."""
+    async def _announce_behind(self, end: int) -> None:
+        """Announce this owner, whose events shall come right behind what was restored. From then on Kafka refuses here
+        what an earlier owner still has under way; what of it came in between has to be restored first."""
+        announced_at = await self._announce()
+        if announced_at != end:
+            raise OwnershipLost(
+                f"the log of partition {self._partition} went on from {end} to {announced_at} while it was restored"
+            )
+        self._writer.alone_in(self._events)
+
+    async def _announce(self) -> int:
+        """Returns the offset of the announcement."""
         promised = self._still_promised()
         acquired = OwnerAcquired(
             partition=self._partition,
@@ -245,20 +257,23 @@ class PartitionOwner:
             first_run=self._shard.first_run,
             in_flight=_in_flight(promised),
         )
-        await self._commit_owner(acquired, promised, offsets)
+        end = await self._commit_owner(acquired, promised)
         self._announced = True
+        return end - 1
 
     async def _commit_owner(
         self,
         event: OwnerAcquired | OwnerReleased,
         in_flight: frozenset[AttemptKey],
-        offsets: dict[TopicPartition, int],
-    ) -> None:
+    ) -> int:
+        """Returns the offset behind the event. The group is told, because its offset must never be unknown once there
+        was an owner."""
         left = self._left(in_flight, released=isinstance(event, OwnerReleased))
         await self._writer.ready()
         records = EventRecords(self._settings, self._partition, Stamp(self._now(), self._epoch))
-        ends = await self._writer.commit(records.owner(event, left), offsets, self._settings.owners_group)
+        ends = await self._commit(records.owner(event, left), self._mark.next_offset)
         self._unkept.committed((), 1, ends[self._events], self._latest)
+        return ends[self._events]
 
     def _left(self, in_flight: frozenset[AttemptKey], *, released: bool) -> bytes:
         """The owner's record in `saga.state`."""
@@ -329,9 +344,9 @@ class PartitionOwner:
         )
 
     async def _turn(self) -> None:
-        """Load, decide, persist; the offsets in the transaction acknowledge."""
+        """Load, decide, persist; the mark in what is written acknowledges."""
         if not self._announced:
-            await self._announce({})
+            await self._announce()
         forgets = await self._keep_up()
         await self._writer.ready()
         transaction = self._begin()
@@ -396,14 +411,14 @@ class PartitionOwner:
         """Attempts begin only after their `step.scheduled` is committed."""
         if transaction.is_empty:
             return
-        offsets = {} if transaction.next_offset is None else {self._commands: transaction.next_offset}
+        taken = self._mark.next_offset if transaction.next_offset is None else transaction.next_offset
         if data_keys := transaction.data_keys:
             if self._keys is None:
                 raise WithoutKeys
             await self._keys.settle(data_keys)
             transaction.seal(self._keys)
         with metrics.COMMITS.time():
-            ends = await self._writer.commit(transaction.records(), offsets, self._settings.owners_group)
+            ends = await self._commit(transaction.records(), taken)
         events = transaction.counted.total()
         self._unkept.committed(transaction.changed, events, ends.get(self._events), self._latest)
         self._conductors.follow(self._partition, transaction.of_functions)
@@ -412,6 +427,14 @@ class PartitionOwner:
             self._suspects.began((job.key.saga_id, job.key.step), monotonic())
         for kind, count in transaction.counted.items():
             metrics.EVENTS_WRITTEN.labels(kind).inc(count)
+
+    async def _commit(self, made: Sequence[OutRecord], taken: int) -> Mapping[TopicPartition, int]:
+        """Events alone need no transaction: one batch of them is all or nothing by itself (docs/decisions/0031)."""
+        by_log = bool(made) and all(each.topic == self._events.topic for each in made)
+        records, offsets = self._mark.put_on(made, taken, by_log=by_log)
+        ends = await self._writer.commit(records, offsets, self._settings.owners_group)
+        self._mark.committed(ends)
+        return ends
 
     def _now(self) -> datetime:
         """The owner's time: never before the partition's last event, whatever the machine's clock says."""

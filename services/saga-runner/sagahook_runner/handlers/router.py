@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import OffsetsLost, StartOffset
+from sagahook.runtime.partitions import OffsetsLost, Start, StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
+from sagahook_runner.adapters.marks import Mark, last_mark, told_from
 from sagahook_runner.adapters.opening import opened, seal_routed
 from sagahook_runner.adapters.records import RouteRecords, Stamp, dead_letter
 from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
@@ -55,25 +56,45 @@ class PartitionRouter(PartitionForwarder):
         self._triggers = triggers
         self._clock = clock
         self._firsts = FirstRecords()
+        self._routed = TopicPartition(settings.topic(WEBHOOKS_ROUTED), partition)
+        self._mark = Mark(source, self._routed)
 
-    async def _begin_anew(self) -> None:
-        """Sagas that are forgotten would start once more."""
-        routed = TopicPartition(self._settings.topic(WEBHOOKS_ROUTED), self._partition)
+    async def _begin(self, start: Start) -> int:
+        """What was routed after the group was told of it last, the log of it says."""
         consumer = snapshot_consumer(self._settings.kafka)
         try:
             await consumer.start()
-            first = (await consumer.beginning_offsets([routed]))[routed]
-            # A router that died in its first transaction has left markers, and committed nothing.
-            has_routed = first > 0 or await anext(read_partition(consumer, routed), None) is not None
+            if not start.was_committed:
+                await self._begin_anew(consumer)
+            end = (await consumer.end_offsets([self._routed]))[self._routed]
+            told = told_from(start)
+            taken = None
+            async for records in read_partition(consumer, self._routed, end if told is None else told):
+                taken = last_mark(records, taken)
         finally:
             await consumer.stop()
-        if has_routed:
+        await super()._begin(start)
+        return self._mark.begin(start, taken, end)
+
+    async def _persist(self, out: Sequence[OutRecord], next_offset: int) -> None:
+        by_log = any(each.topic == self._routed.topic for each in out)
+        records, offsets = self._mark.put_on(out, next_offset, by_log=by_log)
+        self._mark.committed(await self._writer.commit(records, offsets, self._group))
+
+    async def _persist_rest(self) -> None:
+        if not self._mark.is_told:
+            await self._persist((), self._mark.next_offset)
+
+    async def _begin_anew(self, consumer: AIOKafkaConsumer) -> None:
+        """Sagas that are forgotten would start once more."""
+        first = (await consumer.beginning_offsets([self._routed]))[self._routed]
+        # A router that died in its first transaction has left markers, and committed nothing.
+        if first > 0 or await anext(read_partition(consumer, self._routed), None) is not None:
             raise OffsetsLost(
                 f"partition {self._partition} of {self._source.topic} was routed before, but the group {self._group} "
                 "has no offset for it (Kafka forgets those of a group that was empty for a week): set the group's "
                 "offset to the last webhook that was routed, then start the runner"
             )
-        await super()._begin_anew()
 
     async def decide(self, records: Sequence[ConsumerRecord]) -> list[list[OutRecord]]:
         stamp = Stamp(self._clock.now())

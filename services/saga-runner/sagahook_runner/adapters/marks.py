@@ -1,0 +1,89 @@
+"""How far a partition was taken up, said by what is written of it (docs/decisions/0031).
+
+The group's offset in a transaction costs the broker a third of it. So the last record that a writer adds to its log
+tells which offset comes next; the group is told too, but only once a second, for those who watch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from sagahook.runtime.partitions import Start
+from sagahook.runtime.transactions import OutRecord
+
+_HEADER = "taken"
+_LOG = "log"
+"""What is noted beside a group's offset: this word, and from where on the log may tell of more. An offset without the
+note is an operator's, or an older version's: it stands."""
+
+_TELL_SECONDS = 1.0
+
+
+class Mark:
+    """source: what is taken up. log: the partition that nobody else writes."""
+
+    def __init__(self, source: TopicPartition, log: TopicPartition) -> None:
+        self._source = source
+        self._log = log
+        self._log_end = 0
+        self._told_at = 0.0
+        self.is_told = True
+        """Whether the group knows it as it is."""
+        self.next_offset = 0
+        """To be taken up next, once what is under way is written."""
+
+    def begin(self, start: Start, taken: int | None, log_end: int) -> int:
+        """The offset to begin with. taken: what the log told last, from where the note says; it is less than the
+        group's where the last that was taken led to no record. log_end: where the log ends."""
+        is_ours = told_from(start) is not None
+        self.next_offset = max(start.offset, taken or 0) if is_ours else start.offset
+        self._log_end = log_end
+        return self.next_offset
+
+    def put_on(
+        self, records: Sequence[OutRecord], next_offset: int, *, by_log: bool
+    ) -> tuple[list[OutRecord], Mapping[TopicPartition, OffsetAndMetadata]]:
+        """The records and the group's offsets to be committed together. by_log: whether the records alone may tell it,
+        because one of them is in the log."""
+        self.next_offset = next_offset
+        self.is_told = not by_log or monotonic() >= self._told_at + _TELL_SECONDS
+        offsets = {}
+        if self.is_told:
+            self._told_at = monotonic()
+            offsets = {self._source: OffsetAndMetadata(next_offset, f"{_LOG} {self._log_end}")}
+        return self._marked(records, next_offset), offsets
+
+    def _marked(self, records: Sequence[OutRecord], next_offset: int) -> list[OutRecord]:
+        marked = list(records)
+        for place in range(len(marked) - 1, -1, -1):
+            if marked[place].topic == self._log.topic:
+                header = (_HEADER, b"%d" % next_offset)
+                marked[place] = marked[place]._replace(headers=[*marked[place].headers, header])
+                break
+        return marked
+
+    def committed(self, ends: Mapping[TopicPartition, int]) -> None:
+        """ends: the offset behind the last record in each partition."""
+        self._log_end = ends.get(self._log, self._log_end)
+
+
+def told_from(start: Start) -> int | None:
+    """From where on the log may tell of more than the group; None where the group's offset stands."""
+    word, _, offset = start.note.partition(" ")
+    return int(offset) if word == _LOG and offset.isdecimal() else None
+
+
+def mark_of(record: ConsumerRecord) -> int | None:
+    """The offset that was to come next when the record was written, where it tells."""
+    return next((int(value) for name, value in reversed(record.headers) if name == _HEADER), None)
+
+
+def last_mark(records: Iterable[ConsumerRecord], before: int | None) -> int | None:
+    """The newest one. before: of what came before the records."""
+    for record in records:
+        before = before if (mark := mark_of(record)) is None else mark
+    return before

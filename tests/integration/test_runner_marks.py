@@ -1,0 +1,160 @@
+"""How far commands and webhooks were taken up the log itself says, whatever happens to its writer."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from sagahook.runtime.clock import SystemClock
+from sagahook.runtime.partitions import Start
+from sagahook.runtime.topics import ensure_topics
+from sagahook.runtime.transactions import OutRecord, OwnershipLost
+from sagahook.saga import SagaApp
+from sagahook_runner.adapters.execution import Executor
+from sagahook_runner.adapters.records import EventRecords, Stamp
+from sagahook_runner.adapters.restore import restore
+from sagahook_runner.domain.controls import Controls
+from sagahook_runner.handlers import owner
+from sagahook_runner.handlers.conductor import Conductors
+from sagahook_runner.handlers.owner import PartitionOwner
+from sagahook_runner.settings import RunnerSettings
+from sagahook_runner.wiring import OwnersHost
+from sagahook_schemas.sagas import OwnerReleased
+from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
+from tests.kafka_transactions import committed
+from tests.runner_harness import PARTITIONS, RunnerHarness
+
+
+@pytest_asyncio.fixture
+async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
+    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
+    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
+    yield harness
+    await harness.stop()
+
+
+async def test_a_runner_that_died_before_it_told_the_group_takes_up_nothing_twice(
+    runners: RunnerHarness,
+) -> None:
+    first = await runners.start_runner()
+    ids = [*await runners.publish([{"id": number} for number in range(40)])]
+    await runners.wait_for_log("saga.started", 30)
+    first.kill()
+    await first.wait()
+
+    await runners.start_runner()
+    ids += await runners.publish([{"id": 40}])
+    events = await runners.read_until_final(41)
+
+    kinds = Counter(event.kind for event in events)
+    assert (kinds["saga.started"], kinds["saga.joined"]) == (41, 0)
+    assert Counter(await routed(runners)) == Counter(ids)
+
+
+async def test_an_offset_that_an_operator_set_stands_whatever_the_log_says(runners: RunnerHarness) -> None:
+    first = await runners.start_runner()
+    ids = await runners.publish([{"id": 1}])
+    await runners.read_until_final(1)
+    first.send_signal(signal.SIGTERM)
+    assert await first.wait() == 0
+    await set_to_the_beginning(runners)
+
+    await runners.start_runner()
+    async with asyncio.timeout(60):
+        while (found := await routed(runners)) == ids:
+            await asyncio.sleep(0.1)
+
+    assert found == [*ids, *ids]
+
+
+async def test_what_an_earlier_owner_wrote_at_the_last_moment_is_restored_first(
+    kafka_bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
+    owners = Owners(kafka_bootstrap, topic_prefix)
+    earlier = await owners.take_over()
+
+    async def restore_and_be_late(*arguments: object) -> object:
+        restored = await restore(*arguments)  # type: ignore[arg-type]  # whatever it is given
+        monkeypatch.setattr(owner, "restore", restore)
+        await earlier._writer.commit(owners.event(), {}, "")
+        return restored
+
+    monkeypatch.setattr(owner, "restore", restore_and_be_late)
+    hasty = owners.make()
+    with pytest.raises(OwnershipLost, match="went on"):
+        await hasty.take_over()
+    patient = await owners.take_over()
+
+    log = await committed(kafka_bootstrap, SAGA_EVENTS.name(topic_prefix))
+    assert [record.split(",")[1] for record in log] == ['"epoch":1', '"epoch":1', '"epoch":2', '"epoch":3']
+    with pytest.raises(OwnershipLost):
+        await earlier._writer.commit(owners.event(), {}, "")
+    for each in (earlier, hasty, patient):
+        await each.close()
+
+
+class Owners:
+    """Of one partition, one after the other."""
+
+    def __init__(self, kafka: str, prefix: str) -> None:
+        self._settings = RunnerSettings(kafka=kafka, topic_prefix=prefix, app="unused")
+        executor = Executor(max_running=1, threads=1, forward=lambda outcome: None)
+        app = SagaApp([])
+        conductors = Conductors(app, executor.say)
+        clock = SystemClock()
+        self._host = OwnersHost(self._settings, app, executor, conductors, clock, 1, Controls(), None)
+
+    async def take_over(self) -> PartitionOwner:
+        """Until it goes well: a new topic may have no leader yet."""
+        async with asyncio.timeout(60):
+            while True:
+                owner = self.make()
+                try:
+                    await owner.take_over()
+                except OwnershipLost:
+                    await owner.close()
+                else:
+                    return owner
+
+    def make(self) -> PartitionOwner:
+        async def start() -> Start:
+            return Start(0, True)
+
+        return self._host.worker(0, start)
+
+    def event(self) -> Sequence[OutRecord]:
+        records = EventRecords(self._settings, 0, Stamp(datetime.now(UTC), 1))
+        return records.owner(OwnerReleased(partition=0, epoch=1, in_flight=()), b"")[:1]
+
+
+async def routed(runners: RunnerHarness) -> list[str]:
+    """The ids of the webhooks, once for each time that one was routed."""
+    places = [TopicPartition(WEBHOOKS_ROUTED.name(runners.prefix), number) for number in range(PARTITIONS)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=runners.bootstrap, isolation_level="read_committed")
+    found: list[str] = []
+    async with consumer:
+        consumer.assign(places)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(places)
+        while [place for place in places if await consumer.position(place) < ends[place]]:
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                found += [record.key.decode() for record in records]
+    return found
+
+
+async def set_to_the_beginning(runners: RunnerHarness) -> None:
+    """As kafka-consumer-groups.sh --reset-offsets --to-earliest does."""
+    places = [TopicPartition(WEBHOOKS_RECEIVED.name(runners.prefix), number) for number in range(PARTITIONS)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=runners.bootstrap, group_id=f"{runners.prefix}-router", enable_auto_commit=False
+    )
+    async with consumer:
+        consumer.assign(places)
+        await consumer.commit(dict.fromkeys(places, 0))
