@@ -99,7 +99,7 @@ WEBHOOKS_ROUTED = Topic(
     "webhooks.routed",
     key="event_id",
     writers=("saga-runner",),
-    readers=("tracker",),
+    readers=("tracker", "saga-runner"),
     holds="which sagas a webhook asked for, or why none",
     types=("sagahook.webhook.routed.",),
     public=True,
