@@ -56,7 +56,7 @@ async def test_a_webhook_runs_its_saga_step_by_step_and_a_duplicate_joins_it(run
         "saga.completed",
         "saga.joined",
     ]
-    assert events[-1].data["state"] == "COMPLETED"
+    assert saga_events(events)[-1].data["state"] == "COMPLETED"
     assert_each_run_is_contiguous(events)
 
 
