@@ -239,10 +239,10 @@ class TransactionalWriter:
     def _only_batch(self, records: Sequence[OutRecord]) -> Any | None:
         """All of the records, where a batch in the partition where this writer is alone can hold them."""
         alone = self._alone_in
-        if not records or any((each.topic, each.partition) != alone for each in records):
+        if alone is None or any((each.topic, each.partition) != alone for each in records):
             return None
         batch = BatchBuilder(MAX_BATCH_BYTES, 0, is_transactional=False)
-        return batch if all(_append(batch, each) for each in records) else None
+        return batch if records and all(_append(batch, each) for each in records) else None
 
     async def _append(self, batch: Any, partition: TopicPartition) -> dict[TopicPartition, int]:
         """Write the batch under this writer's epoch and the partition's next sequence numbers, which transactions and

@@ -68,7 +68,7 @@ class Redriving:
             chosen = to_redrive([letter for letter, _ in whole], wanted)
             for part in _parts(chosen, records, rate):
                 sent = [records[letter.place] for letter in part]
-                await writer.commit(self._written(topic, part, sent, by, partitions), {}, "")
+                await writer.commit(list(self._written(topic, part, sent, by, partitions)), {}, "")
                 yield len(part)
                 if rate:
                     await asyncio.sleep(len(part) / rate)
