@@ -36,6 +36,7 @@ from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.outbox_store import OutboxStore
+from sagahook_notifier.adapters.retention_store import RetentionStore
 from sagahook_notifier.adapters.schema import TABLES
 from sagahook_notifier.adapters.sender import Sender, open_sender
 from sagahook_notifier.adapters.survey_store import SurveyStore
@@ -52,6 +53,7 @@ from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
 from sagahook_notifier.handlers.endpoints import Endpoints
 from sagahook_notifier.handlers.intake import Intake
 from sagahook_notifier.handlers.outbox import Outbox
+from sagahook_notifier.handlers.retention import Retention
 from sagahook_notifier.handlers.survey import Survey
 from sagahook_notifier.settings import NotifierSettings, check_signing
 from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
@@ -124,6 +126,9 @@ class Notifier:
                 parts.create_task(watch.run(), name="sources")
                 survey = Survey(SurveyStore(pool), deliveries, database, clock)
                 parts.create_task(survey.run(), name="survey")
+                if settings.kept is not None:
+                    retention = Retention(RetentionStore(pool), database, settings.kept, clock)
+                    parts.create_task(retention.run(settings.cleanup_every), name="retention")
                 for part in (
                     self._read_log(intake_store, intake, stopping),
                     dispatcher.run(stopping),

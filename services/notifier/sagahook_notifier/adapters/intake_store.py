@@ -4,7 +4,7 @@ is away, or NotMigrated where its tables are not there."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import asyncpg
 from aiokafka import TopicPartition
 from orjson import dumps, loads
 
-from sagahook.runtime.batches import Batches, OffsetsMoved
+from sagahook.runtime.batches import Batch, Batches, OffsetsMoved
 from sagahook.runtime.database import reaching_database
 from sagahook_notifier.domain.endpoints import FINAL_TYPES, Subscriber
 from sagahook_notifier.domain.plan import Known, Plan, Subscription
-from sagahook_notifier.domain.sagas import SagaView
+from sagahook_notifier.domain.retention import BEGINNING
+from sagahook_notifier.domain.sagas import FINAL, SagaView
 
 queries: Any = aiosql.from_path(Path(__file__).with_name("intake.sql"), "asyncpg")
 
@@ -25,10 +26,13 @@ queries: Any = aiosql.from_path(Path(__file__).with_name("intake.sql"), "asyncpg
 class IntakeStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._fence = BEGINNING
 
     async def load_offsets(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """And the fence as of now: where it is raised later, `keep` refuses, and whoever reads begins here again."""
         topics = sorted({partition.topic for partition in partitions})
         with reaching_database():
+            self._fence = await queries.load_fence(self._pool)
             stored = {
                 TopicPartition(row["topic"], row["partition"]): row["next_offset"]
                 async for row in queries.load_offsets(self._pool, topics=topics)
@@ -45,15 +49,24 @@ class IntakeStore:
             views={row["saga_id"]: _view(row["view"]) for row in views},
             subscriptions=[Subscription(**row) for row in waiting],
             subscribers=subscribers,
+            fence=self._fence,
         )
 
     async def keep(self, made: Plan, batches: Batches, now: datetime) -> None:
         """The plan and the batches' next offsets together, or nothing. Raises OffsetsMoved where the batches do
-        not begin at the stored offsets."""
+        not begin at the stored offsets, or the plan was made by an older fence."""
         with reaching_database():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await _advance(connection, batches)
-                await _store_plan(connection, made, now)
+            try:
+                await queries.keep(
+                    self._pool,
+                    fence=self._fence,
+                    now=now,
+                    **_offsets(batches),
+                    **_sagas(made),
+                    **_deliveries(made),
+                )
+            except asyncpg.DivisionByZeroError:
+                raise OffsetsMoved("a partition stands elsewhere, or what is old was let go") from None
 
     async def subscribers(self) -> list[Subscriber]:
         with reaching_database():
@@ -71,58 +84,54 @@ class IntakeStore:
             ]
 
 
-async def _advance(connection: asyncpg.Connection, batches: Batches) -> None:
-    moved = await queries.advance_offsets(
-        connection,
-        topics=[partition.topic for partition in batches],
-        partitions=[partition.partition for partition in batches],
-        expected=[batch.first_offset for batch in batches.values()],
-        next=[batch.next_offset for batch in batches.values()],
-    )
-    if moved != len(batches):
-        raise OffsetsMoved(f"{len(batches) - moved} of {len(batches)} partitions stand elsewhere")
+def _offsets(batches: Batches) -> dict[str, Any]:
+    return {
+        "topics": [partition.topic for partition in batches],
+        "partitions": [partition.partition for partition in batches],
+        "expected": [batch.first_offset for batch in batches.values()],
+        "next": [batch.next_offset for batch in batches.values()],
+        "read_until": [_last_time(batch) for batch in batches.values()],
+    }
 
 
-async def _store_plan(connection: asyncpg.Connection, made: Plan, now: datetime) -> None:
-    if made.views:
-        await queries.store_sagas(
-            connection,
-            saga_ids=list(made.views),
-            views=[dumps(view).decode() for view in made.views.values()],
-        )
-    if made.endpoints:
-        await queries.add_notify_endpoints(
-            connection,
-            ids=list(made.endpoints),
-            urls=[endpoint.url for endpoint in made.endpoints.values()],
-            sources=[endpoint.source for endpoint in made.endpoints.values()],
-            event_types=FINAL_TYPES,
-            now=now,
-        )
-    if made.subscriptions:
-        await queries.add_subscriptions(
-            connection,
-            saga_ids=[each.saga_id for each in made.subscriptions],
-            endpoint_ids=[each.endpoint_id for each in made.subscriptions],
-            correlation_ids=[each.correlation_id for each in made.subscriptions],
-            runs=[each.run for each in made.subscriptions],
-            sequences=[each.sequence for each in made.subscriptions],
-        )
-    if made.deliveries:
-        await queries.add_deliveries(
-            connection,
-            ids=[each.delivery_id for each in made.deliveries],
-            endpoint_ids=[each.endpoint_id for each in made.deliveries],
-            event_ids=[each.event_id for each in made.deliveries],
-            event_types=[each.event_type for each in made.deliveries],
-            saga_ids=[each.saga_id for each in made.deliveries],
-            runs=[each.run for each in made.deliveries],
-            correlation_ids=[each.correlation_id for each in made.deliveries],
-            bodies=[each.body for each in made.deliveries],
-            content_types=[each.content_type for each in made.deliveries],
-            traceparents=[each.traceparent or None for each in made.deliveries],
-            now=now,
-        )
+def _last_time(batch: Batch) -> datetime | None:
+    """None where it holds no records."""
+    if not batch.records:
+        return None
+    return datetime.fromtimestamp(batch.records[-1].timestamp / 1000, UTC)
+
+
+def _sagas(made: Plan) -> dict[str, Any]:
+    """Their views, and who waits for them."""
+    return {
+        "saga_ids": list(made.views),
+        "views": [dumps(view).decode() for view in made.views.values()],
+        "final": [view.state in FINAL for view in made.views.values()],
+        "event_types": FINAL_TYPES,
+        "caller_ids": list(made.endpoints),
+        "caller_urls": [endpoint.url for endpoint in made.endpoints.values()],
+        "caller_sources": [endpoint.source for endpoint in made.endpoints.values()],
+        "waited_sagas": [each.saga_id for each in made.subscriptions],
+        "waiters": [each.endpoint_id for each in made.subscriptions],
+        "waited_correlations": [each.correlation_id for each in made.subscriptions],
+        "waited_runs": [each.run for each in made.subscriptions],
+        "waited_sequences": [each.sequence for each in made.subscriptions],
+    }
+
+
+def _deliveries(made: Plan) -> dict[str, Any]:
+    return {
+        "ids": [each.delivery_id for each in made.deliveries],
+        "endpoint_ids": [each.endpoint_id for each in made.deliveries],
+        "event_ids": [each.event_id for each in made.deliveries],
+        "types": [each.event_type for each in made.deliveries],
+        "about_sagas": [each.saga_id for each in made.deliveries],
+        "runs": [each.run for each in made.deliveries],
+        "correlation_ids": [each.correlation_id for each in made.deliveries],
+        "bodies": [each.body for each in made.deliveries],
+        "content_types": [each.content_type for each in made.deliveries],
+        "traceparents": [each.traceparent or None for each in made.deliveries],
+    }
 
 
 def _view(text: str) -> SagaView:
