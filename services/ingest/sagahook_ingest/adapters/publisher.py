@@ -9,33 +9,27 @@ its group goes. docs/performance.md has what this gains over the client's own ba
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from functools import partial
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.structs import RecordMetadata
 
 from sagahook.runtime.ids import event_id_in
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.telemetry import is_recorded
 from sagahook.runtime.telemetry_kafka import sending
-from sagahook.saga.brokers import client_options
 from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, WaitingRoom
+from sagahook_ingest.adapters.producer import Producer, new_batch
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import Webhook
 
 log = get_logger(__name__)
 
-_BATCH_BYTES = 1024 * 1024
-_REQUEST_SECONDS = 5.0
 _TICK_SECONDS = 0.1
 _GATHER_SECONDS = 0.001
 """The longest that a group waits for company; about what its way to Kafka and back takes."""
 _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
-_STOP_SECONDS = 2.0
 
 
 class GroupPublisher:
@@ -68,7 +62,7 @@ class GroupPublisher:
         self._waiting = WaitingRoom(partitions)
         self._under_way: dict[int, Group] = {}
         self._held_bytes = 0
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer | None = None
         self._refused = False
         self._late = False
         """Whether senders were told to try again since the last acknowledgement."""
@@ -127,34 +121,26 @@ class GroupPublisher:
             self.connected.set()
             try:
                 while not self._refused:
-                    await self._flush(self._producer)
+                    self._flush(self._producer)
                     await self._wake.wait()
                     self._wake.clear()
                     await self._gather()
             finally:
                 producer, self._producer = self._producer, None
                 try:
-                    await _stop(producer)
+                    await producer.stop()
                 finally:
                     self._abandon()
 
-    async def _connect(self) -> AIOKafkaProducer:
+    async def _connect(self) -> Producer:
         attempt = 0
         while True:
-            producer = AIOKafkaProducer(
-                **client_options(self._bootstrap),
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=_BATCH_BYTES,
-                request_timeout_ms=int(_REQUEST_SECONDS * 1000),
-                retry_backoff_ms=50,
-            )
+            producer = Producer(self._bootstrap, self._topic)
             try:
                 await producer.start()
-                await producer.partitions_for(self._topic)
             except (KafkaError, OSError) as away:
                 log.warning("kafka.away", error=str(away))
-                await _stop(producer)
+                await producer.stop()
                 await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
                 attempt += 1
             else:
@@ -169,27 +155,24 @@ class GroupPublisher:
             timer.cancel()
         self._expected = max(len(self._waiting), self._expected - 1 - self._expected // 8)
 
-    async def _flush(self, producer: AIOKafkaProducer) -> None:
+    def _flush(self, producer: Producer) -> None:
         """A group to each partition that has none under way, as long as something waits for one."""
+        batches: dict[int, BatchBuilder] = {}
         while not self._refused:
             partition = self._waiting.next_partition(self._under_way)
             if partition is None:
-                return
-            batch = producer.create_batch()
-            group = self._waiting.take(partition, partial(_append, batch, partition, self._partitions))
-            batch.close()
-            self._under_way[partition] = group
-            try:
-                acknowledged = await producer.send_batch(batch, self._topic, partition=partition)
-            except (KafkaError, OSError) as refused:
-                self._failed(group, refused)
-            else:
-                acknowledged.add_done_callback(partial(self._answered, group))
+                break
+            batch = batches[partition] = new_batch()
+            self._under_way[partition] = self._waiting.take(
+                partition, partial(_append, batch, partition, self._partitions)
+            )
+        for partition, arrived in zip(batches, producer.send(batches), strict=True):
+            arrived.add_done_callback(partial(self._answered, self._under_way[partition]))
 
-    def _answered(self, group: Group, acknowledged: asyncio.Future[RecordMetadata]) -> None:
-        failure = acknowledged.exception()
+    def _answered(self, group: Group, arrived: asyncio.Future[int]) -> None:
         if self._under_way.get(group.partition) is not group:
             return  # abandoned with its producer
+        failure = arrived.exception()
         if failure is not None:
             self._failed(group, failure)
             return
@@ -197,7 +180,7 @@ class GroupPublisher:
         if self._late:
             self._late = False
             log.info("publish.resumed", partition=group.partition)
-        base = acknowledged.result().offset
+        base = arrived.result()
         for index, entry in enumerate(group.entries):
             # -1: the broker knows the batch as one that it has already, and no longer where.
             offset = base + index if base >= 0 else None
@@ -275,19 +258,3 @@ def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) 
 
 def _too_late() -> Unavailable:
     return Unavailable("Kafka did not acknowledge the webhook in time; send it again", retry_after=5)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Without waiting for a broker that is away: what it did not acknowledge was answered 503.
-
-    aiokafka swallows the cancellation of whoever waits for its end; it is raised again here.
-    """
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await producer.stop()
-    except (TimeoutError, KafkaError, OSError):
-        with contextlib.suppress(KafkaError, OSError):
-            await producer.client.close()
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
