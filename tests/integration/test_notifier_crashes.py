@@ -23,6 +23,7 @@ from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.outbox_store import OutboxStore
 from sagahook_notifier.adapters.sender import open_sender
+from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.domain.addresses import Reach
 from sagahook_notifier.handlers.dependency import Dependency
@@ -192,7 +193,7 @@ async def test_a_stop_is_heard_even_where_work_arrives_at_the_same_moment(deploy
         sources={}, clock=SystemClock(), timeouts=Timeouts(1, 1, 1), reach=Reach()
     ) as sender:
         dispatcher = Dispatcher(
-            store=DispatchStore(deployment.pool, Vault(["a key that no secret is sealed by"])),
+            store=DispatchStore(deployment.pool, Targets(Vault(["a key that no secret is sealed by"]))),
             sender=sender,
             clock=SystemClock(),
             dice=lambda: 0.5,

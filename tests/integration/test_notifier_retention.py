@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -12,6 +13,9 @@ from aiokafka import TopicPartition
 from sagahook.runtime.batches import Batch, OffsetsMoved
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.retention_store import RetentionStore
+from sagahook_notifier.adapters.targets import Targets
+from sagahook_notifier.adapters.vault import Vault
+from sagahook_notifier.domain.deliveries import Places
 from sagahook_notifier.domain.plan import NewDelivery, Plan
 from sagahook_notifier.domain.retention import Kept
 from sagahook_notifier.handlers.dependency import Dependency
@@ -22,6 +26,7 @@ from tests.notifier_harness import (
     COMPLETED,
     PARTITIONS,
     SECRET,
+    SECRET_KEY,
     Deployment,
     Receiver,
     deploy,
@@ -33,6 +38,7 @@ from tests.notifier_harness import (
 LONG_AGO = timedelta(days=40)
 KEPT = Kept(finished=timedelta(days=30), dead=timedelta(days=90))
 FIRST = TopicPartition("saga.events", 0)
+NO_PLACES = Places(uuid4(), NOON, {})
 
 
 class Behind:
@@ -204,26 +210,26 @@ async def test_nothing_goes_before_every_partition_was_read_up_to_there(here: Wo
 
 async def test_a_plan_from_before_the_fence_was_raised_is_not_kept(here: World) -> None:
     await here.endpoints("hook")
-    intake = IntakeStore(here.pool)
+    intake = IntakeStore(here.pool, Targets(Vault([SECRET_KEY])))
     assert await intake.load_offsets([FIRST]) == {}
     await read_until(here, NOON)
     await cleaned(here)
     made = Plan(deliveries=[NewDelivery("d", "hook", "e", "task_started", "s", 1, "c", b"{}", "text/plain")])
 
     with pytest.raises(OffsetsMoved):
-        await intake.keep(made, {FIRST: Batch(7, 8, ())}, NOON)
+        await intake.keep(made, {FIRST: Batch(7, 8, ())}, NOON, NO_PLACES)
     assert await left(here) == set()
     assert await intake.load_offsets([FIRST]) == {FIRST: 7}  # and with it the fence
-    await intake.keep(made, {FIRST: Batch(7, 8, ())}, NOON)
+    await intake.keep(made, {FIRST: Batch(7, 8, ())}, NOON, NO_PLACES)
     assert await left(here) == {"d"}
 
 
 async def test_of_several_partitions_that_do_not_all_stand_where_they_should_none_moves(here: World) -> None:
-    intake = IntakeStore(here.pool)
+    intake = IntakeStore(here.pool, Targets(Vault([SECRET_KEY])))
     second = TopicPartition(FIRST.topic, 1)
     await intake.load_offsets([FIRST, second])
-    await intake.keep(Plan(), {FIRST: Batch(0, 5, ())}, NOON)
+    await intake.keep(Plan(), {FIRST: Batch(0, 5, ())}, NOON, NO_PLACES)
 
     with pytest.raises(OffsetsMoved):
-        await intake.keep(Plan(), {FIRST: Batch(4, 9, ()), second: Batch(0, 3, ())}, NOON)
+        await intake.keep(Plan(), {FIRST: Batch(4, 9, ()), second: Batch(0, 3, ())}, NOON, NO_PLACES)
     assert await intake.load_offsets([FIRST, second]) == {FIRST: 5}

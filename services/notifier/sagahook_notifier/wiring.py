@@ -40,6 +40,7 @@ from sagahook_notifier.adapters.retention_store import RetentionStore
 from sagahook_notifier.adapters.schema import TABLES
 from sagahook_notifier.adapters.sender import Sender, open_sender
 from sagahook_notifier.adapters.survey_store import SurveyStore
+from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.api import endpoint_routes
 from sagahook_notifier.delivery_api import delivery_routes
@@ -107,16 +108,17 @@ class Notifier:
             outbox = Outbox(
                 store=OutboxStore(pool), announcer=announcer, database=database, kafka=Dependency("Kafka")
             )
-            deliveries = DispatchStore(pool, vault)
+            targets = Targets(vault)
+            deliveries = DispatchStore(pool, targets)
             dispatcher = self._dispatcher(deliveries, sender, outbox)
-            intake_store = IntakeStore(pool)
+            intake_store = IntakeStore(pool, targets)
             intake = Intake(
                 store=intake_store,
                 sources=self._sources,
                 dead_letters=dead_letters,
                 clock=clock,
                 limits=PayloadLimits(settings.notify_payload_limit, settings.public_url),
-                on_planned=dispatcher.wake,
+                dispatcher=dispatcher,
             )
             endpoints = EndpointStore(pool, vault)
             await database.reach(endpoints.seal)

@@ -3,6 +3,7 @@ is away, or NotMigrated where its tables are not there."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,10 @@ from orjson import dumps, loads
 
 from sagahook.runtime.batches import Batch, Batches, OffsetsMoved
 from sagahook.runtime.database import reaching_database
+from sagahook_notifier.adapters.targets import Targets
+from sagahook_notifier.domain.deliveries import Claimed, Places, Target
 from sagahook_notifier.domain.endpoints import FINAL_TYPES, Subscriber
-from sagahook_notifier.domain.plan import Known, Plan, Subscription
+from sagahook_notifier.domain.plan import Known, NewDelivery, Plan, Subscription
 from sagahook_notifier.domain.retention import BEGINNING
 from sagahook_notifier.domain.sagas import FINAL, SagaView
 
@@ -24,8 +27,9 @@ queries: Any = aiosql.from_path(Path(__file__).with_name("intake.sql"), "asyncpg
 
 
 class IntakeStore:
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, targets: Targets) -> None:
         self._pool = pool
+        self._targets = targets
         self._fence = BEGINNING
 
     async def load_offsets(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -40,33 +44,44 @@ class IntakeStore:
         return {partition: stored[partition] for partition in partitions if partition in stored}
 
     async def known(self, saga_ids: Collection[str], subscribers: Sequence[Subscriber]) -> Known:
-        ids = list(saga_ids)
         with reaching_database():
-            async with self._pool.acquire() as connection:
-                views = [row async for row in queries.load_sagas(connection, saga_ids=ids)]
-                waiting = [row async for row in queries.load_subscriptions(connection, saga_ids=ids)]
+            rows = [row async for row in queries.load_known(self._pool, saga_ids=list(saga_ids))]
         return Known(
-            views={row["saga_id"]: _view(row["view"]) for row in views},
-            subscriptions=[Subscription(**row) for row in waiting],
+            views={row["saga_id"]: _view(row["view"]) for row in rows if row["endpoint_id"] is None},
+            subscriptions=[
+                Subscription(
+                    row["saga_id"], row["endpoint_id"], row["correlation_id"], row["run"], row["sequence"]
+                )
+                for row in rows
+                if row["endpoint_id"] is not None
+            ],
             subscribers=subscribers,
             fence=self._fence,
         )
 
-    async def keep(self, made: Plan, batches: Batches, now: datetime) -> None:
-        """The plan and the batches' next offsets together, or nothing. Raises OffsetsMoved where the batches do
-        not begin at the stored offsets, or the plan was made by an older fence."""
+    async def keep(self, made: Plan, batches: Batches, now: datetime, places: Places) -> list[Claimed]:
+        """The plan and the batches' next offsets together, or nothing. Returns the deliveries that were made for these
+        places: those for which there is none, and those of endpoints whose claims have more to decide, are not among
+        them. Raises OffsetsMoved where the batches do not begin at the stored offsets, or the plan was made by an older
+        fence."""
+        arguments = _offsets(batches) | _sagas(made) | _deliveries(made) | _held(made, places)
         with reaching_database():
-            try:
-                await queries.keep(
-                    self._pool,
-                    fence=self._fence,
-                    now=now,
-                    **_offsets(batches),
-                    **_sagas(made),
-                    **_deliveries(made),
+            async with self._pool.acquire() as connection:
+                try:
+                    rows = [
+                        row
+                        async for row in queries.keep(connection, fence=self._fence, now=now, **arguments)
+                        if row["id"] is not None
+                    ]
+                except asyncpg.DivisionByZeroError:
+                    raise OffsetsMoved("a partition stands elsewhere, or what is old was let go") from None
+                targets = await self._targets.of(
+                    connection, {row["endpoint_id"]: row["version"] for row in rows}
                 )
-            except asyncpg.DivisionByZeroError:
-                raise OffsetsMoved("a partition stands elsewhere, or what is old was let go") from None
+        planned = {each.delivery_id: each for each in made.deliveries}
+        return [
+            _claimed(planned[row["id"]], targets[row["endpoint_id"]], row["ailing"], places) for row in rows
+        ]
 
     async def subscribers(self) -> list[Subscriber]:
         with reaching_database():
@@ -132,6 +147,35 @@ def _deliveries(made: Plan) -> dict[str, Any]:
         "content_types": [each.content_type for each in made.deliveries],
         "traceparents": [each.traceparent or None for each in made.deliveries],
     }
+
+
+def _held(made: Plan, places: Places) -> dict[str, Any]:
+    """Of each endpoint the first ones, as many as there are places."""
+    left = Counter(places.by_endpoint)
+    held = []
+    for each in made.deliveries:
+        held.append(left[each.endpoint_id] > 0)
+        left[each.endpoint_id] -= 1
+    return {"held": held, "token": places.lease_token, "held_until": places.leased_until}
+
+
+def _claimed(made: NewDelivery, target: Target, ailing: bool, places: Places) -> Claimed:
+    return Claimed(
+        delivery_id=made.delivery_id,
+        lease_token=places.lease_token,
+        leased_until=places.leased_until,
+        target=target,
+        event_id=made.event_id,
+        event_type=made.event_type,
+        saga_id=made.saga_id,
+        run=made.run,
+        correlation_id=made.correlation_id,
+        body=made.body,
+        content_type=made.content_type,
+        attempt=1,
+        ailing=ailing,
+        traceparent=made.traceparent,
+    )
 
 
 def _view(text: str) -> SagaView:
