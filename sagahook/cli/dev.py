@@ -154,11 +154,11 @@ async def _show_logs(stack: "Stack") -> None:
 
 
 def _welcome(ready: dict[str, Any], stack: "Stack") -> str:
-    from sagahook.cli.example_curl import example_curl
+    from sagahook.cli.example_curl import example_body, example_curl
 
     api, keys = ready["api"], ready["keys"]
     is_example = stack.options.app == EXAMPLE
-    body = EXAMPLE_BODY if is_example else "{}"
+    body = EXAMPLE_BODY if is_example else example_body(stack.app, Path("dev"))
     environment = {**os.environ, **stack.options.env}
     hint = EXAMPLE_HINT if is_example and "SHOP_URL" not in environment else ""
     return f"""

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sagahook.cli.sources_here import Local
+    from sagahook.embedded.app_facts import AppFacts
     from sagahook.runtime.sources import SchemeName
+
+
+def example_body(app: AppFacts, folder: Path) -> str:
+    """What the app ships for its first source, as `SOURCE.json` in that folder; else as much of a body as that source's
+    trigger asks for: what a webhook is told apart by."""
+    try:
+        shipped = json.loads((folder / f"{app.source}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        shipped = None
+    return json.dumps(shipped if shipped is not None else _with(app.keys))
+
+
+def _with(paths: tuple[str, ...]) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    for path in paths:
+        *above, last = path.split(".")
+        part = body
+        for name in above:
+            part = part.setdefault(name, {})
+        part[last] = "A1"
+    return body
 
 
 def example_curl(api: str, name: str, body: str, environment: Mapping[str, str]) -> str:
