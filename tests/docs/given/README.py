@@ -3,7 +3,9 @@
 from typing import Any
 
 from sagahook.saga import StepContext
-from tests.docs.stack import ReadersStack, beside, placed_order
+from tests.docs.stack import ReadersStack, beside, new_database, placed_order
+
+FILES = {"body.json": "{}"}
 
 
 class Inventory:
@@ -39,6 +41,12 @@ def set_out(stack: ReadersStack) -> dict[str, str]:
         "show ID": f"show {saga_id}",
         "--saga ID": f"--saga {saga_id}",
         "tail ID": f"tail {saga_id}",
-        "sagahook tracker verify": f"{beside(stack)} sagahook tracker verify",
-        "sagahook migrate": f"{beside(stack)} sagahook migrate",
+        "sagahook tracker": f"{beside(stack)} sagahook tracker",
+        # A deployment of its own on the same servers.
+        "sagahook topics apply --kafka kafka:9092": (
+            f"export SAGAHOOK_TOPIC_PREFIX=elsewhere SAGAHOOK_KAFKA={stack.description['kafka']}"
+            f" DATABASE_URL='{new_database(stack, 'elsewhere')}' SAGAHOOK_APP=$PWD/shop.py"
+            " SECRET_KEY=of-the-tests-and-long-enough\n"
+            f"sagahook topics apply --kafka {stack.description['kafka']}"
+        ),
     }
