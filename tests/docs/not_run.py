@@ -72,6 +72,18 @@ ELSEWHERE: dict[str, str] = {
         "tests/integration/test_kafka_rights.py"
         "::test_the_commands_of_the_page_about_consuming_give_a_reader_its_rights",
     ),
+    **dict.fromkeys(
+        (
+            "sagahook topics repartition --partitions 48 --dry-run",
+            "sagahook topics repartition --partitions 48",
+        ),
+        "tests/integration/test_repartition.py::test_everything_goes_on_in_topics_with_more_partitions",
+    ),
+    **dict.fromkeys(
+        ("sagahook topics retire --prefix sagahook", "sagahook topics retire --prefix sagahook --yes"),
+        "tests/integration/test_repartition.py"
+        "::test_what_was_killed_is_not_used_by_anybody_and_is_begun_anew",
+    ),
     "make demo": "tests/e2e/test_demo.py::test_all_four_scenes_are_seen_and_nothing_is_left_behind",
     "make docs": "tests/docs/test_site.py::test_the_site_loads_nothing_from_another_host",
     **{
