@@ -222,14 +222,3 @@ async def test_a_plan_from_before_the_fence_was_raised_is_not_kept(here: World) 
     assert await intake.load_offsets([FIRST]) == {FIRST: 7}  # and with it the fence
     await intake.keep(made, {FIRST: Batch(7, 8, ())}, NOON, NO_PLACES)
     assert await left(here) == {"d"}
-
-
-async def test_of_several_partitions_that_do_not_all_stand_where_they_should_none_moves(here: World) -> None:
-    intake = IntakeStore(here.pool, Targets(Vault([SECRET_KEY])))
-    second = TopicPartition(FIRST.topic, 1)
-    await intake.load_offsets([FIRST, second])
-    await intake.keep(Plan(), {FIRST: Batch(0, 5, ())}, NOON, NO_PLACES)
-
-    with pytest.raises(OffsetsMoved):
-        await intake.keep(Plan(), {FIRST: Batch(4, 9, ()), second: Batch(0, 3, ())}, NOON, NO_PLACES)
-    assert await intake.load_offsets([FIRST, second]) == {FIRST: 5}

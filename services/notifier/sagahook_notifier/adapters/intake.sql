@@ -10,11 +10,20 @@ WHERE topic = ANY (:topics);
 SELECT before
 FROM notifier.fence;
 
--- name: subscribers()
--- The endpoints that hear of every saga.
-SELECT id, event_types, sources, sagas, filter, payload_format, created_at
-FROM notifier.endpoints
-WHERE origin <> 'notify_url' AND active;
+-- name: subscribers(known)
+-- The endpoints that hear of every saga, if they are others than those whose version is known, each with the version of all
+-- of them; else one row with nothing but that.
+WITH heard AS MATERIALIZED (
+    SELECT id, event_types, sources, sagas, filter, payload_format, created_at, xmin::text AS row_version
+    FROM notifier.endpoints
+    WHERE origin <> 'notify_url' AND active
+), now AS MATERIALIZED (
+    SELECT count(*) || '/' || coalesce(sum(hashtextextended(id, row_version::bigint)), 0) AS version
+    FROM heard
+)
+SELECT now.version, heard.*
+FROM now
+LEFT JOIN heard ON now.version IS DISTINCT FROM :known::text;
 
 -- name: load_known(saga_ids)
 -- A row for each saga, with its view, and one for each endpoint that waits for one.

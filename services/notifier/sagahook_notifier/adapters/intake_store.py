@@ -31,6 +31,8 @@ class IntakeStore:
         self._pool = pool
         self._targets = targets
         self._fence = BEGINNING
+        self._subscribers: tuple[Subscriber, ...] = ()
+        self._subscribers_version: str | None = None
 
     async def load_offsets(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """And the fence as of now: where it is raised later, `keep` refuses, and whoever reads begins here again."""
@@ -83,20 +85,26 @@ class IntakeStore:
             _claimed(planned[row["id"]], targets[row["endpoint_id"]], row["ailing"], places) for row in rows
         ]
 
-    async def subscribers(self) -> list[Subscriber]:
+    async def subscribers(self) -> tuple[Subscriber, ...]:
+        """The same object as long as nothing changes."""
         with reaching_database():
-            return [
-                Subscriber(
-                    endpoint_id=row["id"],
-                    event_types=tuple(row["event_types"]),
-                    registered_at=row["created_at"],
-                    sources=None if row["sources"] is None else tuple(row["sources"]),
-                    payload_format=row["payload_format"],
-                    sagas=None if row["sagas"] is None else tuple(row["sagas"]),
-                    filter=row["filter"],
-                )
-                async for row in queries.subscribers(self._pool)
-            ]
+            rows = [row async for row in queries.subscribers(self._pool, known=self._subscribers_version)]
+        if rows[0]["version"] != self._subscribers_version:
+            self._subscribers = tuple(_subscriber(row) for row in rows if row["id"] is not None)
+            self._subscribers_version = rows[0]["version"]
+        return self._subscribers
+
+
+def _subscriber(row: Mapping[str, Any]) -> Subscriber:
+    return Subscriber(
+        endpoint_id=row["id"],
+        event_types=tuple(row["event_types"]),
+        registered_at=row["created_at"],
+        sources=None if row["sources"] is None else tuple(row["sources"]),
+        payload_format=row["payload_format"],
+        sagas=None if row["sagas"] is None else tuple(row["sagas"]),
+        filter=row["filter"],
+    )
 
 
 def _offsets(batches: Batches) -> dict[str, Any]:

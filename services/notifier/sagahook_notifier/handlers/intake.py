@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 from aiokafka import ConsumerRecord
 
@@ -12,6 +13,7 @@ from sagahook.runtime.clock import Clock
 from sagahook.runtime.dead_letters import DeadLetters
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.adapters.intake_store import IntakeStore
+from sagahook_notifier.domain.endpoints import Subscriber
 from sagahook_notifier.domain.payloads import Limits
 from sagahook_notifier.domain.plan import Event, Plan, plan, types_to_pass_over
 from sagahook_notifier.handlers.dispatch import Dispatcher
@@ -40,11 +42,12 @@ class Intake:
         self._clock = clock
         self._limits = limits
         self._dispatcher = dispatcher
+        self._reckoned: tuple[Sequence[Subscriber], frozenset[bytes]] | None = None
 
     async def handle(self, batches: Batches) -> None:
         """Keeps what the batches ask for and their offsets, or nothing. Raises Unavailable or OffsetsMoved."""
         subscribers = await self._store.subscribers()
-        passed_over = {ce_type.encode() for ce_type in types_to_pass_over(subscribers)}
+        passed_over = self._passed_over(subscribers)
         events = [
             event
             for batch in batches.values()
@@ -56,6 +59,13 @@ class Intake:
         made = plan(events, known, self._sources, self._limits)
         await self._keep(made, batches)
         PLANNED.inc(len(made.deliveries))
+
+    def _passed_over(self, subscribers: Sequence[Subscriber]) -> frozenset[bytes]:
+        """Reckoned once for what is the same object."""
+        if self._reckoned is None or self._reckoned[0] is not subscribers:
+            types = frozenset(ce_type.encode() for ce_type in types_to_pass_over(subscribers))
+            self._reckoned = subscribers, types
+        return self._reckoned[1]
 
     async def _keep(self, made: Plan, batches: Batches) -> None:
         """And hand over what was made to the dispatcher, which need not look for it."""
