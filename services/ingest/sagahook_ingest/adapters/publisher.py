@@ -1,9 +1,10 @@
 """Publishes webhooks in groups: what arrives while one batch is on its way to Kafka leaves with the next.
 
-One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. A group waits a moment for as
-many as the last one had: the senders that its answers woke send again at once. A webhook may lie in any
-partition, so a group goes into one, the next group into the next, and each event id is drawn to belong where
-its group goes. docs/performance.md has what this gains over the client's own batching.
+One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. Two groups take turns: while
+the broker writes one, the other gathers, of half the webhooks that there are of late; the senders that an answer
+wakes send again at once. A webhook may lie in any partition, so a group goes into one, the next group into the next,
+and each event id is drawn to belong where its group goes. docs/performance.md has what this gains over the client's
+own batching.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from sagahook_ingest.domain.webhook import Webhook
 log = get_logger(__name__)
 
 _TICK_SECONDS = 0.1
+_AT_ONCE = 2
+"""Groups under way."""
 _GATHER_SECONDS = 0.001
 """The longest that a group waits for company; about what its way to Kafka and back takes."""
 _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
@@ -35,7 +38,7 @@ _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
 class GroupPublisher:
     """One idempotent producer, a group to each partition that one has to go to, and bounds on what is held.
 
-    The next groups leave when all are acknowledged, so that they are large; past a partition that is stuck, at
+    While two are under way the next ones wait, so that they are large; past a partition that is stuck they leave at
     the next tick.
 
     timeout: seconds after which a sender is told to try again. max_records, max_bytes: what may be held at
@@ -63,14 +66,13 @@ class GroupPublisher:
         self._under_way: dict[int, Group] = {}
         self._held_bytes = 0
         self._producer: Producer | None = None
-        self._refused = False
         self._late = False
         """Whether senders were told to try again since the last acknowledgement."""
-        self._wake = asyncio.Event()
-        self._expected = 1
-        """How many webhooks the next group waits for."""
-        self._complete = asyncio.Event()
-        """Set once as many wait."""
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        """Of the producer: Kafka has refused a group for good."""
+        self._most = 1
+        """How many webhooks were held of late when a group left."""
+        self._gathering = False
         self.held = 0
         self.connected = asyncio.Event()
 
@@ -93,10 +95,7 @@ class GroupPublisher:
             if entry.span is not None:
                 webhook.traceparent = entry.span.traceparent
         self._waiting.add(entry)
-        if not self._under_way:
-            self._wake.set()
-            if len(self._waiting) >= self._expected:
-                self._complete.set()
+        self._go_on()
         return answer
 
     async def run(self) -> None:
@@ -117,14 +116,11 @@ class GroupPublisher:
     async def _publish_for_ever(self) -> None:
         while True:
             self._producer = await self._connect()
-            self._refused = False
+            self._end = self._loop.create_future()
             self.connected.set()
             try:
-                while not self._refused:
-                    self._flush(self._producer)
-                    await self._wake.wait()
-                    self._wake.clear()
-                    await self._gather()
+                self._flush()
+                await self._end
             finally:
                 producer, self._producer = self._producer, None
                 try:
@@ -146,19 +142,36 @@ class GroupPublisher:
             else:
                 return producer
 
-    async def _gather(self) -> None:
-        """Wait for as many as were there the last time, and expect fewer and fewer where they stay away."""
-        if not self._under_way and 0 < len(self._waiting) < self._expected:
-            self._complete.clear()
-            timer = self._loop.call_later(_GATHER_SECONDS, self._complete.set)
-            await self._complete.wait()
-            timer.cancel()
-        self._expected = max(len(self._waiting), self._expected - 1 - self._expected // 8)
+    def _go_on(self) -> None:
+        """Let a group leave if it is time for one."""
+        under_way = len(self._under_way)
+        if under_way >= _AT_ONCE:
+            return
+        if 2 * len(self._waiting) >= self._most:
+            self._flush()
+        elif not under_way and not self._gathering:
+            self._gathering = True
+            self._loop.call_later(_GATHER_SECONDS, self._gathered)
 
-    def _flush(self, producer: Producer) -> None:
+    def _gathered(self) -> None:
+        self._gathering = False
+        if self._waiting and not self._under_way:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Let groups leave, whether or not it is time."""
+        if self._producer is None or self._end.done() or not self._waiting:
+            return
+        self._most = max(self.held, self._most - 1 - self._most // 8)
+        try:
+            self._send(self._producer)
+        except Exception as failed:  # it is not the sender's whose webhook came last
+            self._end.set_exception(failed)
+
+    def _send(self, producer: Producer) -> None:
         """A group to each partition that has none under way, as long as something waits for one."""
         batches: dict[int, BatchBuilder] = {}
-        while not self._refused:
+        while True:
             partition = self._waiting.next_partition(self._under_way)
             if partition is None:
                 break
@@ -185,8 +198,8 @@ class GroupPublisher:
             # -1: the broker knows the batch as one that it has already, and no longer where.
             offset = base + index if base >= 0 else None
             self._settle(entry, Published(entry.event_id, group.partition, offset))
-        if not self._under_way:
-            self._wake.set()
+        if self._waiting:
+            self._go_on()
 
     def _failed(self, group: Group, failure: BaseException) -> None:
         """The producer retries by itself what can be retried, so its sequence is broken now: it is replaced."""
@@ -194,8 +207,8 @@ class GroupPublisher:
         del self._under_way[group.partition]
         for entry in group.entries:
             self._settle(entry, Lost.UNKNOWN)
-        self._refused = True
-        self._wake.set()
+        if not self._end.done():
+            self._end.set_result(None)
 
     def _abandon(self) -> None:
         """What a stopped producer had under way: it may be in the log or not."""
@@ -212,7 +225,7 @@ class GroupPublisher:
                 log.warning("publish.late", held=self.held, seconds=self._timeout)
             if self._waiting:
                 # One partition's group may be stuck: others need not wait for its answer.
-                self._wake.set()
+                self._flush()
 
     def _give_up(self, now: float) -> bool:
         """Tell the senders whose time is up. What Kafka was given already may still get into the log."""
