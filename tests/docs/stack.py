@@ -118,11 +118,15 @@ def _own_ports(page: Path) -> dict[str, str]:
 
 
 def clone_into(folder: Path) -> None:
-    """What a clone has, without a copy of it, and set up, so that `make` does not begin to; what a page writes lies
-    beside."""
+    """What a clone has, without a copy of it; what a page writes lies beside."""
     for part in ROOT.iterdir():
         if part.name not in (".git", ".venv", "build"):
             (folder / part.name).symlink_to(part)
+    set_up(folder)
+
+
+def set_up(folder: Path) -> None:
+    """So that `make` there takes our environment."""
     virtual = folder / ".venv"
     virtual.mkdir()
     for part in Path(sys.prefix).iterdir():
