@@ -175,9 +175,9 @@ async def begin(deployment: Deployment, log: Follower) -> dict[str, dict[str, An
 
 
 async def put_owner(runners: RunnerHarness, event: OwnerAcquired | OwnerReleased) -> None:
-    """As one that committed nothing of the webhooks."""
+    """As one that has forgotten runs up to the fourth, and taken no command."""
     settings = RunnerSettings(kafka=runners.bootstrap, app="none", topic_prefix=runners.prefix)
-    left = OwnerRecord(event.epoch, "runner-0", isinstance(event, OwnerReleased))
+    left = OwnerRecord(event.epoch, "runner-0", isinstance(event, OwnerReleased), first_run=5)
     records = EventRecords(settings, 0, Stamp(datetime.now(UTC), event.epoch)).owner(event, left.to_json())
     writer = TransactionalWriter(runners.bootstrap, settings.owner_id(0))
     await writer.start()
