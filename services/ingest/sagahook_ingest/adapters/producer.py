@@ -13,10 +13,20 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import DuplicateSequenceNumber, KafkaError, LeaderNotAvailableError, NoError, for_code
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import CloseReason
+from aiokafka.errors import (
+    DuplicateSequenceNumber,
+    KafkaError,
+    LeaderNotAvailableError,
+    NoError,
+    UnknownError,
+    for_code,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
@@ -29,6 +39,11 @@ _RETRY_SECONDS = 0.05
 _STOP_SECONDS = 2.0
 _NO_COMPRESSION = 0
 _LARGEST_NUMBER = 2**31 - 1
+_NOBODY = -1
+_UNTOLD = (UnknownError.errno, -1)
+
+Answer = dict[int, tuple[int, int]]
+"""By partition, an error's code and the offset of the first record."""
 
 
 def new_batch() -> BatchBuilder:
@@ -54,11 +69,12 @@ class Producer:
             retry_backoff_ms=int(_RETRY_SECONDS * 1000),
         )
         self._topic = topic
+        self._loop = asyncio.get_running_loop()
         self._identity = (-1, -1)
         """The producer's id and its epoch."""
         self._numbers: defaultdict[int, int] = defaultdict(int)
         """By partition, the number of the next record."""
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
         """Raises KafkaError, OSError."""
@@ -80,8 +96,8 @@ class Producer:
             if self._requests:
                 await asyncio.wait(self._requests, timeout=_STOP_SECONDS)
         finally:
-            for task in self._requests:
-                task.cancel()
+            for request in tuple(self._requests):
+                request.cancel()
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 async with asyncio.timeout(_STOP_SECONDS):
                     await self.client.close()
@@ -103,37 +119,63 @@ class Producer:
         return [each.arrived for each in sending]
 
     def _request(self, sending: Sequence[_Sending]) -> None:
-        led: defaultdict[int | None, list[_Sending]] = defaultdict(list)
+        led: defaultdict[int, list[_Sending]] = defaultdict(list)
         for each in sending:
-            led[self.client.cluster.leader_for_partition(TopicPartition(self._topic, each.partition))].append(
-                each
-            )
+            leader = self.client.cluster.leader_for_partition(TopicPartition(self._topic, each.partition))
+            led[_NOBODY if leader is None else leader].append(each)
         for leader, those in led.items():
-            task = asyncio.create_task(self._deliver(leader, those))
+            request = Produce(
+                self._topic, {each.partition: each.records for each in those}, int(_REQUEST_SECONDS * 1000)
+            )
+            answer = self._ask_at_once(leader, request)
+            if answer is None:
+                answer = asyncio.create_task(self._ask(leader, request))
+            self._requests.add(answer)
+            answer.add_done_callback(partial(self._answered, those))
+
+    def _ask_at_once(self, leader: int, request: Produce) -> asyncio.Future[Answer] | None:
+        """Without a task of its own; None where there is no connection yet."""
+        connection = self.client._conns.get((leader, ConnectionGroup.DEFAULT))
+        if connection is None or not connection.connected():
+            return None
+        try:
+            connection.send(request).close()  # it is written now; what remained is to wait for the answer
+        except (KafkaError, OSError):
+            return None
+        answer: asyncio.Future[Answer] = connection._requests[-1][-1]
+        late = self._loop.call_later(_REQUEST_SECONDS, connection.close, CloseReason.CONNECTION_TIMEOUT)
+        answer.add_done_callback(lambda _: late.cancel())
+        return answer
+
+    async def _ask(self, leader: int, request: Produce) -> Answer:
+        """Raises KafkaError."""
+        if leader == _NOBODY:
+            raise LeaderNotAvailableError
+        answer: Answer = await self.client.send(leader, request)
+        return answer
+
+    def _answered(self, sending: Sequence[_Sending], answer: asyncio.Future[Answer]) -> None:
+        self._requests.discard(answer)
+        if answer.cancelled():
+            return
+        failure = answer.exception()
+        if failure is None:
+            told = answer.result()
+            again = [
+                each for each in sending if not self._is_settled(each, *told.get(each.partition, _UNTOLD))
+            ]
+        else:
+            again = [each for each in sending if not self._is_refused(each, failure)]
+        if again:
+            task = asyncio.create_task(self._repeat(again))
             self._requests.add(task)
             task.add_done_callback(self._requests.discard)
 
-    async def _deliver(self, leader: int | None, sending: Sequence[_Sending]) -> None:
-        """Until Kafka has them, or has refused them for good."""
-        request = Produce(
-            self._topic, {each.partition: each.records for each in sending}, int(_REQUEST_SECONDS * 1000)
-        )
-        try:
-            if leader is None or leader < 0:
-                raise LeaderNotAvailableError
-            answer = await self.client.send(leader, request)
-            again = [each for each in sending if not self._is_settled(each, *answer[each.partition])]
-        except KafkaError as failed:
-            again = [each for each in sending if not self._is_refused(each, failed)]
-        except Exception as failed:  # else whoever waits would wait for ever
-            for each in sending:
-                if not each.arrived.done():
-                    each.arrived.set_exception(failed)
-            return
-        if again:
-            await asyncio.sleep(_RETRY_SECONDS)
+    async def _repeat(self, sending: Sequence[_Sending]) -> None:
+        await asyncio.sleep(_RETRY_SECONDS)
+        with contextlib.suppress(KafkaError, OSError):
             await self.client._maybe_wait_metadata()
-            self._request(again)
+        self._request(sending)
 
     def _is_settled(self, sending: _Sending, code: int, offset: int) -> bool:
         error = for_code(code)
@@ -142,11 +184,12 @@ class Producer:
             return True
         return self._is_refused(sending, error())
 
-    def _is_refused(self, sending: _Sending, error: KafkaError) -> bool:
+    def _is_refused(self, sending: _Sending, error: BaseException) -> bool:
         """For good. The metadata are asked for anew where they were wrong."""
-        if error.invalid_metadata:
-            self.client.force_metadata_update()
-        if error.retriable:
-            return False
+        if isinstance(error, KafkaError):
+            if error.invalid_metadata:
+                self.client.force_metadata_update()
+            if error.retriable:
+                return False
         sending.arrived.set_exception(error)
         return True
