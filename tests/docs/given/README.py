@@ -3,7 +3,7 @@
 from typing import Any
 
 from sagahook.saga import StepContext
-from tests.docs.stack import ReadersStack, beside, new_database, placed_order
+from tests.docs.stack import ReadersStack, beside, new_database, placed_order, sent
 
 FILES = {"body.json": "{}"}
 
@@ -36,7 +36,10 @@ async def promised(page: Any) -> None:
 
 def set_out(stack: ReadersStack) -> dict[str, str]:
     correlation, saga_id = placed_order(stack, "README")
+    sent(stack, "expenses", {"id": "README"}).started()
     return {
+        # On this stack it is an expense that waits, not an order.
+        "signal released --state EXECUTING --name order": "signal approved --state EXECUTING --name expense",
         "status/0198…": f"status/{correlation}",
         "show ID": f"show {saga_id}",
         "--saga ID": f"--saga {saga_id}",
