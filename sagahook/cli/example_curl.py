@@ -14,25 +14,24 @@ if TYPE_CHECKING:
     from sagahook.runtime.sources import SchemeName
 
 
-def example_body(app: AppFacts, folder: Path) -> str:
-    """What the app ships for its first source, as `SOURCE.json` in that folder; else as much of a body as that source's
-    trigger asks for: what a webhook is told apart by."""
+def shipped_body(folder: Path, source: str | None) -> str | None:
+    """What an app ships as `SOURCE.json` in that folder, on one line; None where there is none, or it is no JSON."""
     try:
-        shipped = json.loads((folder / f"{app.source}.json").read_text(encoding="utf-8"))
+        return json.dumps(json.loads((folder / f"{source}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError):
-        shipped = None
-    return json.dumps(shipped if shipped is not None else _with(app.keys))
+        return None
 
 
-def _with(paths: tuple[str, ...]) -> dict[str, Any]:
+def example_body(app: AppFacts) -> str:
+    """As much of a body as the trigger of the app's first source asks for: what webhooks are told apart by."""
     body: dict[str, Any] = {}
-    for path in paths:
+    for path in app.keys:
         *above, last = path.split(".")
         part = body
         for name in above:
             part = part.setdefault(name, {})
         part[last] = "A1"
-    return body
+    return json.dumps(body)
 
 
 def example_curl(api: str, name: str, body: str, environment: Mapping[str, str]) -> str:

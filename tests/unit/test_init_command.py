@@ -11,9 +11,8 @@ from typer.testing import CliRunner, Result
 
 from deploy.checks.manifests import Manifests
 from deploy.checks.rules import findings
-from sagahook.cli.example_curl import example_body
+from sagahook.cli.example_curl import shipped_body
 from sagahook.cli.main import app
-from sagahook.embedded.app_facts import AppFacts
 from sagahook.embedded.errors import StackError
 
 BIN = Path(sys.executable).parent
@@ -62,8 +61,9 @@ def test_a_new_app_is_one_that_sagahook_takes(made: Path) -> None:
 
 def test_the_webhook_that_dev_shows_for_a_new_app_is_one_that_its_saga_takes(made: Path) -> None:
     asked = (BIN / "python", "-m", "sagahook.embedded.app_check", "parcel_desk.sagas")
-    facts = json.loads(ran(*asked, cwd=made).splitlines()[-1])
-    body = example_body(AppFacts(made, facts["source"], tuple(facts["keys"])), made / "dev")
+    source = json.loads(ran(*asked, cwd=made).splitlines()[-1])["source"]
+    body = shipped_body(made / "dev", source)
+    assert body is not None
 
     accept = "import json, sys; from parcel_desk.sagas import Order; Order().accept(json.loads(sys.argv[1]))"
     ran(BIN / "python", "-c", accept, body, cwd=made)
