@@ -39,6 +39,7 @@ def repartition(
     from sagahook.cli.repartitioning.moving import Move, plan
     from sagahook.cli.repartitioning.moving import repartition as run
     from sagahook.runtime.batches import Unavailable
+    from sagahook.runtime.database import NotMigrated
     from sagahook.runtime.settings import brokers_of_environment, database_url_of_environment
 
     with one_message(kafka):
@@ -47,7 +48,7 @@ def repartition(
         move = Move(brokers_of_environment(kafka), prefix, target, partitions, replication_factor, database)
         try:
             asyncio.run((plan if dry_run else run)(move, typer.echo))
-        except (Refused, Unavailable) as refused:
+        except (Refused, Unavailable, NotMigrated) as refused:
             refuse(str(refused))
     if not dry_run:
         typer.echo(_NEXT.format(prefix=prefix, target=target))

@@ -25,19 +25,18 @@ from sagahook_schemas.topics import SAGA_EVENTS, SAGA_STATE, WEBHOOKS_RECEIVED, 
 
 @dataclass(slots=True)
 class Copied:
-    """left: how many records stay behind. groups: by group, the offset in each new partition from which on it takes.
+    """writers: by the topics' base names. groups: by group, the offset in each new partition from which on it takes.
     owners: by old partition, the newest of its owner's records. latest: the newest time in `saga.events` and
     `saga.state`, epoch milliseconds."""
 
     writers: dict[str, TopicWriter] = field(default_factory=dict)
-    left: int = 0
     groups: dict[str, Offsets] = field(default_factory=lambda: defaultdict(dict))
     owners: dict[int, OwnerRecord] = field(default_factory=dict)
     latest: int = 0
 
 
 class Copying:
-    """readers: by topic, the offsets of those who read it at least once: a group's, or the notifier's."""
+    """readers: the offsets of those who read a topic at least once, by group; the notifier is one of them."""
 
     def __init__(
         self,
@@ -117,7 +116,6 @@ class Copying:
                 self.copied.groups[group].setdefault(new, offset)
 
     def _keep(self, topic: Topic, record: ConsumerRecord) -> None:
-        self.copied.left += 1
         self.copied.latest = max(self.copied.latest, record.timestamp)
         if topic is SAGA_STATE:
             self.copied.owners[record.partition] = OwnerRecord.from_record(record)
