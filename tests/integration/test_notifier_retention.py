@@ -3,21 +3,26 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
+from orjson import dumps
 
 from sagahook.runtime.batches import Batch, OffsetsMoved
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.retention_store import RetentionStore
+from sagahook_notifier.adapters.schema import MIGRATIONS
 from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.domain.deliveries import Places
 from sagahook_notifier.domain.plan import NewDelivery, Plan
 from sagahook_notifier.domain.retention import Kept
+from sagahook_notifier.domain.sagas import SagaView
 from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.handlers.retention import AT_ONCE, Retention
 from sagahook_schemas.identity import partition_of
@@ -222,3 +227,28 @@ async def test_a_plan_from_before_the_fence_was_raised_is_not_kept(here: World) 
     assert await intake.load_offsets([FIRST]) == {FIRST: 7}  # and with it the fence
     await intake.keep(made, {FIRST: Batch(7, 8, ())}, NOON, NO_PLACES)
     assert await left(here) == {"d"}
+
+
+async def test_sagas_that_an_earlier_version_remembered_are_known_to_be_over_where_they_are(
+    here: World,
+) -> None:
+    [statement] = [each for each in migration("0005_retention").STATEMENTS if "UPDATE" in each]
+    misleading = 'order","state":"FAILED'
+    running = SagaView("running", 1, 2, misleading, results={"check": {"state": "COMPLETED"}})
+    for view in (running, SagaView("over", 1, 2, misleading, state="COMPLETED")):
+        await here.pool.execute(
+            "INSERT INTO notifier.sagas (saga_id, view) VALUES ($1, $2)", view.saga_id, dumps(view).decode()
+        )
+    await here.pool.execute(statement)
+
+    ended = await here.pool.fetch("SELECT saga_id FROM notifier.sagas WHERE ended_at IS NOT NULL")
+    assert [row["saga_id"] for row in ended] == ["over"]
+
+
+def migration(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, MIGRATIONS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
