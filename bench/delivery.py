@@ -133,7 +133,9 @@ async def _notifier(environment: dict[str, str], port: int, pool: asyncpg.Pool) 
     )
     try:
         # The last of them.
-        await _until(lambda: pool.fetchval("SELECT EXISTS (SELECT FROM notifier.endpoints WHERE id = 'latency')"))
+        await _until(
+            lambda: pool.fetchval("SELECT EXISTS (SELECT FROM notifier.endpoints WHERE id = 'latency')")
+        )
         yield
     finally:
         process.terminate()
