@@ -1,10 +1,9 @@
 """Publishes webhooks in groups: what arrives while one batch is on its way to Kafka leaves with the next.
 
-One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. Two groups take turns: while
-the broker writes one, the other gathers, of half the webhooks that there are of late; the senders that an answer
-wakes send again at once. A webhook may lie in any partition, so a group goes into one, the next group into the next,
-and each event id is drawn to belong where its group goes. docs/performance.md has what this gains over the client's
-own batching.
+One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. A group waits a moment for as
+many as there were of late: the senders that an answer wakes send again at once. A webhook may lie in any partition, so
+a group goes into one, the next group into the next, and each event id is drawn to belong where its group goes.
+docs/performance.md has what this gains over the client's own batching.
 """
 
 from __future__ import annotations
@@ -28,8 +27,9 @@ from sagahook_ingest.domain.webhook import Webhook
 log = get_logger(__name__)
 
 _TICK_SECONDS = 0.1
-_AT_ONCE = 2
-"""Groups under way."""
+_FEW = 4
+"""So few webhooks at once leave in two groups that take turns, which costs the broker a request more and each of them
+less time. Of more that is no gain: it is processor time then that they wait for, and a request takes much of it."""
 _GATHER_SECONDS = 0.001
 """The longest that a group waits for company; about what its way to Kafka and back takes."""
 _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
@@ -38,8 +38,8 @@ _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
 class GroupPublisher:
     """One idempotent producer, a group to each partition that one has to go to, and bounds on what is held.
 
-    While two are under way the next ones wait, so that they are large; past a partition that is stuck they leave at
-    the next tick.
+    While one is under way the next waits, so that it is large, and while two are where there is little to do; past a
+    partition that is stuck it leaves at the next tick.
 
     timeout: seconds after which a sender is told to try again. max_records, max_bytes: what may be held at
     once. A producer that Kafka refuses for good is replaced by a new one.
@@ -72,7 +72,7 @@ class GroupPublisher:
         """Of the producer: Kafka has refused a group for good."""
         self._most = 1
         """How many webhooks were held of late when a group left."""
-        self._gathering = False
+        self._gathering: asyncio.TimerHandle | None = None
         self.held = 0
         self.connected = asyncio.Event()
 
@@ -145,21 +145,17 @@ class GroupPublisher:
     def _go_on(self) -> None:
         """Let a group leave if it is time for one."""
         under_way = len(self._under_way)
-        if under_way >= _AT_ONCE:
-            return
-        if 2 * len(self._waiting) >= self._most:
+        shares = 2 if self._most <= _FEW else 1
+        if under_way < shares and shares * len(self._waiting) >= self._most:
             self._flush()
-        elif not under_way and not self._gathering:
-            self._gathering = True
-            self._loop.call_later(_GATHER_SECONDS, self._gathered)
-
-    def _gathered(self) -> None:
-        self._gathering = False
-        if self._waiting and not self._under_way:
-            self._flush()
+        elif not under_way and self._gathering is None:
+            self._gathering = self._loop.call_later(_GATHER_SECONDS, self._flush)
 
     def _flush(self) -> None:
         """Let groups leave, whether or not it is time."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         if self._producer is None or self._end.done() or not self._waiting:
             return
         self._most = max(self.held, self._most - 1 - self._most // 8)
