@@ -73,6 +73,7 @@ class GroupPublisher:
         self._most = 1
         """How many webhooks were held of late when a group left."""
         self._gathering: asyncio.TimerHandle | None = None
+        self._leaving = False
         self.held = 0
         self.connected = asyncio.Event()
 
@@ -146,13 +147,18 @@ class GroupPublisher:
         """Let a group leave if it is time for one."""
         under_way = len(self._under_way)
         shares = 2 if self._most <= _FEW else 1
+        if self._leaving:
+            return
         if under_way < shares and shares * len(self._waiting) >= self._most:
-            self._flush()
+            # Soon, not now: what came together leaves together, or groups could become smaller, and never larger.
+            self._leaving = True
+            self._loop.call_soon(self._flush)
         elif not under_way and self._gathering is None:
             self._gathering = self._loop.call_later(_GATHER_SECONDS, self._flush)
 
     def _flush(self) -> None:
         """Let groups leave, whether or not it is time."""
+        self._leaving = False
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
