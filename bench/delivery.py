@@ -132,7 +132,10 @@ async def _notifier(environment: dict[str, str], port: int, pool: asyncpg.Pool) 
         sys.executable, "-m", "sagahook_notifier", "run", env=environment
     )
     try:
-        await _until(lambda: pool.fetchval("SELECT count(*) > 100 FROM notifier.endpoints"))
+        # The last of them.
+        await _until(
+            lambda: pool.fetchval("SELECT EXISTS (SELECT FROM notifier.endpoints WHERE id = 'latency')")
+        )
         yield
     finally:
         process.terminate()

@@ -34,7 +34,9 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 _SECRET = "It's a Secret to Everybody"  # noqa: S105  # made up
 _READY_SECONDS = 30.0
-_WARM_UP_SECONDS = 10.0
+_WARM_UP = ((2, 12.0), (64, 4.0))
+"""Connections, and for how many seconds. The fewer there are, the more requests Kafka gets for as many webhooks, and
+its JVM compiles what it was asked some ten thousand times."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ async def bare() -> AsyncIterator[Served]:
 
 
 async def warm_up(*servers: Served) -> None:
-    """Long enough for the broker behind them too: what its JVM has not compiled yet takes it twice the time."""
+    """Long enough for the broker behind them too: what its JVM has not compiled yet takes it three times as long."""
     for server in servers:
-        await generate("bench.load", server, {"--path": SIGNED}, 64, _WARM_UP_SECONDS)
+        for connections, seconds in _WARM_UP:
+            await generate("bench.load", server, {"--path": SIGNED}, connections, seconds)
 
 
 async def load(

@@ -15,6 +15,7 @@ from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.sender import open_sender
+from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.domain.addresses import Reach
 from sagahook_notifier.domain.endpoints import EndpointConfig
@@ -139,7 +140,7 @@ async def _running(world: World, rules: Rules) -> AsyncIterator[Dispatcher]:
         reach=Reach(everything=True),
     ) as sender:
         dispatcher = Dispatcher(
-            store=DispatchStore(world.pool, Vault([SECRET_KEY])),
+            store=DispatchStore(world.pool, Targets(Vault([SECRET_KEY]))),
             sender=sender,
             clock=world.clock,
             dice=lambda: MIDDLE,

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from orjson import loads
 from standardwebhooks import Webhook
 
+from sagahook.runtime.clock import Clock
 from sagahook.runtime.topics import ensure_topics
 from sagahook_notifier.settings import NotifierSettings
 from sagahook_notifier.wiring import Notifier
@@ -124,15 +125,17 @@ class SagaLog:
     topic: str
     sequences: Counter[tuple[str, int]] = field(default_factory=Counter)
 
-    async def write(self, saga_id: str, *events: Contract, run: int = 1) -> None:
+    async def write(self, saga_id: str, *events: Contract, run: int = 1, at: datetime | None = None) -> None:
+        """at: when they happened and were written; None: now."""
         for event in events:
+            time = at or datetime.now(UTC)
             self.sequences[saga_id, run] += 1
             sequence = self.sequences[saga_id, run]
             envelope = Envelope(
                 id=saga_event_id(saga_id, run, sequence),
                 source="/sagahook/saga-runner",
                 type=event.ce_type,
-                time=datetime.now(UTC),
+                time=time,
                 subject="order",
                 correlation_id=getattr(event, "correlation_id", f"of-{saga_id}"),
                 saga_id=saga_id,
@@ -145,6 +148,7 @@ class SagaLog:
                 value=event.to_json(),
                 headers=envelope.to_headers(),
                 partition=partition_of(saga_id, PARTITIONS),
+                timestamp_ms=int(time.timestamp() * 1000),
             )
 
 
@@ -226,9 +230,11 @@ class Deployment:
         return notifier_settings(endpoints, **{**mine, **settings})
 
     @asynccontextmanager
-    async def running(self, *endpoints: dict[str, Any], **settings: Any) -> AsyncIterator[Notifier]:
+    async def running(
+        self, *endpoints: dict[str, Any], clock: Clock | None = None, **settings: Any
+    ) -> AsyncIterator[Notifier]:
         """A notifier in this process, stopped in order at the end."""
-        notifier = Notifier(self.settings(endpoints, **settings))
+        notifier = Notifier(self.settings(endpoints, **settings), clock)
         stopping = asyncio.Event()
         task = asyncio.create_task(notifier.run(stopping))
         try:

@@ -24,7 +24,7 @@ from sagahook_schemas.codec import decode_data
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE
-from tests.runner_harness import PARTITIONS, LogEvent, RunnerHarness, poll
+from tests.runner_harness import LogEvent, RunnerHarness, poll
 
 ENDS = ("saga.completed", "saga.rolled_back", "saga.failed")
 
@@ -123,7 +123,7 @@ async def put_command(harness: RunnerHarness, saga_id: str, command: Contract) -
             key=saga_id.encode(),
             value=command.to_json(),
             headers=envelope.to_headers(),
-            partition=partition_of(saga_id, PARTITIONS),
+            partition=partition_of(saga_id, harness.partitions),
         )
     finally:
         await producer.stop()
@@ -210,7 +210,7 @@ async def whole_topic(harness: RunnerHarness, topic: str) -> AsyncIterator[list]
     consumer = AIOKafkaConsumer(bootstrap_servers=harness.bootstrap, isolation_level="read_committed")
     await consumer.start()
     try:
-        places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        places = [TopicPartition(topic, partition) for partition in range(harness.partitions)]
         consumer.assign(places)
         await consumer.seek_to_beginning()
         ends = await consumer.end_offsets(places)

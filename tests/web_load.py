@@ -66,6 +66,16 @@ async def kill_workers(senders: Senders, victim: Callable[[], Awaitable[int]]) -
     await senders.until_accepted(50)
 
 
+async def lost_by_killing_workers(web: Web, victim: Callable[[], Awaitable[int]]) -> dict[str, str]:
+    """Of what was answered 202 meanwhile, what the log does not hold."""
+    senders = Senders(web)
+    sending = asyncio.create_task(senders.run())
+    await kill_workers(senders, victim)
+    senders.stopping.set()
+    await sending
+    return await missing(web, senders.accepted)
+
+
 async def missing(web: Web, accepted: dict[str, str]) -> dict[str, str]:
     """Of what was answered 202, what the log does not hold as it was sent."""
     held = {(record.key or b"").decode(): (record.value or b"").decode() for record in await web.log.read()}

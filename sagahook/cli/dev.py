@@ -24,6 +24,9 @@ EXAMPLE_BODY = '{"order_id": "A1", "user_id": "u1", "amount": 42, "items": ["pen
 EXAMPLE_HINT = """
 The example's steps call a shop on port 8090. Start it in another terminal: python -m sagahook_orders.shop
 """
+BODY_HINT = """
+That body is as little as the trigger asks for. One that your saga can use, in dev/{source}.json, is shown in its place.
+"""
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="Keep the data in this directory between runs.", file_okay=False)
@@ -154,13 +157,16 @@ async def _show_logs(stack: "Stack") -> None:
 
 
 def _welcome(ready: dict[str, Any], stack: "Stack") -> str:
-    from sagahook.cli.example_curl import example_curl
+    from sagahook.cli.example_curl import example_body, example_curl, shipped_body
 
     api, keys = ready["api"], ready["keys"]
     is_example = stack.options.app == EXAMPLE
-    body = EXAMPLE_BODY if is_example else "{}"
+    shipped = shipped_body(Path("dev"), stack.app.source)
+    body = EXAMPLE_BODY if is_example else shipped or example_body(stack.app)
     environment = {**os.environ, **stack.options.env}
     hint = EXAMPLE_HINT if is_example and "SHOP_URL" not in environment else ""
+    if not (is_example or shipped):
+        hint = BODY_HINT.format(source=stack.app.source or "SOURCE")
     return f"""
 sagahook is ready at {api}
 

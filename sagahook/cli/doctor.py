@@ -95,13 +95,14 @@ def _deployment(
 
 async def _check(deployment: Deployment, *, writes: bool, production: bool) -> list[Line]:
     from sagahook.cli.doctor_kafka import check_kafka
-    from sagahook.cli.doctor_postgres import check_postgres
+    from sagahook.cli.doctor_postgres import check_postgres, read_positions
     from sagahook.cli.doctor_readers import Ends
     from sagahook.cli.doctor_report import fail
     from sagahook.cli.doctor_work import check_dead_letters
 
     lines: list[Line] = []
     ends: Ends | None = None
+    read = {} if deployment.database_url is None else await read_positions(deployment.database_url)
     if deployment.kafka is None:
         lines.append(fail("kafka", "nobody says where it is", "set SAGAHOOK_KAFKA, or start: sagahook dev"))
     else:
@@ -113,7 +114,7 @@ async def _check(deployment: Deployment, *, writes: bool, production: bool) -> l
             fail("postgresql", "nobody says where it is", "set DATABASE_URL, or start: sagahook dev")
         )
     else:
-        lines += await check_postgres(deployment.database_url, ends, production=production)
+        lines += await check_postgres(deployment.database_url, read, ends, production=production)
     if deployment.kafka is not None and ends is not None:
         lines += await check_dead_letters(deployment.kafka, deployment.prefix)
     if deployment.url is not None:

@@ -21,6 +21,7 @@ from sagahook.cli.doctor_topics import COPIES, check_topics
 from sagahook.runtime.topic_plan import Found as FoundTopic
 from sagahook.runtime.topics import found_topics
 from sagahook.saga.brokers import Brokers, client_options
+from sagahook_schemas.generations import why_not
 from sagahook_schemas.topics import TOPICS
 
 _SECONDS = 15.0
@@ -61,6 +62,8 @@ async def check_kafka(bootstrap: str, prefix: str, *, writes: bool, production: 
             found = await found_topics(admin, prefix)
             every = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
             partitions = {name: each for name, each in every.items() if name in found}
+            if why := why_not(prefix, every):
+                lines.append(fail("topics", f"those of {prefix} are not to be used", why))
             if production:
                 lines += [line async for line in check_brokers(admin, every)]
             lines += check_topics(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -41,9 +41,31 @@ _BEHIND = 10_000
 """Records that the views may be behind before it is worth a word."""
 
 
-async def check_postgres(url: str, ends: Ends | None, *, production: bool = False) -> list[Line]:
-    """ends: where the log's partitions end; None: Kafka does not say. production: it must keep what it committed, and
-    nobody must be able to listen."""
+Positions = Mapping[str, Mapping[tuple[str, int], int]]
+"""The next offset by schema, topic and partition."""
+
+
+async def read_positions(url: str) -> Positions:
+    """How far the views and the notifier have read. To be asked before Kafka is asked where the log ends: the log only
+    grows, so nobody who reads on meanwhile is taken for one that is ahead of it. Empty where PostgreSQL does not say;
+    check_postgres tells why."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            connection = await asyncpg.connect(url, timeout=5.0)
+            try:
+                schemas = [schema for _, schema, _ in _READERS if await _is_there(connection, schema)]
+                return {schema: await _offsets(connection, schema) for schema in schemas}
+            finally:
+                await connection.close(timeout=2.0)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
+        return {}
+
+
+async def check_postgres(
+    url: str, read: Positions, ends: Ends | None, *, production: bool = False
+) -> list[Line]:
+    """read: what read_positions said before `ends` was asked for. ends: where the log's partitions end; None: Kafka
+    does not say. production: it must keep what it committed, and nobody must be able to listen."""
     lines: list[Line] = []
     try:
         async with asyncio.timeout(_SECONDS):
@@ -55,7 +77,7 @@ async def check_postgres(url: str, ends: Ends | None, *, production: bool = Fals
                     lines.append(await _migrations(connection, schema, package))
                 if production:
                     lines += [line async for line in _production(connection)]
-                lines += await _kept(connection, ends)
+                lines += await _kept(connection, read, ends)
             finally:
                 await connection.close(timeout=2.0)
             lines += await check_work(url)
@@ -133,12 +155,12 @@ async def _production(connection: asyncpg.Connection) -> AsyncIterator[Line]:
         yield warn("postgresql", "the connection is not encrypted", then)
 
 
-async def _kept(connection: asyncpg.Connection, ends: Ends | None) -> list[Line]:
+async def _kept(connection: asyncpg.Connection, read: Positions, ends: Ends | None) -> list[Line]:
     """What the schemas that are there hold."""
     lines: list[Line] = []
     for check, schema, service in _READERS:
-        if ends is not None and await _is_there(connection, schema):
-            lines += _lag(check, await _offsets(connection, schema), ends, service)
+        if ends is not None and schema in read:
+            lines += _lag(check, read[schema], ends, service)
     if await _is_there(connection, "tracker"):
         lines += [line async for line in check_definitions(connection)]
     if await connection.fetchval("SELECT to_regclass('notifier.endpoint_health')") is not None:
@@ -155,7 +177,7 @@ async def _offsets(connection: asyncpg.Connection, schema: str) -> dict[tuple[st
     return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
-def _lag(check: str, read: dict[tuple[str, int], int], ends: Ends, service: str) -> Iterator[Line]:
+def _lag(check: str, read: Mapping[tuple[str, int], int], ends: Ends, service: str) -> Iterator[Line]:
     """Only of what was ever read: a topic that is read by others is none of its business."""
     again = _AGAIN[check]
     if not read:

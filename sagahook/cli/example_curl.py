@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sagahook.cli.sources_here import Local
+    from sagahook.embedded.app_facts import AppFacts
     from sagahook.runtime.sources import SchemeName
+
+
+def shipped_body(folder: Path, source: str | None) -> str | None:
+    """What an app ships as `SOURCE.json` in that folder, on one line; None where there is none, or it is no JSON."""
+    try:
+        return json.dumps(json.loads((folder / f"{source}.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def example_body(app: AppFacts) -> str:
+    """As much of a body as the trigger of the app's first source asks for: what webhooks are told apart by."""
+    body: dict[str, Any] = {}
+    for path in app.keys:
+        *above, last = path.split(".")
+        part = body
+        for name in above:
+            part = part.setdefault(name, {})
+        part[last] = "A1"
+    return json.dumps(body)
 
 
 def example_curl(api: str, name: str, body: str, environment: Mapping[str, str]) -> str:

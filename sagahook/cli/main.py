@@ -22,6 +22,7 @@ from sagahook.cli import (
     listen,
     migrate,
     pausing,
+    repartition,
     replay_test,
     sagas,
     schemas,
@@ -64,6 +65,8 @@ app.command("tail")(tail.tail)
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(sources.app, name="sources")
+topics.app.command("repartition")(repartition.repartition)
+topics.app.command("retire")(repartition.retire)
 app.add_typer(topics.app, name="topics")
 app.add_typer(tracker.app, name="tracker")
 

@@ -74,7 +74,7 @@ def apply(
     Exit code 1, and nothing is changed, where a topic has another number of partitions, or where records would be lost.
     """
     from sagahook.runtime.settings import brokers_of_environment
-    from sagahook.runtime.topics import TopicsMismatch, apply_topics, look_at_topics
+    from sagahook.runtime.topics import apply_topics, look_at_topics
 
     async def run() -> Plan:
         brokers = brokers_of_environment(kafka)
@@ -84,11 +84,8 @@ def apply(
         await apply_topics(brokers, prefix, plan)
         return plan
 
-    with _one_message(kafka):
-        try:
-            plan = asyncio.run(_patiently(run, wait))
-        except TopicsMismatch as mismatch:
-            _refuse(str(mismatch))
+    with one_message(kafka):
+        plan = asyncio.run(_patiently(run, wait))
     for step in plan.steps:
         _tell(step)
     there = len(ALL_TOPICS) - sum(topic in ALL_TOPICS for topic in plan.make)
@@ -111,7 +108,7 @@ def show_plan(
     from sagahook.runtime.settings import brokers_of_environment
     from sagahook.runtime.topics import look_at_topics
 
-    with _one_message(kafka):
+    with one_message(kafka):
         brokers = brokers_of_environment(kafka)
         plan = asyncio.run(
             look_at_topics(
@@ -154,7 +151,7 @@ def list_topics(
         from sagahook.runtime.settings import brokers_of_environment
         from sagahook.runtime.topics import topics_there
 
-        with _one_message(kafka):
+        with one_message(kafka):
             found = asyncio.run(topics_there(brokers_of_environment(kafka), prefix))
     rows = [
         (
@@ -198,14 +195,19 @@ async def _patiently(act: Callable[[], Awaitable[Done]], seconds: float) -> Done
 
 
 @contextmanager
-def _one_message(kafka: str) -> Iterator[None]:
+def one_message(kafka: str) -> Iterator[None]:
+    """What a person can act on ends the command with a line, and exit code 1."""
     from aiokafka.errors import KafkaError
+
+    from sagahook.runtime.topics import TopicsMismatch
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say is a line of ours
     try:
         yield
     except (KafkaError, OSError) as away:
-        _refuse(f"Kafka at {kafka} does not answer ({away or type(away).__name__}): is it running there?")
+        refuse(f"Kafka at {kafka} does not answer ({away or type(away).__name__}): is it running there?")
+    except TopicsMismatch as mismatch:
+        refuse(str(mismatch))
 
 
 def reference() -> str:
@@ -264,6 +266,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
 
 
-def _refuse(message: str) -> NoReturn:
+def refuse(message: str) -> NoReturn:
     typer.echo(f"sagahook: {message}", err=True)
     raise typer.Exit(1)

@@ -1,7 +1,8 @@
 """`python -m sagahook.embedded.app_check MODULE`: tries an app before the stack runs it.
 
-In a process of its own, because it runs the user's code. Prints `{"directory", "source"}` as JSON: where that code
-is, and a source of webhooks that it wants (or null). Else prints what is wrong on stderr, and exits with 1.
+In a process of its own, because it runs the user's code. Prints `{"directory", "source", "keys"}` as JSON: where that
+code is, a source of webhooks that it wants (or null), and the paths that such a body must have. Else prints what is
+wrong on stderr, and exits with 1.
 """
 
 import json
@@ -23,9 +24,15 @@ def main() -> int:
         sys.stderr.write(f"importing {name} fails:\n{traceback.format_exc(limit=-3)}")
         return 1
     module = sys.modules[Path(name).stem if name.endswith(".py") else name]
-    sources = [trigger.source for definition in app.definitions() for trigger in definition.triggers]
+    triggers = [trigger for definition in app.definitions() for trigger in definition.triggers]
+    first = next(iter(triggers), None)
     directory = Path(module.__file__ or ".").resolve().parent
-    sys.stdout.write("\n" + json.dumps({"directory": str(directory), "source": next(iter(sources), None)}))
+    facts = {
+        "directory": str(directory),
+        "source": first.source if first else None,
+        "keys": first.identifying if first else (),
+    }
+    sys.stdout.write("\n" + json.dumps(facts))
     return 0
 
 

@@ -13,10 +13,12 @@ from sagahook.embedded.errors import StackError
 
 @dataclass(frozen=True)
 class AppFacts:
-    """Where the app's code is, and one of the sources that its triggers name."""
+    """Where the app's code is, one of the sources that its triggers name, and the dotted paths that the body of such a
+    webhook must have."""
 
     directory: Path
-    source: str | None
+    source: str | None = None
+    keys: tuple[str, ...] = ()
 
 
 async def check_app(app: str, env: Mapping[str, str]) -> AppFacts:
@@ -36,4 +38,4 @@ async def check_app(app: str, env: Mapping[str, str]) -> AppFacts:
     if process.returncode != 0:
         raise StackError(f"--app {app}: {complaint.decode().strip()}")
     facts = json.loads(answer.splitlines()[-1])  # the app itself may print while it is imported
-    return AppFacts(Path(facts["directory"]), facts["source"])
+    return AppFacts(Path(facts["directory"]), facts["source"], tuple(facts["keys"]))

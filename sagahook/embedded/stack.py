@@ -71,7 +71,7 @@ class Stack:
         self._deployment: Deployment | None = None
         self._ready = self._failed = False
         self._reloading: asyncio.Task[None] | None = None
-        self.app = AppFacts(Path(), None)
+        self.app = AppFacts(Path())
         self.data = _data_directory(options.data)
         self._lock = registry.DataLock(self.data)
 

@@ -37,7 +37,7 @@ _LONGEST_REST = 0.03
 """Seconds."""
 
 _BACKLOG = 500
-"""Records in one batch that tell of a backlog: it is worked off without rest."""
+"""Records that tell of a backlog once they are polled: it is worked off without rest."""
 
 _SILENCE_LIMIT = 10.0
 """Seconds without a word from Kafka after which the service calls itself degraded."""
@@ -102,7 +102,9 @@ class BatchConsumer:
     of `handle` gets. rest: how long it waits between two calls of it, in terms of what the call took, but no longer
     than _LONGEST_REST; what comes meanwhile shares the next one. It is there because each call costs a transaction of
     the database and each fetch one of the broker's turns, whatever they carry; and on a machine that has much to do it
-    leaves the more to the others. session_timeout: seconds after which a dead member's partitions go to another.
+    leaves the more to the others. It rests when it has polled already: so the next fetch is on its way meanwhile, and
+    what came during the call before is not left for the call after this one. session_timeout: seconds after which a
+    dead member's partitions go to another.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class BatchConsumer:
         self._on_tick = on_tick
         self._max_records = max_records
         self._rest = rest
+        self._rests_until = 0.0
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = False
@@ -221,7 +224,9 @@ class BatchConsumer:
         try:
             if self._assigned and self._next is None:
                 await self._resume(consumer)
-            polled = await self._poll(consumer)
+            polled = await self._poll(consumer, _IDLE_MS, self._max_records)
+            if polled:
+                await self._rest_and_poll(consumer, polled)
             if self._next is not None:  # else a rebalance came in between: what was polled is read again
                 await self._hand_over(await _batches(consumer, self._next, polled), self._next)
         except Unavailable as away:
@@ -238,8 +243,8 @@ class BatchConsumer:
             began = time.monotonic()
             await self._handle(batches)
             offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
-            if sum(len(batch.records) for batch in batches.values()) < _BACKLOG:
-                await asyncio.sleep(min(self._rest * (time.monotonic() - began), _LONGEST_REST))
+            ended = time.monotonic()
+            self._rests_until = ended + min(self._rest * (ended - began), _LONGEST_REST)
         else:
             await self._finish()
 
@@ -268,11 +273,25 @@ class BatchConsumer:
             await self._handle(gone)
         offsets.update(beginnings)
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _rest_and_poll(
+        self, consumer: AIOKafkaConsumer, polled: dict[TopicPartition, list[ConsumerRecord]]
+    ) -> None:
+        """Adds what comes until the rest is over."""
+        count = sum(map(len, polled.values()))
+        rest = self._rests_until - time.monotonic()
+        if rest <= 0 or count >= min(_BACKLOG, self._max_records):
+            return
+        await asyncio.sleep(rest)
+        for partition, records in (await self._poll(consumer, 0, self._max_records - count)).items():
+            polled.setdefault(partition, []).extend(records)
+
+    async def _poll(
+        self, consumer: AIOKafkaConsumer, timeout_ms: int, most: int
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
         try:
             async with asyncio.timeout(_REBALANCE_LIMIT):
                 polled: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
-                    timeout_ms=_IDLE_MS, max_records=self._max_records
+                    timeout_ms=timeout_ms, max_records=most
                 )
         except TimeoutError:  # getmany waits without a limit while the group rebalances
             return {}

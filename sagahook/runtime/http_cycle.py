@@ -12,6 +12,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 _NO_BODY = (204, 304)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_PLAIN = frozenset({b"content-type", b"x-correlation-id", b"retry-after"})
+"""Names that need no closer look, which costs more than a look here."""
 
 
 class Cycle(RequestResponseCycle):
@@ -40,25 +43,29 @@ class Cycle(RequestResponseCycle):
 
     def _written(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The head. Raises RuntimeError where a header would be more than one."""
-        lines = [STATUS_LINE[status]]
+        parts = [STATUS_LINE[status]]
+        lines = 1
         self.chunked_encoding = None
         for name, value in (*self.default_headers, *headers):
-            lines.append(b"%s: %s\r\n" % (name, value))
-            lower = name.lower()
-            if lower == b"content-length":
+            framing = name if name in _FRAMING or name in _PLAIN else name.lower()
+            if framing == b"content-length":
                 self.expected_content_length, self.chunked_encoding = int(value), False
-            elif lower == b"transfer-encoding":
+            elif framing == b"transfer-encoding":
                 self.chunked_encoding = True
-            elif lower == b"connection":
+            elif framing == b"connection":
                 self.keep_alive = self.keep_alive and b"close" not in value.lower()
-                lines.pop()
+                continue
+            parts += (name, b": ", value, b"\r\n")
+            lines += 1
         if self.chunked_encoding is None and status not in _NO_BODY and self.scope["method"] != "HEAD":
             self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            parts.append(b"transfer-encoding: chunked\r\n")
+            lines += 1
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+            parts.append(b"connection: close\r\n")
+            lines += 1
+        head = b"".join(parts)
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
             raise RuntimeError("a header of the answer holds a line break or a NUL")
         return head + b"\r\n"
 

@@ -11,16 +11,27 @@ from itertools import islice
 _TAILS = [b"%02x" % number for number in range(256)] * 2
 """Two hexadecimal digits, so that the 256 from any of them on are all of them."""
 
+_DRAWS = 256
+_BYTES = 10
+"""Random bytes of an id, a few bits of which give way to its version and its variant."""
+_VARIANTS = "89ab"
 
-def _drawn() -> bytes:
-    """Ten random bytes. The system is asked for many at once: each call of it takes longer than all the rest."""
+
+def _drawn() -> str:
+    """What follows an id's time. The system is asked for many at once: each call of it takes longer than all the
+    rest."""
     global _draws  # noqa: PLW0603  # swapped as a whole, so that two threads never get the same
     found = next(_draws, None)
     if found is None:
-        fresh = os.urandom(10 * _DRAWS)
-        _draws = iter([fresh[at : at + 10] for at in range(0, len(fresh), 10)])
+        _draws = iter(_ends_of_ids(os.urandom(_BYTES * _DRAWS).hex()))
         return _drawn()
     return found
+
+
+def _ends_of_ids(digits: str) -> list[str]:
+    """Version 7 and the variant of RFC 9562 in their places. digits: hexadecimal, `_BYTES` for each."""
+    drawn = [digits[at : at + 2 * _BYTES] for at in range(0, len(digits), 2 * _BYTES)]
+    return [f"-7{d[1:4]}-{_VARIANTS[int(d[4], 16) & 3]}{d[5:8]}-{d[8:]}" for d in drawn]
 
 
 def _forget() -> None:
@@ -28,19 +39,14 @@ def _forget() -> None:
     _draws = iter(())
 
 
-_DRAWS = 256
-_draws: Iterator[bytes] = iter(())
+_draws: Iterator[str] = iter(())
 os.register_at_fork(after_in_child=_forget)
 
 
 def new_event_id() -> str:
     """A UUIDv7 (RFC 9562): unique for each POST, and ordered by time, which keeps index pages warm."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | int.from_bytes(_drawn(), "big")
-    value = (value & ~(0xF << 76)) | (0x7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    digits = f"{value:032x}"  # as str(UUID(int=value)), which takes twice as long
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    milliseconds = f"{time.time_ns() // 1_000_000:012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}{_drawn()}"
 
 
 def event_id_in(partition: int, partitions: int) -> str:

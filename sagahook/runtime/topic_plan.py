@@ -159,7 +159,8 @@ def _partitions(there: Mapping[str, Found], wanted: int | None) -> tuple[int, li
             name,
             f"it has {found.partitions} partitions, not {count}: which saga lives where depends on that number, so it "
             "is fixed for ever",
-            f"keep them (--partitions {found.partitions}), or {_ANOTHER_PREFIX}",
+            f"keep them (--partitions {found.partitions}), or move everything to new ones: sagahook topics repartition "
+            "(docs/operating/repartition.md)",
         )
         for name, found in there.items()
         if found.partitions != count

@@ -16,6 +16,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.topic_plan import Found, Plan, plan_topics, settings_of, topics_of
 from sagahook.runtime.topic_settings import set_topic_settings
 from sagahook.saga.brokers import client_options
+from sagahook_schemas.generations import why_not
 from sagahook_schemas.topics import ALL_TOPICS, SAGA_EVENTS, Topic
 
 log = get_logger(__name__)
@@ -46,14 +47,14 @@ async def ensure_topics(
     Raises TopicsMismatch, and makes nothing, where a topic exists with another number of partitions: which
     saga lives where depends on that number.
     """
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         there = await _described(admin, prefix, topics)
         _check_partitions(there, prefix, partitions)
         missing = [topic for topic in topics if topic.name(prefix) not in there]
         if missing:
             copies = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
             await _make(admin, prefix, missing, partitions, copies)
-        _check_partitions(await _await_visible(admin, prefix, topics), prefix, partitions)
+        _check_partitions(await await_visible(admin, prefix, topics), prefix, partitions)
     return tuple(topic.name(prefix) for topic in missing)
 
 
@@ -65,8 +66,10 @@ async def look_at_topics(
     copies: int | None = None,
     allow_loss: bool = False,
 ) -> Plan:
-    """What `apply_topics` would do; the parameters are those of `plan_topics`. Raises KafkaError, OSError."""
-    async with _admin(bootstrap) as admin:
+    """What `apply_topics` would do; the parameters are those of `plan_topics`. Raises KafkaError, OSError;
+    TopicsMismatch where the topics are not to be used."""
+    async with open_admin(bootstrap) as admin:
+        _check_generation(prefix, await admin.list_topics())
         brokers = len((await admin.describe_cluster())["brokers"])
         found = await found_topics(admin, prefix)
     return plan_topics(
@@ -81,10 +84,10 @@ async def apply_topics(bootstrap: str, prefix: str, plan: Plan) -> None:
     """
     if plan.refused:
         raise TopicsMismatch("; ".join(f"{step.topic}: {step.says}: {step.then}" for step in plan.refused))
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         if plan.make:
             await _make(admin, prefix, plan.make, plan.partitions, plan.copies)
-            _check_partitions(await _await_visible(admin, prefix, plan.make), prefix, plan.partitions)
+            _check_partitions(await await_visible(admin, prefix, plan.make), prefix, plan.partitions)
         if plan.alter:
             for name, why in (await set_topic_settings(admin, plan.alter)).items():
                 raise TopicsMismatch(f"Kafka refused the settings of the topic {name}: {why}")
@@ -92,7 +95,7 @@ async def apply_topics(bootstrap: str, prefix: str, plan: Plan) -> None:
 
 async def topics_there(bootstrap: str, prefix: str) -> dict[str, Found]:
     """As `found_topics`. Raises KafkaError, OSError."""
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         return await found_topics(admin, prefix)
 
 
@@ -124,12 +127,18 @@ async def found_topics(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, Fou
 async def _make(
     admin: AIOKafkaAdminClient, prefix: str, topics: Sequence[Topic], partitions: int, copies: int
 ) -> None:
-    response = await admin.create_topics(
+    await make_topics(
+        admin,
         [
             NewTopic(topic.name(prefix), partitions, copies, topic_configs=settings_of(topic, copies))
             for topic in topics
-        ]
+        ],
     )
+
+
+async def make_topics(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
+    """One that is there already is well. Raises TopicsMismatch where Kafka refuses."""
+    response = await admin.create_topics(topics)
     for name, code, *message in response.topic_errors:
         error = for_code(code)
         # Another process may make the same topics at this moment.
@@ -142,10 +151,12 @@ async def _make(
 async def partition_count(bootstrap: str, prefix: str) -> int:
     """The number of partitions this deployment's topics were made with.
 
-    Raises TopicsMismatch where topics are missing or do not agree.
+    Raises TopicsMismatch where topics are missing or do not agree, or are those of a generation that is not to be used.
     """
-    async with _admin(bootstrap) as admin:
-        there = await _described(admin, prefix, ALL_TOPICS)
+    async with open_admin(bootstrap) as admin:
+        described = await admin.describe_topics()
+    _check_generation(prefix, [topic["topic"] for topic in described])
+    there = _of_them(described, prefix, ALL_TOPICS)
     missing = [name for topic in ALL_TOPICS if (name := topic.name(prefix)) not in there]
     if missing:
         raise TopicsMissing(
@@ -180,7 +191,8 @@ async def await_partition_count(bootstrap: str, prefix: str, stopping: asyncio.E
 
 
 @contextlib.asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def open_admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Raises KafkaError, OSError."""
     admin = AIOKafkaAdminClient(**client_options(bootstrap))
     try:
         await admin.start()
@@ -194,12 +206,21 @@ async def _described(
 ) -> dict[str, Mapping[str, Any]]:
     """Those that exist, by name. It asks for all topics, because to ask for one by name makes it on a broker with
     auto-creation."""
+    return _of_them(await admin.describe_topics(), prefix, topics)
+
+
+def _of_them(
+    described: Sequence[Mapping[str, Any]], prefix: str, topics: Sequence[Topic]
+) -> dict[str, Mapping[str, Any]]:
     names = {topic.name(prefix) for topic in topics}
     return {
-        topic["topic"]: topic
-        for topic in await admin.describe_topics()
-        if topic["topic"] in names and not topic["error_code"]
+        topic["topic"]: topic for topic in described if topic["topic"] in names and not topic["error_code"]
     }
+
+
+def _check_generation(prefix: str, names: Sequence[str]) -> None:
+    if why := why_not(prefix, names):
+        raise TopicsMismatch(why)
 
 
 def _check_partitions(there: Mapping[str, Mapping[str, Any]], prefix: str, partitions: int) -> None:
@@ -212,7 +233,7 @@ def _check_partitions(there: Mapping[str, Mapping[str, Any]], prefix: str, parti
             )
 
 
-async def _await_visible(
+async def await_visible(
     admin: AIOKafkaAdminClient, prefix: str, topics: Sequence[Topic]
 ) -> dict[str, Mapping[str, Any]]:
     """A topic that was just made is not in every broker's metadata at once."""

@@ -117,7 +117,8 @@ def _extensions(left: dict[str, bytes]) -> tuple[tuple[str, str], ...]:
 
 def rfc3339(time: datetime) -> str:
     """UTC with a `Z`, to the millisecond."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return utc.isoformat("T", "milliseconds")[:-6] + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:

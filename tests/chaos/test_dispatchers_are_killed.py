@@ -5,8 +5,9 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 
@@ -15,6 +16,14 @@ from tests.preforked import Preforked
 from tests.processes import halted
 
 LEASE = 1.0  # seconds
+PER_ENDPOINT = 4
+OPTIONS = {
+    "notify_lease": LEASE,
+    "notify_timeout": 0.9 * LEASE,
+    "session_timeout": 2.0,
+    "notify_endpoint_concurrency": PER_ENDPOINT,
+    "notify_breaker_failures": 1_000,
+}
 
 
 @pytest_asyncio.fixture
@@ -47,47 +56,57 @@ def _slow(seconds: float) -> Answer:
     return answer
 
 
-async def test_dispatchers_that_are_killed_and_stalled_under_load_lose_nothing_and_keep_the_order(
-    deployment: Deployment, receiver: Receiver, tmp_path: Path
-) -> None:
-    sagas, per_endpoint = 40, 4
-    endpoints = (
-        endpoint(receiver, "hook"),
-        endpoint(receiver, "line", ordered=True),
-    )
-    options = {
-        "notify_lease": LEASE,
-        "notify_timeout": 0.9 * LEASE,
-        "session_timeout": 2.0,
-        "notify_endpoint_concurrency": per_endpoint,
-        "notify_breaker_failures": 1_000,
-    }
-    for path in ("/hook", "/line"):
-        receiver.answer(path, *random.Random(7).choices((_slow(0.01), _slow(0.05), 500), k=60), 204)
+ANSWERS: tuple[int | Answer, ...] = (_slow(0.01), _slow(0.05), 500)
 
-    async def load() -> None:
-        for number in range(sagas):
-            await deployment.log.write(f"s-{number}", started(f"s-{number}"))
-            await asyncio.sleep(0.02)
 
-    async with AsyncExitStack() as running:
+class Fleet:
+    """Notifiers that share the work, in processes of their own."""
 
-        async def start(name: str) -> Preforked:
-            folder = tmp_path / name
-            folder.mkdir()
-            return await running.enter_async_context(deployment.process(folder, *endpoints, **options))
+    def __init__(self, deployment: Deployment, receiver: Receiver, folder: Path) -> None:
+        self._deployment = deployment
+        self._folder = folder
+        self._endpoints = (endpoint(receiver, "hook"), endpoint(receiver, "line", ordered=True))
+        self._running = AsyncExitStack()
+        self._started = 0
+        self.alive: list[Preforked] = []
+        self.interrupted = 0
+        """How many were killed or stalled."""
 
-        killed, stalled = await start("first"), await start("second")
-        loading = asyncio.create_task(load())
-        await receiver.wait_for(8)
-        killed.kill()
-        await start("third")
-        await receiver.wait_for(16)
-        with halted(stalled.pid):
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._running.aclose()
+
+    async def start(self) -> Preforked:
+        self._started += 1
+        folder = self._folder / str(self._started)
+        folder.mkdir()
+        process = self._deployment.process(folder, *self._endpoints, **OPTIONS)
+        self.alive.append(await self._running.enter_async_context(process))
+        return self.alive[-1]
+
+    def kill(self, process: Preforked) -> None:
+        process.kill()
+        self.alive.remove(process)
+        self.interrupted += 1
+
+    async def stall(self, process: Preforked) -> None:
+        """Past its lease."""
+        self.interrupted += 1
+        with halted(process.pid):
             await asyncio.sleep(2 * LEASE)
-        await loading
-        await deployment.wait_until_finished(2 * sagas)
 
+
+async def load(deployment: Deployment, sagas: int) -> None:
+    for number in range(sagas):
+        await deployment.log.write(f"s-{number}", started(f"s-{number}"))
+        await asyncio.sleep(0.02)
+
+
+async def assert_that_nothing_was_lost_and_the_line_kept_its_order(
+    deployment: Deployment, receiver: Receiver, fleet: Fleet
+) -> None:
     rows = await deployment.pool.fetch(
         "SELECT id, endpoint_id, status FROM notifier.deliveries ORDER BY number"
     )
@@ -102,6 +121,56 @@ async def test_dispatchers_that_are_killed_and_stalled_under_load_lose_nothing_a
             name,
         )
         # Sent without a record of it: what was under way when a process was killed or stalled.
-        assert len(arrived) - recorded <= 2 * per_endpoint
+        assert len(arrived) - recorded <= fleet.interrupted * (PER_ENDPOINT if name == "hook" else 1)
     line = [arrival.delivery_id for arrival in receiver.at("/line")]
     assert list(dict.fromkeys(line)) == [row["id"] for row in rows if row["endpoint_id"] == "line"]
+
+
+async def test_dispatchers_that_are_killed_and_stalled_under_load_lose_nothing_and_keep_the_order(
+    deployment: Deployment, receiver: Receiver, tmp_path: Path
+) -> None:
+    sagas = 40
+    for path in ("/hook", "/line"):
+        receiver.answer(path, *random.Random(7).choices(ANSWERS, k=60), 204)
+    async with Fleet(deployment, receiver, tmp_path) as fleet:
+        first, second = await fleet.start(), await fleet.start()
+        loading = asyncio.create_task(load(deployment, sagas))
+        await receiver.wait_for(8)
+        fleet.kill(first)
+        await fleet.start()
+        await receiver.wait_for(16)
+        await fleet.stall(second)
+        await loading
+        await deployment.wait_until_finished(2 * sagas)
+
+    await assert_that_nothing_was_lost_and_the_line_kept_its_order(deployment, receiver, fleet)
+
+
+@pytest.mark.long
+async def test_the_same_of_thousands_of_deliveries_with_kills_at_random_two_at_once_and_stalls(
+    deployment: Deployment, receiver: Receiver, tmp_path: Path
+) -> None:
+    sagas, rounds, chance = 2_500, 20, random.Random(7)
+    for path in ("/hook", "/line"):
+        receiver.answer(path, *chance.choices(ANSWERS, weights=(6, 1, 1), k=sagas), 204)
+    async with Fleet(deployment, receiver, tmp_path) as fleet:
+        for _ in range(3):
+            await fleet.start()
+        loading = asyncio.create_task(load(deployment, sagas))
+        for number in range(1, rounds + 1):
+            await receiver.wait_for(number * sagas // (rounds + 2), seconds=120)
+            await asyncio.sleep(chance.uniform(0, 0.1))
+            victims = chance.sample(fleet.alive, 2)
+            if number % 4 == 0:
+                await fleet.stall(victims[1])
+            for victim in victims[: chance.choice((1, 2))]:
+                fleet.kill(victim)
+                await fleet.start()
+        await loading
+        await deployment.wait_until(
+            "SELECT count(*) = $1 AND bool_and(status <> 'pending') FROM notifier.deliveries",
+            2 * sagas,
+            seconds=180,
+        )
+
+    await assert_that_nothing_was_lost_and_the_line_kept_its_order(deployment, receiver, fleet)

@@ -9,9 +9,10 @@ A block says what it is where every Git host reads it, in its info string:
     text      neither: figures, forms, what somebody else prints
 
 A comment above it, which no host shows, may say more: `<!-- block: file=shop.py -->`, that it is saved there;
-`<!-- block: background=dev until="is ready" -->`, that it goes on in a terminal of its own, and what it prints when it
-is there (or where it `answers=` over HTTP); `printed-by=dev`, that it is what that prints. `schema=` and `over=`: see
-test_data_blocks.py.
+`<!-- block: background=dev until="is ready" -->`, that its last command goes on in a terminal of its own, and what it
+prints when it is there (or where it `answers=` over HTTP); `services`, that each of its commands is one of our
+services, and goes on; `printed-by=dev`, that it is what that prints; `long`, that it is for the long run alone.
+`schema=` and `over=`: see test_data_blocks.py.
 """
 
 import re

@@ -1,5 +1,6 @@
-"""The `sagahook` command, forked from a process that has imported it: what runs is its own `main`, in a process of its
-own with the caller's terminal, folder and environment. An import takes longer than most commands do."""
+"""The `sagahook` command, our services and the servers of web frameworks, forked from a process that has imported them:
+what runs is each one's own `main`, in a process of its own with the caller's terminal, folder and environment. An
+import takes longer than most commands do."""
 
 import json
 import os
@@ -23,7 +24,18 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: os.kill(pid, number))
 sys.exit(server.recv(1)[0])
 """
-"""A program in the place of `sagahook`: hands itself on, and ends as what was forked ends."""
+"""A program in the place of the real one: hands itself on, and ends as what was forked ends."""
+
+PROGRAMS = {
+    "sagahook": "sagahook.cli.main:main",
+    "sagahook-ingest": "sagahook_ingest.__main__:main",
+    "sagahook-runner": "sagahook_runner.__main__:main",
+    "sagahook-tracker": "sagahook_tracker.__main__:main",
+    "sagahook-notifier": "sagahook_notifier.__main__:main",
+    "gunicorn": "gunicorn.app.wsgiapp:run",
+    "uvicorn": "uvicorn.main:main",
+}
+"""As their packages declare them."""
 
 HEAVY = (
     "aiohttp",
@@ -33,6 +45,9 @@ HEAVY = (
     "rich.console",
     "sagahook.cli.main",
     "sagahook_ingest.wiring",
+    "sagahook_notifier.wiring",
+    "sagahook_runner.wiring",
+    "sagahook_tracker.wiring",
 )
 
 
@@ -78,11 +93,19 @@ def _become(asked: dict[str, Any], terminal: list[int]) -> None:
     os.environ.clear()
     os.environ.update(asked["env"])
     sys.argv[:] = asked["argv"]
+    sys.path[0] = os.path.dirname(asked["argv"][0])
+    # Whoever has workers of its own would run this module in them first.
+    sys.modules["__main__"].__spec__ = None
+    del sys.modules["__main__"].__file__
+    sys.modules["__main__"].__package__ = ""
+    module, _, function = PROGRAMS[os.path.basename(asked["argv"][0])].partition(":")
     code = 1
     try:
-        import_module("sagahook.cli.main").main()
+        getattr(import_module(module), function)()
         code = 0
     except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:
         sys.stdout.flush()

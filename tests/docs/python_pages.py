@@ -18,7 +18,8 @@ MODULE = "page"
 
 def given(page: str) -> ModuleType | None:
     """What a page takes for granted stands in `tests/docs/given`, under the page's own name: the functions of a shop,
-    say, that its sagas call. Its function `promised`, where it has one, is called with the page's module at the end."""
+    say, that its sagas call. Its function `promised`, where it has one, is called with the page's module at the end.
+    What it has for the page's commands: world.py."""
     path = page.removeprefix("docs/").removesuffix(".md").replace("-", "_").replace("/", ".")
     name = f"tests.docs.given.{path}"
     try:

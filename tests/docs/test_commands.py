@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from tests.docs.blocks import ROOT, by_page
-from tests.docs.not_run import CODE, COMMANDS
-from tests.docs.python_pages import given
+from tests.docs.not_run import CODE, COMMANDS, ELSEWHERE
 from tests.docs.stack import QUICKSTART, ReadersStack, followed
-from tests.docs.terminal import commands, named, transcript
+from tests.docs.written import commands, named
 
 PAGES = by_page("sh", "console", "python", "json", "toml", "text")
 
@@ -22,7 +21,20 @@ def _has_commands(page: str) -> bool:
 
 
 def _starts_a_stack(page: str) -> bool:
-    return any(block.notes.get("background") == "dev" for block in PAGES[page])
+    """One that is not the quickstart's: that goes on for all pages."""
+    started = [block for block in PAGES[page] if block.notes.get("background") == "dev"]
+    return page != "README.md" and bool(started)
+
+
+def _takes_long(page: str) -> bool:
+    return any("long" in block.notes for block in PAGES[page])
+
+
+def _takes_only_long(page: str) -> bool:
+    return all("long" in block.notes for block in PAGES[page] if block.language in ("sh", "console"))
+
+
+ON_THE_SHARED_STACK = [page for page in PAGES if _has_commands(page) and not _starts_a_stack(page)]
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +82,19 @@ def test_the_commands_of_a_page_with_a_stack_of_its_own_do_what_it_says(page: st
         pass
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if _has_commands(page) and not _starts_a_stack(page)]
-)
+@pytest.mark.parametrize("page", [page for page in ON_THE_SHARED_STACK if not _takes_only_long(page)])
 def test_the_commands_of_a_page_do_what_it_says(page: str, stack: ReadersStack, tmp_path: Path) -> None:
-    provided = given(page)
-    replaced = provided.set_out(stack) if provided and hasattr(provided, "set_out") else {}
-    terminal = stack.opened(tmp_path, replaced)
-    try:
+    with stack.read(page, tmp_path, whole=False) as terminal:
         for block in PAGES[page]:
             terminal.do(block)
-    finally:
-        terminal.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", [page for page in ON_THE_SHARED_STACK if _takes_long(page)])
+def test_all_commands_of_a_page_do_what_it_says(page: str, stack: ReadersStack, tmp_path: Path) -> None:
+    with stack.read(page, tmp_path, whole=True) as terminal:
+        for block in PAGES[page]:
+            terminal.do(block)
 
 
 def test_each_command_that_is_not_run_is_there_with_its_reason() -> None:
@@ -89,15 +102,19 @@ def test_each_command_that_is_not_run_is_there_with_its_reason() -> None:
         (page, named(command))
         for page, blocks in by_page("sh", "console").items()
         for block in blocks
-        for command in (
-            commands(block) if block.language == "sh" else [each for each, _ in transcript(block)]
-        )
+        for command in commands(block)
     }
     listed = {(page, command): why for page, reasons in COMMANDS.items() for command, why in reasons.items()}
     for (page, command), why in listed.items():
         print(f"not run: {page}: {command}: {why}")  # noqa: T201  # the list is to be seen
 
     assert listed.keys() <= there
+
+
+def test_what_another_test_runs_is_run_there() -> None:
+    for test in ELSEWHERE.values():
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
 
 
 def test_what_is_said_to_hold_a_command_instead_is_a_test_that_there_is() -> None:

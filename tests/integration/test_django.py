@@ -1,17 +1,18 @@
 """Django in gunicorn, its workers forked from a process that has loaded the application."""
 
-import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.web_contract import Web, WebContract
 from tests.web_harness import GUNICORN, Deployment, Server, serving
-from tests.web_load import Senders, kill_workers, missing
+from tests.web_load import lost_by_killing_workers, statuses_of
+from tests.web_outage import go_through_an_outage
 
 DJANGO = (*GUNICORN, "--workers", "2", "--preload", "tests.apps.web_django:application")
 
@@ -42,19 +43,28 @@ class TestADjangoApplicationThatHandsWebhooksOn(WebContract):
         return Web(handing_on, deployed.log)
 
 
+@pytest.mark.parametrize("requests", [50, pytest.param(1_000, marks=pytest.mark.long)])
+async def test_every_202_of_many_concurrent_requests_reaches_its_final_status(
+    publishing: Server, deployed: Deployment, requests: int
+) -> None:
+    assert await statuses_of(Web(publishing, deployed.log), requests) == {(202, "completed"): requests}
+
+
 async def test_a_worker_that_is_killed_under_load_loses_nothing_that_got_its_202(
     publishing: Server, deployed: Deployment
 ) -> None:
     async def victim() -> int:
         return min(publishing.workers())
 
-    web = Web(publishing, deployed.log)
-    senders = Senders(web)
-    sending = asyncio.create_task(senders.run())
-    await kill_workers(senders, victim)
-    senders.stopping.set()
-    await sending
-    assert await missing(web, senders.accepted) == {}
+    assert await lost_by_killing_workers(Web(publishing, deployed.log), victim) == {}
+
+
+@pytest.mark.long  # as Flask does in the default run
+async def test_topics_that_are_not_made_yet_and_a_kafka_that_is_away_mean_503_and_then_need_no_restart(
+    tmp_path: Path,
+) -> None:
+    django = (*GUNICORN, "--workers", "1", "tests.apps.web_django:application")
+    await go_through_an_outage(django, tmp_path, WEB_FORM="publish")
 
 
 def test_django_says_by_its_own_check_what_is_missing_in_the_settings() -> None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import asyncpg
@@ -30,6 +31,7 @@ async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) ->
     await migrate_all(database_url)
     async with open_tracker(kafka_bootstrap, topic_prefix, database_url) as tracker, tracker.projecting():
         await tracker.log.write([deployed(ORDER)])
+        await tracker.until_caught_up()
         yield tracker
 
 
@@ -63,6 +65,23 @@ async def test_a_deployment_that_is_well_has_nothing_to_do_but_to_start_its_read
     wanting = {name for name, lines in checks.items() if any(line["verdict"] != "ok" for line in lines)}
     assert wanting <= {"readers", "notifier"}, checks
     assert "version 4.1" in checks["kafka"][0]["says"]
+
+
+async def test_views_that_go_on_while_it_looks_are_not_taken_for_those_of_another_log(
+    tracker: Tracker,
+) -> None:
+    async def write_on() -> None:
+        for number in count():
+            log = SagaLog(f"on-{number}").started(f"on-{number}", "c")
+            await tracker.log.write(log.written)
+
+    writing = asyncio.create_task(write_on())
+    try:
+        checks = await doctor(tracker)
+    finally:
+        writing.cancel()
+
+    assert [line["verdict"] for line in checks["views"]] == ["ok"], checks["views"]
 
 
 async def test_a_version_that_sagas_wait_for_is_named_with_how_many_wait(tracker: Tracker) -> None:

@@ -1,14 +1,15 @@
 """FastAPI in uvicorn, with two workers."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.web_contract import Web, WebContract
 from tests.web_harness import Deployment, Server, serving
-from tests.web_load import Senders, kill_workers, missing
+from tests.web_load import lost_by_killing_workers, statuses_of
+from tests.web_outage import go_through_an_outage
 
 UVICORN = ("uvicorn", "--port", "{port}", "--workers", "2", "tests.apps.web_fastapi:app")
 
@@ -32,6 +33,13 @@ class TestAFastAPIApplicationThatHandsWebhooksOn(WebContract):
         return Web(fastapi, deployed.log, prefix="/client")
 
 
+@pytest.mark.parametrize("requests", [50, pytest.param(1_000, marks=pytest.mark.long)])
+async def test_every_202_of_many_concurrent_requests_reaches_its_final_status(
+    fastapi: Server, deployed: Deployment, requests: int
+) -> None:
+    assert await statuses_of(Web(fastapi, deployed.log), requests) == {(202, "completed"): requests}
+
+
 async def test_a_worker_that_is_killed_under_load_loses_nothing_that_got_its_202(
     fastapi: Server, deployed: Deployment
 ) -> None:
@@ -41,12 +49,15 @@ async def test_a_worker_that_is_killed_under_load_loses_nothing_that_got_its_202
         pid: int = (await web.get("/whoami")).body["pid"]
         return pid
 
-    senders = Senders(web)
-    sending = asyncio.create_task(senders.run())
-    await kill_workers(senders, victim)
-    senders.stopping.set()
-    await sending
-    assert await missing(web, senders.accepted) == {}
+    assert await lost_by_killing_workers(web, victim) == {}
+
+
+@pytest.mark.long  # as Flask does in the default run
+async def test_topics_that_are_not_made_yet_and_a_kafka_that_is_away_mean_503_and_then_need_no_restart(
+    tmp_path: Path,
+) -> None:
+    fastapi = ("uvicorn", "--port", "{port}", "tests.apps.web_fastapi:app")
+    await go_through_an_outage(fastapi, tmp_path, handing_on="/client")
 
 
 async def test_its_routes_are_in_the_applications_openapi_document(

@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sagahook.embedded.kafka import EmbeddedKafka
-from sagahook.embedded.kafka_prepare import prepare_kafka
-from sagahook.runtime.topics import ensure_topics
-from tests.ingest_harness import PARTITIONS, Answer, Log
-from tests.processes import halted, until
+from tests.processes import until
 from tests.web_contract import Web, WebContract
-from tests.web_harness import GUNICORN, Deployment, Server, serving, told
-from tests.web_load import Senders, kill_workers, missing, statuses_of
+from tests.web_harness import GUNICORN, Deployment, Server, serving
+from tests.web_load import Senders, lost_by_killing_workers, missing, statuses_of
+from tests.web_outage import go_through_an_outage
 
 FLASK = (*GUNICORN, "--workers", "2", "--preload", "tests.apps.web_flask:app")
 
@@ -52,13 +49,7 @@ async def test_a_worker_that_is_killed_under_load_loses_nothing_that_got_its_202
     async def victim() -> int:
         return min(flask.workers())
 
-    web = Web(flask, deployed.log)
-    senders = Senders(web)
-    sending = asyncio.create_task(senders.run())
-    await kill_workers(senders, victim)
-    senders.stopping.set()
-    await sending
-    assert await missing(web, senders.accepted) == {}
+    assert await lost_by_killing_workers(Web(flask, deployed.log), victim) == {}
 
 
 async def test_a_worker_that_is_told_to_end_answers_what_it_took(flask: Server, deployed: Deployment) -> None:
@@ -79,46 +70,5 @@ async def test_a_worker_that_is_told_to_end_answers_what_it_took(flask: Server, 
 async def test_topics_that_are_not_made_yet_and_a_kafka_that_is_away_mean_503_and_then_need_no_restart(
     tmp_path: Path,
 ) -> None:
-    kafka = EmbeddedKafka(tmp_path / "kafka", await prepare_kafka())
-    try:
-        await kafka.start()
-        environment = told(
-            kafka.bootstrap,
-            "away",
-            SAGAHOOK_PUBLISH_TIMEOUT="1",
-            SAGAHOOK_SOURCES='{"parcels": {}}',
-            SAGAHOOK_URL="http://127.0.0.1:9",
-        )
-        flask = (*GUNICORN, "--workers", "1", "tests.apps.web_flask:app")
-        async with serving(flask, environment, tmp_path / "flask.log", ready=None) as server:
-            await server.until("/whoami", 200)
-            assert is_try_again(await server.post("/webhooks/parcels", {"parcel": "too soon"}))
-            assert (await server.ask("GET", "/health")).status == 503
-            await ensure_topics(kafka.bootstrap, "away", PARTITIONS)
-            await until_accepted(server)
-            assert (await server.ask("GET", "/health")).status == 200
-            workers = server.workers()
-            with halted(kafka.pid):
-                assert is_try_again(await server.post("/webhooks/parcels", {"parcel": "late"}))
-                assert is_try_again(await server.post("/send", {"parcel": "late too"}))
-            last = await until_accepted(server)
-            assert server.workers() == workers
-            assert (await Log(kafka.bootstrap, "away").find(last.body["event_id"])).value
-            nobody = await server.post("/client/webhooks/parcels", {"parcel": "to nobody"})
-            assert is_try_again(nobody), "ingest is away"
-    finally:
-        await kafka.stop()
-
-
-def is_try_again(answer: Answer) -> bool:
-    return (
-        answer.status == 503 and int(answer.headers["Retry-After"]) > 0 and answer.body["status_code"] == 503
-    )
-
-
-async def until_accepted(server: Server) -> Answer:
-    async with asyncio.timeout(60):
-        while (answer := await server.post("/webhooks/parcels", {"parcel": "again"})).status != 202:
-            assert is_try_again(answer)
-            await asyncio.sleep(0.1)
-    return answer
+    flask = (*GUNICORN, "--workers", "1", "tests.apps.web_flask:app")
+    await go_through_an_outage(flask, tmp_path, handing_on="/client")

@@ -3,11 +3,14 @@ asks, and no more."""
 
 import asyncio
 import json
+import shlex
+import sys
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import reduce
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -316,3 +319,37 @@ async def test_a_consumers_are_enough_to_follow_the_saga_log_and_nothing_else(as
     async with AIOKafkaProducer(**analytics) as producer:
         with pytest.raises(TopicAuthorizationFailedError):
             await producer.send_and_wait(log, b"never happened", partition=0)
+
+
+@pytest.mark.long  # Kafka's own program, twice
+async def test_the_commands_of_the_page_about_consuming_give_a_reader_its_rights(asking: Asking) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "consuming.md").read_text()
+    commands = [line for line in page.splitlines() if line.startswith("kafka-acls.sh ")]
+    here = {"kafka:9092": asking.kafka.bootstrap, "sagahook.": f"{PREFIX}.", "User:analytics": "User:reader"}
+    for command in commands:
+        _, *words = shlex.split(reduce(lambda text, shown: text.replace(shown, here[shown]), here, command))
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sagahook.cli.main", "kafka", "acls", *words),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await program.communicate()
+        assert program.returncode == 0, said.decode()
+
+    of_reader = AclBindingFilter(
+        ResourceType.ANY,
+        ANY,
+        ResourcePatternType.ANY,
+        "User:reader",
+        ANY,
+        AclOperation.ANY,
+        AclPermissionType.ALLOW,
+    )
+    admin = AdminClient({"bootstrap.servers": asking.kafka.bootstrap, "log_level": 0})
+    given: list[AclBinding] = []
+    while len(given) < len(commands):  # the broker learns of them a moment after the controller
+        given = await asyncio.to_thread(admin.describe_acls(of_reader).result, 10)
+    assert {(each.name, each.resource_pattern_type, each.operation) for each in given} == {
+        (SAGA_EVENTS.name(PREFIX), ResourcePatternType.LITERAL, AclOperation.READ),
+        ("analytics", ResourcePatternType.PREFIXED, AclOperation.READ),
+    }

@@ -23,6 +23,7 @@ from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.outbox_store import OutboxStore
 from sagahook_notifier.adapters.sender import open_sender
+from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.domain.addresses import Reach
 from sagahook_notifier.handlers.dependency import Dependency
@@ -41,7 +42,7 @@ from tests.notifier_harness import (
 )
 from tests.processes import halt
 
-SHORT_LEASE = {"notify_lease": 1.0, "notify_timeout": 0.9, "session_timeout": 2.0}
+SHORT_LEASE: dict[str, Any] = {"notify_lease": 1.0, "notify_timeout": 0.9, "session_timeout": 2.0}
 
 
 @pytest_asyncio.fixture
@@ -136,7 +137,7 @@ async def test_two_dispatchers_share_the_work_and_send_nothing_twice(
 ) -> None:
     gate = Gate()
     receiver.answer("/hook", gate, 204)
-    one_at_a_time = {"notify_concurrency": 1}
+    one_at_a_time: dict[str, Any] = {"notify_concurrency": 1}
     async with (
         deployment.running(hook(receiver), **one_at_a_time),
         deployment.running(hook(receiver), **one_at_a_time),
@@ -192,7 +193,7 @@ async def test_a_stop_is_heard_even_where_work_arrives_at_the_same_moment(deploy
         sources={}, clock=SystemClock(), timeouts=Timeouts(1, 1, 1), reach=Reach()
     ) as sender:
         dispatcher = Dispatcher(
-            store=DispatchStore(deployment.pool, Vault(["a key that no secret is sealed by"])),
+            store=DispatchStore(deployment.pool, Targets(Vault(["a key that no secret is sealed by"]))),
             sender=sender,
             clock=SystemClock(),
             dice=lambda: 0.5,

@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.survey_store import SurveyStore
+from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.handlers.dependency import Dependency
 from sagahook_notifier.handlers.survey import Survey
@@ -22,7 +23,7 @@ async def here(database_url: str) -> AsyncIterator[World]:
 
 
 async def looked(here: World) -> None:
-    deliveries = DispatchStore(here.pool, Vault([SECRET_KEY]))
+    deliveries = DispatchStore(here.pool, Targets(Vault([SECRET_KEY])))
     await Survey(SurveyStore(here.pool), deliveries, Dependency("PostgreSQL"), here.clock).look()
 
 

@@ -14,7 +14,7 @@ from sagahook.runtime.health import Health
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
 from sagahook_notifier.adapters.schema import TABLES as NOTIFIER_TABLES
-from sagahook_tracker.adapters.schema import TABLES
+from sagahook_tracker.adapters.schema import view_tables
 from tests.processes import halted
 from tests.runner_harness import RunnerHarness
 from tests.service_process import ServiceProcess, running
@@ -61,7 +61,7 @@ async def test_each_service_starts_once_its_topics_and_tables_are_there_and_outl
         await until_all(services, "/livez", 200)
         assert {await service.status("/startupz") for service in services} == {503}
         await ensure_topics(broker.bootstrap, "probes", 1)
-        for tables in (TABLES, NOTIFIER_TABLES):
+        for tables in (view_tables([]), NOTIFIER_TABLES):
             await migrate(database_url, tables.schema, tables.migrations)
         await until_all(services, "/startupz", 200)
         await until_all(services, "/readyz", 200)

@@ -22,7 +22,7 @@ from sagahook.runtime.topics import TopicsMissing, ensure_topics, partition_coun
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook.saga.brokers import Brokers, KafkaSecurity, Mechanism, client_options
 from sagahook_schemas.topics import SAGA_EVENTS
-from sagahook_tracker.adapters.schema import TABLES
+from sagahook_tracker.adapters.schema import view_tables
 from tests.certificates import authority, certificate_files
 from tests.secured import (
     PASSWORD,
@@ -230,7 +230,9 @@ async def test_a_webhook_goes_the_whole_way_where_everything_is_secured(
         }
         await ensure_topics(secured.with_password("SCRAM-SHA-512"), "whole", 1)
         await migrate(
-            f"{secured_url}?sslmode=verify-full&sslrootcert={secured.ca}", "tracker", TABLES.migrations
+            f"{secured_url}?sslmode=verify-full&sslrootcert={secured.ca}",
+            "tracker",
+            view_tables([]).migrations,
         )
         services = (INGEST, RUNNER, PROJECTOR, API)
         async with (

@@ -19,7 +19,7 @@ from sagahook_schemas.sagas import SagaAdmitted, SagaProgressed, SagaResumed, Sa
 from sagahook_schemas.topics import SAGA_EVENTS
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
-from sagahook_tracker.adapters.schema import TABLES
+from sagahook_tracker.adapters.schema import view_tables
 from sagahook_tracker.handlers import project
 from sagahook_tracker.wiring import Projector
 from tests.databases import open_migrated_database
@@ -281,7 +281,7 @@ async def test_without_tables_it_says_what_to_run_and_waits(
                 await asyncio.sleep(0.05)
     assert not projector.health.is_started()
     async with asyncio.timeout(20):
-        await migrate(empty_database_url, TABLES.schema, TABLES.migrations)
+        await migrate(empty_database_url, view_tables([]).schema, view_tables([]).migrations)
         while not await projector.health.is_ready():
             await asyncio.sleep(0.05)
     assert projector.health.is_started()

@@ -1,5 +1,6 @@
 """`sagahook init`: an app that is whole from the first moment, whatever its name; and what is not a name."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from deploy.checks.manifests import Manifests
 from deploy.checks.rules import findings
+from sagahook.cli.example_curl import shipped_body
 from sagahook.cli.main import app
 from sagahook.embedded.errors import StackError
 
@@ -55,6 +57,16 @@ def test_a_new_app_passes_its_own_tests(made: Path) -> None:
 def test_a_new_app_is_one_that_sagahook_takes(made: Path) -> None:
     said = ran(BIN / "sagahook", "check", "parcel_desk.sagas", cwd=made)
     assert "trigger orders, one saga for each order_id" in said
+
+
+def test_the_webhook_that_dev_shows_for_a_new_app_is_one_that_its_saga_takes(made: Path) -> None:
+    asked = (BIN / "python", "-m", "sagahook.embedded.app_check", "parcel_desk.sagas")
+    source = json.loads(ran(*asked, cwd=made).splitlines()[-1])["source"]
+    body = shipped_body(made / "dev", source)
+    assert body is not None
+
+    accept = "import json, sys; from parcel_desk.sagas import Order; Order().accept(json.loads(sys.argv[1]))"
+    ran(BIN / "python", "-c", accept, body, cwd=made)
 
 
 def test_a_new_app_has_the_style_that_a_linter_asks_for(made: Path) -> None:

@@ -109,6 +109,17 @@ def types(planned: Plan) -> list[str]:
     return [delivery.event_type for delivery in planned.deliveries]
 
 
+def test_of_what_happened_before_the_fence_nothing_is_told_but_it_is_remembered() -> None:
+    fence = NOON + timedelta(microseconds=1)
+    old = plan(log(started(notify_url=URL)), Known({}, [], [endpoint()], fence), SOURCES, LIMITS)
+    assert old.deliveries == []
+
+    known = Known(old.views, old.subscriptions, [endpoint()], fence)
+    now = [(envelope._replace(time=fence), event) for envelope, event in log(COMPLETED, first=2)]
+    told = {each.endpoint_id for each in plan(now, known, SOURCES, LIMITS).deliveries}
+    assert told == {"crm", notify_endpoint_id("orders", URL)}
+
+
 def test_an_endpoint_hears_of_a_sagas_start_and_end() -> None:
     planned = made(log(STARTED, done("reserve", {"id": 7}), done("charge"), COMPLETED), endpoint())
 

@@ -90,3 +90,32 @@ def test_no_more_is_asked_for_than_there_are_places() -> None:
         known.tell(f"e-{number}", NOON)
 
     assert sum(known.rooms(NOON).values()) == 3
+
+
+def test_places_for_what_is_about_to_be_made_count_as_under_way() -> None:
+    known = schedule(per_endpoint=4)
+
+    assert known.set_aside({"a": 3, "b": 9}, NOON) == {"a": 3, "b": 4}
+    assert known.under_way == 7
+    assert known.set_aside({"a": 3}, NOON) == {"a": 1}
+    assert known.set_aside({"a": 3, "b": 1}, NOON) == {}
+    assert known.ended("b") is False
+    assert known.set_aside({"b": 5}, NOON) == {"b": 1}
+
+
+def test_there_are_none_where_something_has_waited_longer() -> None:
+    known = schedule()
+    known.tell("a", NOON)
+    known.tell("b", LATER)
+
+    assert known.set_aside({"a": 1, "b": 1}, NOON) == {"b": 1}
+    assert known.set_aside({"b": 1}, LATER) == {}
+
+
+def test_of_few_places_those_with_nothing_under_way_get_the_last() -> None:
+    known = schedule(concurrency=4, per_endpoint=4)
+
+    assert known.set_aside({"busy": 4}, NOON) == {"busy": 2}
+    assert known.set_aside({"busy": 4, "idle": 4}, NOON) == {"idle": 1}
+    assert known.set_aside({"other": 4}, NOON) == {"other": 1}
+    assert known.set_aside({"further": 4}, NOON) == {}

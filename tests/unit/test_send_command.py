@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sagahook.cli.example_curl import check_sources, example_curl
+from sagahook.cli.example_curl import check_sources, example_body, example_curl, shipped_body
 from sagahook.cli.main import app
+from sagahook.embedded.app_facts import AppFacts
 from sagahook.runtime.source_configuration import SourceConfiguration
 from sagahook_ingest.domain.sources import scheme_for
 
@@ -347,6 +348,18 @@ def test_an_old_capture_is_right_for_the_time_of_its_signature(
 
     options = captured(body, json.dumps(signed("svix", body, then)))
     assert run("sources", "test", "svix", *options, "--at", f"{then:%Y-%m-%dT%H:%M:%SZ}").exit_code == 0
+
+
+def test_the_webhook_that_dev_shows_is_what_the_app_ships_or_has_what_its_trigger_asks_for(
+    tmp_path: Path,
+) -> None:
+    orders = AppFacts(tmp_path, "orders", ("order.id", "order.line"))
+    (tmp_path / "orders.json").write_text('{"order": {"id": "A-7"},\n "amount": 42}\n')
+
+    assert shipped_body(tmp_path, "orders") == '{"order": {"id": "A-7"}, "amount": 42}'
+    assert shipped_body(tmp_path, "events") is None
+    assert example_body(orders) == '{"order": {"id": "A1", "line": "A1"}}'
+    assert example_body(AppFacts(tmp_path, "events")) == "{}"
 
 
 def test_the_curl_that_dev_prints_is_signed_where_the_source_is_and_shows_no_secret() -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Iterable
 from contextlib import closing
 from typing import cast
@@ -60,6 +61,8 @@ def follow(consumer: Consumer, database: sqlite3.Connection) -> None:
     with database:
         database.executemany("INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)", rows(messages))
     consumer.commit(asynchronous=False)
+    sys.stdout.write(f"{len(messages)} records more\n")
+    sys.stdout.flush()
 
 
 def rows(messages: Iterable[Message]) -> Iterable[Row]:

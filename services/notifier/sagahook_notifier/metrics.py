@@ -33,3 +33,11 @@ LATE = Gauge(
     "How long the delivery that should have been sent first has been due; 0: none is",
 )
 OUTBOX = Gauge("sagahook_notifier_outbox", "Transactions whose outcomes Kafka does not have yet")
+LET_GO = Counter(
+    "sagahook_notifier_let_go_total",
+    "What was deleted because of its age: deliveries with their attempts, dead_letters with theirs, what is "
+    "remembered of sagas, and callers (endpoints that a webhook named for itself)",
+    ["kind"],
+)
+for _kind in ("deliveries", "dead_letters", "sagas", "callers"):
+    LET_GO.labels(_kind)

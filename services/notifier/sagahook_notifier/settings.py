@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -16,6 +17,7 @@ from sagahook.runtime.source_files import Files, is_reference, resolve
 from sagahook.runtime.source_settings import SourceSettings
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.domain.endpoints import EndpointConfig
+from sagahook_notifier.domain.retention import Kept
 from sagahook_notifier.domain.signing import InvalidSecret, check_secret
 
 _SHORTEST_KEY = 24
@@ -142,6 +144,21 @@ class NotifierSettings(SourceSettings, DatabaseSettings, ApiSettings):
     notify_recover_rate: float = Field(
         default=10.0, gt=0, description="deliveries a second that a recovery or redrive sends to an endpoint"
     )
+    notify_keep: float = Field(
+        default=30 * 86_400.0,
+        ge=0,
+        description="seconds that deliveries which succeeded or were cancelled are kept, with their attempts, and "
+        "what is remembered of sagas that are over; 0: everything for ever",
+    )
+    notify_keep_dead: float = Field(
+        default=90 * 86_400.0,
+        ge=0,
+        description="seconds that dead letters are kept, at least as long as the others; 0: until somebody asks for "
+        "them again",
+    )
+    cleanup_every: float = Field(
+        default=3_600.0, gt=0, description="seconds between two looks for what need not be kept"
+    )
     public_url: str = Field(
         default="",
         pattern=r"^(https?://[!-~]+)?$",
@@ -156,6 +173,14 @@ class NotifierSettings(SourceSettings, DatabaseSettings, ApiSettings):
         return [key.get_secret_value() for key in keys if key is not None]
 
     @property
+    def kept(self) -> Kept | None:
+        """None: everything."""
+        if not self.notify_keep:
+            return None
+        dead = timedelta(seconds=self.notify_keep_dead) if self.notify_keep_dead else None
+        return Kept(timedelta(seconds=self.notify_keep), dead)
+
+    @property
     def group(self) -> str:
         return f"{self.topic_prefix}-notifier"
 
@@ -168,6 +193,10 @@ class NotifierSettings(SourceSettings, DatabaseSettings, ApiSettings):
         if self.notify_lease <= self.notify_timeout:
             raise ValueError(
                 "notify_lease must be longer than notify_timeout: else every slow attempt is repeated"
+            )
+        if 0 < self.notify_keep_dead < self.notify_keep:
+            raise ValueError(
+                "notify_keep_dead must not be shorter than notify_keep: somebody may still ask for a dead letter"
             )
         return self
 

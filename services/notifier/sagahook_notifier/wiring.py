@@ -36,9 +36,11 @@ from sagahook_notifier.adapters.endpoint_store import EndpointStore
 from sagahook_notifier.adapters.http_client import Timeouts
 from sagahook_notifier.adapters.intake_store import IntakeStore
 from sagahook_notifier.adapters.outbox_store import OutboxStore
+from sagahook_notifier.adapters.retention_store import RetentionStore
 from sagahook_notifier.adapters.schema import TABLES
 from sagahook_notifier.adapters.sender import Sender, open_sender
 from sagahook_notifier.adapters.survey_store import SurveyStore
+from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.adapters.vault import Vault
 from sagahook_notifier.api import endpoint_routes
 from sagahook_notifier.delivery_api import delivery_routes
@@ -52,6 +54,7 @@ from sagahook_notifier.handlers.dispatch import Dispatcher, Limits
 from sagahook_notifier.handlers.endpoints import Endpoints
 from sagahook_notifier.handlers.intake import Intake
 from sagahook_notifier.handlers.outbox import Outbox
+from sagahook_notifier.handlers.retention import Retention
 from sagahook_notifier.handlers.survey import Survey
 from sagahook_notifier.settings import NotifierSettings, check_signing
 from sagahook_schemas.topics import NOTIFICATIONS, SAGA_EVENTS
@@ -105,16 +108,17 @@ class Notifier:
             outbox = Outbox(
                 store=OutboxStore(pool), announcer=announcer, database=database, kafka=Dependency("Kafka")
             )
-            deliveries = DispatchStore(pool, vault)
+            targets = Targets(vault)
+            deliveries = DispatchStore(pool, targets)
             dispatcher = self._dispatcher(deliveries, sender, outbox)
-            intake_store = IntakeStore(pool)
+            intake_store = IntakeStore(pool, targets)
             intake = Intake(
                 store=intake_store,
                 sources=self._sources,
                 dead_letters=dead_letters,
                 clock=clock,
                 limits=PayloadLimits(settings.notify_payload_limit, settings.public_url),
-                on_planned=dispatcher.wake,
+                dispatcher=dispatcher,
             )
             endpoints = EndpointStore(pool, vault)
             await database.reach(endpoints.seal)
@@ -124,6 +128,9 @@ class Notifier:
                 parts.create_task(watch.run(), name="sources")
                 survey = Survey(SurveyStore(pool), deliveries, database, clock)
                 parts.create_task(survey.run(), name="survey")
+                if settings.kept is not None:
+                    retention = Retention(RetentionStore(pool), database, settings.kept, clock)
+                    parts.create_task(retention.run(settings.cleanup_every), name="retention")
                 for part in (
                     self._read_log(intake_store, intake, stopping),
                     dispatcher.run(stopping),

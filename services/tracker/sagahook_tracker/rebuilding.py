@@ -224,7 +224,8 @@ class Rebuild:
                 await self._queries.be_quick(self._guard)
                 await self._gate.close_gate(self._guard)
                 async with asyncio.timeout(GATE_SECONDS):
-                    while await self._queries.records_behind(self._guard):  # noqa: ASYNC110  # in the database
+                    topics = self._settings.topics
+                    while await self._queries.records_behind(self._guard, topics=topics):  # noqa: ASYNC110  # in the database
                         await asyncio.sleep(0.005)
                 await filling.pause()
                 paused = True

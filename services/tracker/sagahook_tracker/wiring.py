@@ -33,7 +33,7 @@ from sagahook_tracker.adapters.news import CHANNEL, News
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.adapters.records_at import RecordsAt
-from sagahook_tracker.adapters.schema import TABLES
+from sagahook_tracker.adapters.schema import view_tables
 from sagahook_tracker.adapters.stuck import StuckWork, load_stuck_queries
 from sagahook_tracker.adapters.timelines import Timelines, load_timeline_queries
 from sagahook_tracker.adapters.views import Views
@@ -78,7 +78,7 @@ class Projector:
         settings = self._settings
         pool = await open_pool(settings, clean_up=False)
         try:
-            await tell_started(self.health, settings, pool, TABLES, stopping)
+            await tell_started(self.health, settings, pool, view_tables(settings.topics), stopping)
             if not stopping.is_set():
                 await self._project(pool, stopping)
         finally:
@@ -211,7 +211,7 @@ async def _open(
 
     health.add("postgresql", postgresql, needed=True)
     starting = asyncio.create_task(
-        tell_started(health, settings, pool, TABLES, asyncio.Event()), name="starting"
+        tell_started(health, settings, pool, view_tables(settings.topics), asyncio.Event()), name="starting"
     )
     listening = asyncio.create_task(news.run(), name="news")
     warming = asyncio.create_task(_warm(log_end), name="log-end-warm-up")

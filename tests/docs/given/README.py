@@ -3,7 +3,9 @@
 from typing import Any
 
 from sagahook.saga import StepContext
-from tests.docs.stack import ReadersStack, beside, placed_order
+from tests.docs.stack import ReadersStack, beside, new_database, placed_order, sent
+
+FILES = {"body.json": "{}"}
 
 
 class Inventory:
@@ -34,11 +36,20 @@ async def promised(page: Any) -> None:
 
 def set_out(stack: ReadersStack) -> dict[str, str]:
     correlation, saga_id = placed_order(stack, "README")
+    sent(stack, "expenses", {"id": "README"}).started()
     return {
+        # On this stack it is an expense that waits, not an order.
+        "signal released --state EXECUTING --name order": "signal approved --state EXECUTING --name expense",
         "status/0198…": f"status/{correlation}",
         "show ID": f"show {saga_id}",
         "--saga ID": f"--saga {saga_id}",
         "tail ID": f"tail {saga_id}",
-        "sagahook tracker verify": f"{beside(stack)} sagahook tracker verify",
-        "sagahook migrate": f"{beside(stack)} sagahook migrate",
+        "sagahook tracker": f"{beside(stack)} sagahook tracker",
+        # A deployment of its own on the same servers.
+        "sagahook topics apply --kafka kafka:9092": (
+            f"export SAGAHOOK_TOPIC_PREFIX=elsewhere SAGAHOOK_KAFKA={stack.description['kafka']}"
+            f" DATABASE_URL='{new_database(stack, 'elsewhere')}' SAGAHOOK_APP=$PWD/shop.py"
+            " SECRET_KEY=of-the-tests-and-long-enough\n"
+            f"sagahook topics apply --kafka {stack.description['kafka']}"
+        ),
     }

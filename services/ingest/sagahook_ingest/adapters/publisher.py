@@ -1,48 +1,45 @@
 """Publishes webhooks in groups: what arrives while one batch is on its way to Kafka leaves with the next.
 
 One acknowledgement then wakes many requests, which is what makes a durable 202 cheap. A group waits a moment for as
-many as the last one had: the senders that its answers woke send again at once. A webhook may lie in any
-partition, so a group goes into one, the next group into the next, and each event id is drawn to belong where
-its group goes. docs/performance.md has what this gains over the client's own batching.
+many as there were of late: the senders that an answer wakes send again at once. A webhook may lie in any partition, so
+a group goes into one, the next group into the next, and each event id is drawn to belong where its group goes.
+docs/performance.md has what this gains over the client's own batching.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from functools import partial
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.structs import RecordMetadata
 
 from sagahook.runtime.ids import event_id_in
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.telemetry import is_recorded
 from sagahook.runtime.telemetry_kafka import sending
-from sagahook.saga.brokers import client_options
 from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, WaitingRoom
+from sagahook_ingest.adapters.producer import Producer, new_batch
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import Webhook
 
 log = get_logger(__name__)
 
-_BATCH_BYTES = 1024 * 1024
-_REQUEST_SECONDS = 5.0
 _TICK_SECONDS = 0.1
+_FEW = 4
+"""So few webhooks at once leave in two groups that take turns, which costs the broker a request more and each of them
+less time. Of more that is no gain: it is processor time then that they wait for, and a request takes much of it."""
 _GATHER_SECONDS = 0.001
 """The longest that a group waits for company; about what its way to Kafka and back takes."""
 _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
-_STOP_SECONDS = 2.0
 
 
 class GroupPublisher:
     """One idempotent producer, a group to each partition that one has to go to, and bounds on what is held.
 
-    The next groups leave when all are acknowledged, so that they are large; past a partition that is stuck, at
-    the next tick.
+    While one is under way the next waits, so that it is large, and while two are where there is little to do; past a
+    partition that is stuck it leaves at the next tick.
 
     timeout: seconds after which a sender is told to try again. max_records, max_bytes: what may be held at
     once. A producer that Kafka refuses for good is replaced by a new one.
@@ -68,15 +65,15 @@ class GroupPublisher:
         self._waiting = WaitingRoom(partitions)
         self._under_way: dict[int, Group] = {}
         self._held_bytes = 0
-        self._producer: AIOKafkaProducer | None = None
-        self._refused = False
+        self._producer: Producer | None = None
         self._late = False
         """Whether senders were told to try again since the last acknowledgement."""
-        self._wake = asyncio.Event()
-        self._expected = 1
-        """How many webhooks the next group waits for."""
-        self._complete = asyncio.Event()
-        """Set once as many wait."""
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        """Of the producer: Kafka has refused a group for good."""
+        self._most = 1
+        """How many webhooks were held of late when a group left."""
+        self._gathering: asyncio.TimerHandle | None = None
+        self._leaving = False
         self.held = 0
         self.connected = asyncio.Event()
 
@@ -99,10 +96,7 @@ class GroupPublisher:
             if entry.span is not None:
                 webhook.traceparent = entry.span.traceparent
         self._waiting.add(entry)
-        if not self._under_way:
-            self._wake.set()
-            if len(self._waiting) >= self._expected:
-                self._complete.set()
+        self._go_on()
         return answer
 
     async def run(self) -> None:
@@ -123,73 +117,77 @@ class GroupPublisher:
     async def _publish_for_ever(self) -> None:
         while True:
             self._producer = await self._connect()
-            self._refused = False
+            self._end = self._loop.create_future()
             self.connected.set()
             try:
-                while not self._refused:
-                    await self._flush(self._producer)
-                    await self._wake.wait()
-                    self._wake.clear()
-                    await self._gather()
+                self._flush()
+                await self._end
             finally:
                 producer, self._producer = self._producer, None
                 try:
-                    await _stop(producer)
+                    await producer.stop()
                 finally:
                     self._abandon()
 
-    async def _connect(self) -> AIOKafkaProducer:
+    async def _connect(self) -> Producer:
         attempt = 0
         while True:
-            producer = AIOKafkaProducer(
-                **client_options(self._bootstrap),
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=_BATCH_BYTES,
-                request_timeout_ms=int(_REQUEST_SECONDS * 1000),
-                retry_backoff_ms=50,
-            )
+            producer = Producer(self._bootstrap, self._topic)
             try:
                 await producer.start()
-                await producer.partitions_for(self._topic)
             except (KafkaError, OSError) as away:
                 log.warning("kafka.away", error=str(away))
-                await _stop(producer)
+                await producer.stop()
                 await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
                 attempt += 1
             else:
                 return producer
 
-    async def _gather(self) -> None:
-        """Wait for as many as were there the last time, and expect fewer and fewer where they stay away."""
-        if not self._under_way and 0 < len(self._waiting) < self._expected:
-            self._complete.clear()
-            timer = self._loop.call_later(_GATHER_SECONDS, self._complete.set)
-            await self._complete.wait()
-            timer.cancel()
-        self._expected = max(len(self._waiting), self._expected - 1 - self._expected // 8)
+    def _go_on(self) -> None:
+        """Let a group leave if it is time for one."""
+        under_way = len(self._under_way)
+        shares = 2 if self._most <= _FEW else 1
+        if self._leaving:
+            return
+        if under_way < shares and shares * len(self._waiting) >= self._most:
+            # Soon, not now: what came together leaves together, or groups could become smaller, and never larger.
+            self._leaving = True
+            self._loop.call_soon(self._flush)
+        elif not under_way and self._gathering is None:
+            self._gathering = self._loop.call_later(_GATHER_SECONDS, self._flush)
 
-    async def _flush(self, producer: AIOKafkaProducer) -> None:
+    def _flush(self) -> None:
+        """Let groups leave, whether or not it is time."""
+        self._leaving = False
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._producer is None or self._end.done() or not self._waiting:
+            return
+        self._most = max(self.held, self._most - 1 - self._most // 8)
+        try:
+            self._send(self._producer)
+        except Exception as failed:  # it is not the sender's whose webhook came last
+            self._end.set_exception(failed)
+
+    def _send(self, producer: Producer) -> None:
         """A group to each partition that has none under way, as long as something waits for one."""
-        while not self._refused:
+        batches: dict[int, BatchBuilder] = {}
+        while True:
             partition = self._waiting.next_partition(self._under_way)
             if partition is None:
-                return
-            batch = producer.create_batch()
-            group = self._waiting.take(partition, partial(_append, batch, partition, self._partitions))
-            batch.close()
-            self._under_way[partition] = group
-            try:
-                acknowledged = await producer.send_batch(batch, self._topic, partition=partition)
-            except (KafkaError, OSError) as refused:
-                self._failed(group, refused)
-            else:
-                acknowledged.add_done_callback(partial(self._answered, group))
+                break
+            batch = batches[partition] = new_batch()
+            self._under_way[partition] = self._waiting.take(
+                partition, partial(_append, batch, partition, self._partitions)
+            )
+        for partition, arrived in zip(batches, producer.send(batches), strict=True):
+            arrived.add_done_callback(partial(self._answered, self._under_way[partition]))
 
-    def _answered(self, group: Group, acknowledged: asyncio.Future[RecordMetadata]) -> None:
-        failure = acknowledged.exception()
+    def _answered(self, group: Group, arrived: asyncio.Future[int]) -> None:
         if self._under_way.get(group.partition) is not group:
             return  # abandoned with its producer
+        failure = arrived.exception()
         if failure is not None:
             self._failed(group, failure)
             return
@@ -197,13 +195,13 @@ class GroupPublisher:
         if self._late:
             self._late = False
             log.info("publish.resumed", partition=group.partition)
-        base = acknowledged.result().offset
+        base = arrived.result()
         for index, entry in enumerate(group.entries):
             # -1: the broker knows the batch as one that it has already, and no longer where.
             offset = base + index if base >= 0 else None
             self._settle(entry, Published(entry.event_id, group.partition, offset))
-        if not self._under_way:
-            self._wake.set()
+        if self._waiting:
+            self._go_on()
 
     def _failed(self, group: Group, failure: BaseException) -> None:
         """The producer retries by itself what can be retried, so its sequence is broken now: it is replaced."""
@@ -211,8 +209,8 @@ class GroupPublisher:
         del self._under_way[group.partition]
         for entry in group.entries:
             self._settle(entry, Lost.UNKNOWN)
-        self._refused = True
-        self._wake.set()
+        if not self._end.done():
+            self._end.set_result(None)
 
     def _abandon(self) -> None:
         """What a stopped producer had under way: it may be in the log or not."""
@@ -229,7 +227,7 @@ class GroupPublisher:
                 log.warning("publish.late", held=self.held, seconds=self._timeout)
             if self._waiting:
                 # One partition's group may be stuck: others need not wait for its answer.
-                self._wake.set()
+                self._flush()
 
     def _give_up(self, now: float) -> bool:
         """Tell the senders whose time is up. What Kafka was given already may still get into the log."""
@@ -275,19 +273,3 @@ def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) 
 
 def _too_late() -> Unavailable:
     return Unavailable("Kafka did not acknowledge the webhook in time; send it again", retry_after=5)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Without waiting for a broker that is away: what it did not acknowledge was answered 503.
-
-    aiokafka swallows the cancellation of whoever waits for its end; it is raised again here.
-    """
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await producer.stop()
-    except (TimeoutError, KafkaError, OSError):
-        with contextlib.suppress(KafkaError, OSError):
-            await producer.client.close()
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

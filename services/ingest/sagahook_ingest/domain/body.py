@@ -26,6 +26,7 @@ _CONTAINERS = (dict, list)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITESPACE = b" \t\r\n"
 _NAME_END = b'":'
+_ESCAPED = b"\\u00"
 _NAME_END_ESCAPED = (b"\\u0022", b"\\u003a", b"\\u003A")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NOT_IN_A_FORM = re.compile(rb"[^\x21-\x7e]")
@@ -124,7 +125,9 @@ def _may_repeat_names(body: bytes, parsed: JsonValue) -> bool:
     ends = body.translate(None, _WHITESPACE).count(_NAME_END)
     if isinstance(parsed, dict) and len(parsed) == ends:
         return False
-    return any(escape in body for escape in _NAME_END_ESCAPED) or dumps(parsed).count(_NAME_END) != ends
+    if _ESCAPED in body and any(escape in body for escape in _NAME_END_ESCAPED):
+        return True
+    return dumps(parsed).count(_NAME_END) != ends
 
 
 def _refuse_repeated_names(body: bytes) -> None:

@@ -128,12 +128,6 @@ JOIN ready ON ready.id = claimed.endpoint_id
 JOIN notifier.endpoints AS endpoint ON endpoint.id = claimed.endpoint_id
 ORDER BY claimed.number;
 
--- name: targets(endpoints)
--- What is needed to send to them. version: another one after each change of the row.
-SELECT id, url, sealed, signing_source, retry_policy, ordered, xmin::text AS version
-FROM notifier.endpoints
-WHERE id = ANY (:endpoints::text[]);
-
 -- name: record_attempts(ids, tokens, statuses, claimable, attempts, started, durations, request_headers, status_codes, response_headers, response_excerpts, phases, errors, now, message_places, message_headers, message_payloads)
 -- What became of claimed deliveries, their attempts, and what is to be published of them: all three for those
 -- whose lease is still ours, nothing for the others. Returns the places (from 1) of the former.

@@ -14,13 +14,12 @@ import asyncpg
 from orjson import dumps
 
 from sagahook.runtime.database import reaching_database
-from sagahook_notifier.adapters.vault import Unreadable, Vault
-from sagahook_notifier.domain.credentials import Credentials
+from sagahook_notifier.adapters.targets import Targets
 from sagahook_notifier.domain.deliveries import Claimed, Finished, Target, announcements
 from sagahook_notifier.domain.endpoints import DISABLED_TYPE
 from sagahook_notifier.domain.health import Health
 from sagahook_notifier.domain.operational import Disabled, disabled_deliveries
-from sagahook_notifier.domain.policies import Exhausted, RetryAt, RetryPolicy
+from sagahook_notifier.domain.policies import Exhausted, RetryAt
 from sagahook_notifier.domain.verdicts import Verdicts
 
 queries: Any = aiosql.from_path(Path(__file__).with_name("dispatch.sql"), "asyncpg")
@@ -28,15 +27,11 @@ queries: Any = aiosql.from_path(Path(__file__).with_name("dispatch.sql"), "async
 Judge = Callable[[Mapping[str, Health], Sequence[Finished]], Verdicts]
 """What attempts mean for their endpoints, whose health as of now is the first argument."""
 
-_KNOWN_TARGETS = 10_000
-
 
 class DispatchStore:
-    def __init__(self, pool: asyncpg.Pool, vault: Vault) -> None:
+    def __init__(self, pool: asyncpg.Pool, targets: Targets) -> None:
         self._pool = pool
-        self._vault = vault
-        self._targets: dict[str, tuple[str, Target]] = {}
-        """By endpoint: the version of its row, and what is made of it."""
+        self._targets = targets
 
     async def waiting(self) -> list[str]:
         """The endpoints that something waits for."""
@@ -67,40 +62,10 @@ class DispatchStore:
                         rooms=list(rooms.values()),
                     )
                 ]
-                await self._learn(connection, {row["endpoint_id"]: row["version"] for row in rows})
-        return [_claimed(row, self._targets[row["endpoint_id"]][1], token, lease_ends) for row in rows]
-
-    async def _learn(self, connection: asyncpg.Connection, versions: Mapping[str, str]) -> None:
-        unknown = [
-            endpoint
-            for endpoint, version in versions.items()
-            if self._targets.get(endpoint, ("",))[0] != version
-        ]
-        if not unknown:
-            return
-        if len(self._targets) + len(unknown) > _KNOWN_TARGETS:
-            self._targets = {
-                endpoint: known for endpoint, known in self._targets.items() if endpoint in versions
-            }
-        async for row in queries.targets(connection, endpoints=unknown):
-            self._targets[row["id"]] = row["version"], self._target(row)
-
-    def _target(self, row: Mapping[str, Any]) -> Target:
-        credentials, unsigned = Credentials(), None
-        if row["sealed"] is not None:
-            try:
-                credentials = self._vault.open(row["id"], row["sealed"])
-            except Unreadable as unreadable:
-                unsigned = str(unreadable)
-        return Target(
-            endpoint_id=row["id"],
-            url=row["url"],
-            credentials=credentials,
-            signing_source=row["signing_source"],
-            unsigned=unsigned,
-            policy=RetryPolicy.of(row["retry_policy"]),
-            ordered=row["ordered"],
-        )
+                targets = await self._targets.of(
+                    connection, {row["endpoint_id"]: row["version"] for row in rows}
+                )
+        return [_claimed(row, targets[row["endpoint_id"]], token, lease_ends) for row in rows]
 
     async def record(
         self, finished: Sequence[Finished], judge: Judge, at: datetime

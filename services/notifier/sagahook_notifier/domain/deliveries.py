@@ -68,6 +68,16 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Set aside by a dispatcher for deliveries that are about to be made: so many of each endpoint are its own from
+    their first moment, under `lease_token` until `leased_until`, and need not be claimed."""
+
+    lease_token: UUID
+    leased_until: datetime
+    by_endpoint: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """What an attempt said and heard, without secrets: the headers are those that people may see, and the
     excerpt is the beginning of the answer's body. phases: milliseconds by their names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sagahook.runtime.sources import Sources
 from sagahook_notifier.domain.endpoints import (
@@ -15,6 +16,7 @@ from sagahook_notifier.domain.endpoints import (
     fine_type,
 )
 from sagahook_notifier.domain.payloads import Limits, Payload, fields_of, render
+from sagahook_notifier.domain.retention import BEGINNING
 from sagahook_notifier.domain.sagas import FINAL, SagaView, crossed, evolve
 from sagahook_notifier.domain.urls import InvalidUrl
 from sagahook_schemas import sagas, steps
@@ -69,11 +71,13 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds of a batch's sagas, and the endpoints that hear of every saga."""
+    """What the store holds of a batch's sagas, and the endpoints that hear of every saga. fence: every event from
+    before it was read once, and what was made of it may be gone."""
 
     views: Mapping[str, SagaView]
     subscriptions: Sequence[Subscription]
     subscribers: Sequence[Subscriber]
+    fence: datetime = BEGINNING
 
 
 @dataclass(slots=True)
@@ -114,7 +118,8 @@ def types_to_pass_over(subscribers: Sequence[Subscriber]) -> frozenset[str]:
 
 
 def plan(events: Iterable[Event], known: Known, sources: Sources, limits: Limits) -> Plan:
-    """What becomes of a batch. Events that were folded in before are passed over."""
+    """What becomes of a batch. Events that were folded in before are passed over; of those behind the fence
+    nothing is told again."""
     made = Plan()
     waiting: dict[str, dict[str, Subscription]] = {}
     for subscription in known.subscriptions:
@@ -137,6 +142,8 @@ def plan(events: Iterable[Event], known: Known, sources: Sources, limits: Limits
             made.endpoints[asking.endpoint_id] = asking
             made.subscriptions.append(subscription)
 
+        if envelope.time < known.fence:
+            continue
         marks = crossed(before, view)
         types = event_types(event, marks)
         told = _subscribers_told(types, envelope, view, known.subscribers)

@@ -8,7 +8,7 @@ way: neither a long queue nor a crowd of slow receivers takes them all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush, nsmallest
@@ -60,6 +60,19 @@ class Schedule:
                 free -= room
         return rooms
 
+    def set_aside(self, wanted: Mapping[str, int], now: datetime) -> dict[str, int]:
+        """Places for deliveries that are about to be made, so many are wanted by endpoint; they count as under way.
+        There are none where something of the endpoint may be due: that has waited longer."""
+        self._ripen(now)
+        share, places = self._share(wanted), {}
+        for endpoint in sorted(wanted.keys() - self._ready.keys(), key=self._load):
+            room = min(wanted[endpoint], self._room(endpoint, share, self.free))
+            if room > 0:
+                places[endpoint] = room
+                self.sending[endpoint] += room
+                self._under_way += room
+        return places
+
     def found(self, rooms: Mapping[str, int], counts: Mapping[str, int]) -> list[str]:
         """How many there were in these rooms. Returns the endpoints that had fewer: nothing more of them is due,
         and when it will be is to be known."""
@@ -105,9 +118,9 @@ class Schedule:
     def _is_stale(self, entry: tuple[datetime, str]) -> bool:
         return self._due.get(entry[1]) != entry[0]
 
-    def _share(self) -> int:
-        """The attempts that may be under way to one endpoint."""
-        busy = len(self.sending.keys() | self._ready.keys())
+    def _share(self, more: Iterable[str] = ()) -> int:
+        """The attempts that may be under way to one endpoint. more: endpoints with work that is not known yet."""
+        busy = len(self.sending.keys() | self._ready.keys() | set(more))
         return min(self.per_endpoint, max(1, self.concurrency // (busy + 1)))
 
     def _room(self, endpoint: str, share: int, free: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.clock import Clock
 from sagahook_notifier.adapters.dispatch_store import DispatchStore
 from sagahook_notifier.adapters.sender import Sender
-from sagahook_notifier.domain.deliveries import Claimed, Finished
+from sagahook_notifier.domain.deliveries import Claimed, Finished, Places
 from sagahook_notifier.domain.operational import Disabled
 from sagahook_notifier.domain.policies import RetryAt, decide_outcome
 from sagahook_notifier.domain.schedule import Schedule
@@ -82,6 +82,9 @@ class Dispatcher:
         self._gathering = False
         self._next_round: datetime | None = None
         self._attempts: dict[asyncio.Task[None], Claimed] = {}
+        self._none_aside = asyncio.Event()
+        self._none_aside.set()
+        self._draining = False
 
     def wake(self, endpoints: Iterable[str]) -> None:
         """Something of these may be due."""
@@ -89,6 +92,29 @@ class Dispatcher:
         for endpoint in endpoints:
             self._schedule.tell(endpoint, now)
         self._look.set()
+
+    def set_aside(self, wanted: Mapping[str, int]) -> Places:
+        """Places for deliveries that are about to be made, so many are wanted by endpoint: as many as could be claimed
+        at this moment. They are taken back by `hand_over`, whatever comes of them, before more are set aside."""
+        now = self._clock.now()
+        self._none_aside.clear()
+        by_endpoint = {} if self._draining else self._schedule.set_aside(wanted, now)
+        return Places(uuid4(), now + self._limits.lease, by_endpoint)
+
+    def hand_over(self, places: Places, claimed: Sequence[Claimed], made: Mapping[str, int]) -> None:
+        """claimed: the deliveries that were made for these places. made: how many there are in all, by endpoint; the
+        others are looked for as any."""
+        self._none_aside.set()
+        others = Counter(made)
+        for endpoint, count in places.by_endpoint.items():
+            for _ in range(count):
+                self._schedule.ended(endpoint)
+        for each in claimed:
+            self._begin(each)
+            others[each.target.endpoint_id] -= 1
+        SENDING.set(self._schedule.under_way)
+        if +others or len(claimed) < sum(places.by_endpoint.values()):
+            self.wake(+others)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set and it is cancelled, to end a wait: attempts under way may then end within the
@@ -206,6 +232,10 @@ class Dispatcher:
                 task.result()
 
     async def _drain(self) -> None:
+        self._draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._none_aside.wait()
         late: set[asyncio.Task[None]] = set()
         if self._attempts:
             _, late = await asyncio.wait(self._attempts, timeout=self._limits.drain.total_seconds())

@@ -34,9 +34,9 @@ async def observed(job: Job, attempt: Callable[[Job], Awaitable[Attempt]]) -> At
     spans, context = telemetry.spans, job.context
     if spans is None or context is None or not context.traceparent:
         return await attempt(job)
-    step, _ = item_of(job.key.step)
     span = None
     if is_recorded(context.traceparent):
+        step, _ = item_of(job.key.step)
         name = f"{_VERBS[job.key.phase]} {step}"
         span = spans.begin(name, "internal", context.traceparent, _said(job.key, context))
     if span is None:

@@ -39,11 +39,13 @@ FROM pg_class
 WHERE relnamespace = 'tracker_next'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
 ORDER BY relname;
 
--- name: records_behind()$
--- How many records what serves has seen that the fresh one has not.
+-- name: records_behind(topics)$
+-- How many records what serves has seen that the fresh one has not. What serves may be of an earlier generation of
+-- topics: of that the fresh one sees nothing.
 SELECT coalesce(sum(greatest(0, serving.next_offset - coalesce(fresh.next_offset, 0))), 0)::bigint
 FROM tracker.offsets AS serving
-LEFT JOIN tracker_next.offsets AS fresh USING (topic, partition);
+LEFT JOIN tracker_next.offsets AS fresh USING (topic, partition)
+WHERE topic = ANY (:topics);
 
 -- name: be_quick#
 -- The gate is closed for a moment, or not at all; and if this process stands still, it opens by itself.

@@ -1,0 +1,3 @@
+"""Secrets of an App."""
+
+SHOWN = {"=…": "=of-the-tests"}
