@@ -33,6 +33,17 @@ CROSS JOIN LATERAL (
 ) AS queue
 WHERE endpoint.id = ANY (:endpoints::text[]) AND endpoint.active AND queue.at IS NOT NULL;
 
+-- name: hold_to_rates(endpoints)!
+-- What `claim` locks of an endpoint whose rate is limited must be there: two dispatchers that took its first tokens at
+-- the same moment would each take all of them.
+INSERT INTO notifier.endpoint_health (endpoint_id)
+SELECT endpoint.id
+FROM notifier.endpoints AS endpoint
+LEFT JOIN notifier.endpoint_health AS health ON health.endpoint_id = endpoint.id
+WHERE endpoint.id = ANY (:endpoints::text[]) AND endpoint.rate_per_second IS NOT NULL AND health.endpoint_id IS NULL
+FOR KEY SHARE OF endpoint
+ON CONFLICT DO NOTHING;
+
 -- name: claim(now, token, lease_ends, endpoints, rooms)
 -- Take due deliveries under a lease, of each endpoint at most so many as there is room; of an ordered one the first in its
 -- line alone. An endpoint whose circuit is open, or whose rate is limited, is one dispatcher's at a time (guarded): the

@@ -51,6 +51,7 @@ class DispatchStore:
         lease_ends = now + lease
         with reaching_database():
             async with self._pool.acquire() as connection:
+                await queries.hold_to_rates(connection, endpoints=list(rooms))
                 rows = [
                     row
                     async for row in queries.claim(
