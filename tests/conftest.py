@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import docker
 import pytest
@@ -19,6 +20,9 @@ from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
 from tests.databases import migrated_once, open_database, open_migrated_database
 from tests.topics import open_prefix
+
+if TYPE_CHECKING:
+    from tests.notifier_harness import Deployment, Receiver
 
 # How long an example takes says nothing about it on a machine that does other things too.
 settings.register_profile("sagahook", deadline=None)
@@ -120,3 +124,26 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
     """The URL of a database without tables, dropped after the test."""
     async with open_database(postgres_url) as url:
         yield url
+
+
+# What the notifier's tests have in common. Its harness is only imported where one of them runs.
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncIterator["Receiver"]:
+    """Where outbound webhooks arrive."""
+    from tests.notifier_harness import open_receiver
+
+    async with open_receiver() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def deployment(
+    kafka_bootstrap: str, topic_prefix: str, database_url: str
+) -> AsyncIterator["Deployment"]:
+    """A notifier's Kafka and database, and a saga log to write."""
+    from tests.notifier_harness import deploy
+
+    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployed:
+        yield deployed

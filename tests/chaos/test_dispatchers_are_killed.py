@@ -2,16 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 
-from tests.notifier_harness import SECRET, Answer, Deployment, Receiver, deploy, open_receiver, started
+from tests.notifier_harness import SECRET, Answer, Deployment, Receiver, started
 from tests.preforked import Preforked
 from tests.processes import halted
 
@@ -24,18 +22,6 @@ OPTIONS = {
     "notify_endpoint_concurrency": PER_ENDPOINT,
     "notify_breaker_failures": 1_000,
 }
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with open_receiver() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def deployment(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Deployment]:
-    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployed:
-        yield deployed
 
 
 def endpoint(receiver: Receiver, path: str, **options: Any) -> dict[str, Any]:

@@ -3,13 +3,11 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest_asyncio
 from aiohttp import web
 
 from sagahook.embedded.kafka import EmbeddedKafka
@@ -37,24 +35,11 @@ from tests.notifier_harness import (
     Deployment,
     Receiver,
     deploy,
-    open_receiver,
     started,
 )
 from tests.processes import halt
 
 SHORT_LEASE: dict[str, Any] = {"notify_lease": 1.0, "notify_timeout": 0.9, "session_timeout": 2.0}
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with open_receiver() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def deployment(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Deployment]:
-    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployed:
-        yield deployed
 
 
 def hook(receiver: Receiver, **options: Any) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_asyncio
 from aiohttp import web
 
 from sagahook_schemas.identity import delivery_id
@@ -17,25 +15,11 @@ from tests.notifier_harness import (
     SOURCES,
     Deployment,
     Receiver,
-    deploy,
     done,
     joined,
-    open_receiver,
     started,
     verified,
 )
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with open_receiver() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def deployment(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Deployment]:
-    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployed:
-        yield deployed
 
 
 def hook(receiver: Receiver, path: str = "/hook", **options: Any) -> dict[str, Any]:

@@ -12,19 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.node_tools import run_script
 from tests.notifier_api import Api, open_api
-from tests.notifier_harness import COMPLETED, Arrival, Deployment, Receiver, deploy, open_receiver, started
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with open_receiver() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def deployment(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Deployment]:
-    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployed:
-        yield deployed
+from tests.notifier_harness import COMPLETED, Arrival, Deployment, Receiver, started
 
 
 @pytest_asyncio.fixture

@@ -34,9 +34,7 @@ from tests.notifier_harness import (
     SECRET_KEY,
     Deployment,
     Receiver,
-    deploy,
     done,
-    open_receiver,
     started,
 )
 
@@ -54,18 +52,6 @@ class Behind:
 
     def now(self) -> datetime:
         return datetime.now(UTC) - self._by
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with open_receiver() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def deployment(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Deployment]:
-    async with deploy(kafka_bootstrap, topic_prefix, database_url) as deployed:
-        yield deployed
 
 
 @pytest_asyncio.fixture
