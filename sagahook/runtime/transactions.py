@@ -20,14 +20,13 @@ from aiokafka.errors import (
     KafkaError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
-    for_code,
 )
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from sagahook.runtime.appends import Appends, Batches
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.undecided import GROUP_OFFSETS, Reach, last_outcome, left_open
 from sagahook.saga.brokers import client_options
@@ -46,9 +45,6 @@ _SMALLEST_GAP = 0.003
 """Seconds between two transactions of one writer. The broker still writes the markers of the last one when its
 answer arrives, and tells a transaction that begins at once CONCURRENT_TRANSACTIONS. And what gathers meanwhile costs
 no transaction of its own: on two cores this gap gave a shorter way from start to end than 1, 4 or 8 ms."""
-
-_PAUSE = 0.002
-"""Seconds before the leader of a partition is asked once more."""
 
 sender.BACKOFF_OVERRIDE = 0.002
 """How long aiokafka waits after CONCURRENT_TRANSACTIONS; its own 20 ms are many times what the markers take."""
@@ -123,6 +119,7 @@ class TransactionalWriter:
         self._loop = asyncio.get_running_loop()
         self._ended_at = 0.0
         self._alone_in: TopicPartition | None = None
+        self._appends = Appends(self._producer, REQUEST_TIMEOUT_MS)
         self._disturbed: KafkaError | OSError | None = None
         self._send_request = self._producer.client.send
         self._producer.client.send = self._send_and_notice
@@ -168,15 +165,19 @@ class TransactionalWriter:
             partitions=sorted(f"{each.topic}-{each.partition}" for each in left),
             was_committed=committed,  # None: not known; what nobody ended, Kafka aborts, and so does this
         )
+        await self._end_open(left, commit=bool(committed))
+
+    async def _end_open(self, partitions: Iterable[TopicPartition], *, commit: bool) -> None:
+        """Write the end of a transaction without records."""
         producer = self._producer
         await producer.begin_transaction()
-        for partition in left:
+        for partition in partitions:
             if partition.topic != GROUP_OFFSETS:
                 producer._txn_manager.maybe_add_partition_to_txn(partition)
             elif self._reach is not None:
                 while not await producer._sender._do_add_offsets_to_txn(self._reach.group):
                     pass
-        await (producer.commit_transaction() if committed else producer.abort_transaction())
+        await (producer.commit_transaction() if commit else producer.abort_transaction())
 
     async def ready(self) -> None:
         """Wait until a transaction may begin. What gathers meanwhile goes with it."""
@@ -190,24 +191,44 @@ class TransactionalWriter:
         refuses there whatever an earlier writer of the same id sends, and nothing of it came in between."""
         self._alone_in = partition
 
+    async def claim(self, partition: TopicPartition) -> None:
+        """Make Kafka refuse in the partition what an earlier writer of the same id may still send, and write batches
+        there without a transaction from now on. What an earlier one has written can be read when this returns.
+
+        The end of a transaction without records tells the partition this writer's epoch. That end is written after the
+        commit is answered; but no transaction begins before that of the last one is written. Raises OwnershipLost.
+        """
+        try:
+            for _ in range(2):
+                async with asyncio.timeout(self._commit_timeout):
+                    await self._end_open([partition], commit=True)
+        except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
+            raise OwnershipLost(f"{self.transactional_id} cannot claim {partition}: {failure!r}") from failure
+        self._alone_in = partition
+
     async def commit(
         self,
         records: Sequence[OutRecord],
         offsets: Mapping[TopicPartition, int | OffsetAndMetadata],
         group: str,
+        *,
+        ahead: Sequence[OutRecord] = (),
     ) -> dict[TopicPartition, int]:
         """Write the records and the group's offsets (the next to read), all or nothing.
 
-        Returns the offset behind the last record in each partition. Raises Fenced or CommitUnknown.
+        ahead: what must not be missing once they are written, and does no harm without them or when it comes twice. It
+        is written with them, or before them. Returns the offset behind the last record in each of their partitions.
+        Raises Fenced or CommitUnknown.
         """
         await self.ready()
-        batch = None if offsets else self._only_batch(records)
+        alone = None if offsets else self._alone(records, ahead)
         try:
             async with asyncio.timeout(self._commit_timeout):
-                if batch is None:
-                    ends = await self._transact(records, offsets, group)
+                if alone is None:
+                    ends = await self._transact([*ahead, *records], offsets, group)
                 else:
-                    ends = await self._append(batch, TopicPartition(records[0].topic, records[0].partition))
+                    for batches in alone:
+                        ends = await self._appends.write(batches)
             if self._disturbed is not None:
                 raise self._disturbed
         except _FENCES as fenced:
@@ -236,41 +257,13 @@ class TransactionalWriter:
             ends[batch.topic_partition] = max(ends.get(batch.topic_partition, 0), batch.offset + size)
         return ends
 
-    def _only_batch(self, records: Sequence[OutRecord]) -> Any | None:
-        """All of the records, where a batch in the partition where this writer is alone can hold them."""
-        alone = self._alone_in
-        if alone is None or any((each.topic, each.partition) != alone for each in records):
+    def _alone(self, records: Sequence[OutRecord], ahead: Sequence[OutRecord]) -> list[Batches] | None:
+        """What goes ahead, and one batch of the records in the partition where this writer is alone; None where that
+        is not all of them."""
+        if any((each.topic, each.partition) != self._alone_in for each in records):
             return None
-        batch = BatchBuilder(MAX_BATCH_BYTES, 0, is_transactional=False)
-        return batch if records and all(_append(batch, each) for each in records) else None
-
-    async def _append(self, batch: Any, partition: TopicPartition) -> dict[TopicPartition, int]:
-        """Write the batch under this writer's epoch and the partition's next sequence numbers, which transactions and
-        batches share. A refusal is no answer lost: the batch may be sent again."""
-        client, manager = self._producer.client, self._producer._txn_manager
-        first = manager.sequence_number(partition)
-        batch._set_producer_state(manager.producer_id, manager.producer_epoch, first)
-        written = [(partition.topic, [(partition.partition, bytes(batch._build()))])]
-        request = ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, written)
-        while True:
-            leader = client.cluster.leader_for_partition(partition)
-            if leader is not None and leader >= 0:
-                answer = await client.send(leader, request)
-                _, code, offset, *_ = answer.topics[0][1][0]
-                refusal = for_code(code)
-                if not code:
-                    break
-                # INVALID_TXN_STATE: the markers of this writer's last transaction are not written yet.
-                if not refusal.retriable and refusal is not InvalidTxnState:
-                    raise refusal(f"a batch for {partition.topic}-{partition.partition}")
-                if not refusal.invalid_metadata:
-                    await asyncio.sleep(_PAUSE)
-                    continue
-            await client.force_metadata_update()
-            await asyncio.sleep(_PAUSE)
-        count = batch.record_count()
-        manager.increment_sequence_number(partition, count)
-        return {partition: offset + count}
+        batches = [_batch_for_each(ahead), _batch_for_each(records)]
+        return [each for each in batches if each] if records and None not in batches else None
 
     async def _send(self, records: Iterable[OutRecord]) -> list[tuple[int, asyncio.Future[Any]]]:
         """Hand the records over in batches; how many are in each, and what to await for its arrival."""
@@ -334,3 +327,15 @@ def _append(batch: Any, record: OutRecord) -> bool:
         timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=record.headers
     )
     return appended is not None
+
+
+def _batch_for_each(records: Iterable[OutRecord]) -> Batches | None:
+    """One batch for each partition; None where one of them cannot hold its records."""
+    batches: dict[TopicPartition, Any] = {}
+    for record in records:
+        place = TopicPartition(record.topic, record.partition)
+        if place not in batches:
+            batches[place] = BatchBuilder(MAX_BATCH_BYTES, 0, is_transactional=False)
+        if not _append(batches[place], record):
+            return None
+    return batches

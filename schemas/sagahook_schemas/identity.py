@@ -57,8 +57,14 @@ def idempotency_key(saga_id: str, run: int, step: str, phase: Phase) -> str:
 
 
 def saga_event_id(saga_id: str, run: int, sequence: int) -> str:
-    """The CloudEvents id of one event in a saga's log."""
+    """The CloudEvents id of one event in a saga's log, unless a webhook joined it by that."""
     return f"{saga_id}/{run}/{sequence}"
+
+
+def joined_event_id(saga_id: str, run: int, event_id: str) -> str:
+    """The CloudEvents id of `saga.joined`. It names the webhook: one that is routed once more after a crash joins once
+    more, and whoever keeps what he has read by its id has it once (docs/decisions/0034)."""
+    return f"{saga_id}/{run}/joined/{event_id}"
 
 
 def delivery_id(event_id: str, endpoint_id: str) -> str:

@@ -11,6 +11,7 @@ from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import (
     delivery_id,
     idempotency_key,
+    joined_event_id,
     notify_endpoint_id,
     partition_of,
     saga_event_id,
@@ -30,6 +31,7 @@ PARTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x1
         (idempotency_key("s", 2, "charge", "action"), "s/2/charge/action"),
         (idempotency_key("s", 2, "charge", "compensation"), "s/2/charge/compensation"),
         (saga_event_id("s", 2, 7), "s/2/7"),
+        (joined_event_id("s", 2, "w-1"), "s/2/joined/w-1"),
         (delivery_id("s/2/7", "shop-backend"), "cea77658-97d6-5eac-b3be-7e12f53a9fb7"),
         (
             notify_endpoint_id("order_created", "https://shop.example/hook"),

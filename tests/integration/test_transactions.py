@@ -238,3 +238,56 @@ async def test_a_batch_whose_answer_was_missed_is_not_written_twice(
     with pytest.raises(CommitUnknown):
         await writer.commit([record(topic, "landed")], {}, "group")
     assert await committed(kafka_bootstrap, topic) == ["begun", "landed"]
+
+
+async def test_what_an_earlier_writer_still_sends_is_refused_once_the_next_one_has_claimed_the_partition(
+    kafka_bootstrap: str, topic: str, make_writer: MakeWriter
+) -> None:
+    stalled = await make_writer()
+    await stalled.claim(TopicPartition(topic, 0))
+    await stalled.commit([record(topic, "before")], {}, "group")
+    rightful = await make_writer()
+    await stalled.commit([record(topic, "at the last moment")], {}, "group")
+    await rightful.claim(TopicPartition(topic, 0))
+    assert await committed(kafka_bootstrap, topic) == ["before", "at the last moment"]
+    with pytest.raises(Fenced):
+        await stalled.commit([record(topic, "zombie")], {}, "group")
+    await rightful.commit([record(topic, "mine")], {}, "group")
+    assert await committed(kafka_bootstrap, topic) == ["before", "at the last moment", "mine"]
+
+
+@pytest.mark.parametrize(
+    "size", [1, 3], ids=["in one batch", "in a transaction, since one batch is too small"]
+)
+async def test_what_goes_ahead_is_there_once_the_records_are(
+    kafka_bootstrap: str, topic: str, topic_prefix: str, make_writer: MakeWriter, size: int
+) -> None:
+    commands = SAGA_COMMANDS.name(topic_prefix)
+    writer = await make_writer()
+    await writer.claim(TopicPartition(topic, 0))
+    ahead = [record(commands, f"{number}" + "x" * 400_000) for number in range(size)]
+    ends = await writer.commit([record(topic, "told")], {}, "group", ahead=ahead)
+    assert await committed(kafka_bootstrap, topic) == ["told"]
+    assert [value[0] for value in await committed(kafka_bootstrap, commands)] == [*map(str, range(size))]
+    again = await writer.commit([record(topic, "more")], {}, "group", ahead=ahead[:1])
+    assert again[TopicPartition(topic, 0)] > ends[TopicPartition(topic, 0)]
+
+
+async def test_the_records_are_not_written_where_what_goes_ahead_of_them_was_not(
+    kafka_bootstrap: str, topic: str, topic_prefix: str, make_writer: MakeWriter
+) -> None:
+    commands = SAGA_COMMANDS.name(topic_prefix)
+    writer = await make_writer()
+    await writer.claim(TopicPartition(topic, 0))
+    send = writer._send_request
+
+    async def lose_the_answer(*arguments: Any, **options: Any) -> Any:
+        await send(*arguments, **options)
+        raise RequestTimedOutError()
+
+    await writer.commit([record(topic, "first")], {}, "group", ahead=[record(commands, "start 1")])
+    writer._send_request = lose_the_answer
+    with pytest.raises(CommitUnknown):
+        await writer.commit([record(topic, "second")], {}, "group", ahead=[record(commands, "start 2")])
+    assert await committed(kafka_bootstrap, commands) == ["start 1", "start 2"]
+    assert await committed(kafka_bootstrap, topic) == ["first"]

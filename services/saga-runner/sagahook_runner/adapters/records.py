@@ -27,8 +27,8 @@ from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import Undecodable, decode_data
 from sagahook_schemas.commands import CompleteStep, ReleaseSlot, RequestSlot, StartSaga
 from sagahook_schemas.envelope import Envelope, Header, rfc3339
-from sagahook_schemas.identity import partition_of, saga_event_id
-from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased
+from sagahook_schemas.identity import joined_event_id, partition_of, saga_event_id
+from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased, SagaJoined
 from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE, WEBHOOKS_ROUTED
 from sagahook_schemas.webhooks import WebhookRouted
 
@@ -95,7 +95,7 @@ class EventRecords:
                 entry.event.to_json(),
                 [
                     _SPEC,
-                    ("ce_id", saga_event_id(saga_id, run, entry.sequence).encode()),
+                    ("ce_id", _event_id(entry).encode()),
                     _SOURCE,
                     _type_header(entry.event.ce_type),
                     self._time,
@@ -183,6 +183,12 @@ class EventRecords:
         self, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]
     ) -> OutRecord:
         return OutRecord(topic, self._partition, key, value, headers, self._milliseconds)
+
+
+def _event_id(entry: Entry) -> str:
+    if isinstance(entry.event, SagaJoined):
+        return joined_event_id(entry.saga_id, entry.run, entry.event.event_id)
+    return saga_event_id(entry.saga_id, entry.run, entry.sequence)
 
 
 class RouteRecords:

@@ -22,7 +22,7 @@ from sagahook_runner.domain.firsts import FirstRecords
 from sagahook_runner.handlers.forwarder import PartitionForwarder
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
-from sagahook_schemas.topics import WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
+from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 
 if TYPE_CHECKING:
     from sagahook.runtime.erasure import DataKeys
@@ -56,11 +56,13 @@ class PartitionRouter(PartitionForwarder):
         self._triggers = triggers
         self._clock = clock
         self._firsts = FirstRecords()
+        self._commands = settings.topic(SAGA_COMMANDS)
         self._routed = TopicPartition(settings.topic(WEBHOOKS_ROUTED), partition)
         self._mark = Mark(source, self._routed)
 
     async def _begin(self, start: Start) -> int:
-        """What was routed after the group was told of it last, the log of it says."""
+        """What was routed after the group was told of it last, the log of it says, to which nobody else adds now."""
+        await self._writer.claim(self._routed)
         consumer = snapshot_consumer(self._settings.kafka)
         try:
             await consumer.start()
@@ -77,9 +79,12 @@ class PartitionRouter(PartitionForwarder):
         return self._mark.begin(start, taken, end)
 
     async def _persist(self, out: Sequence[OutRecord], next_offset: int) -> None:
-        by_log = any(each.topic == self._routed.topic for each in out)
-        records, offsets = self._mark.put_on(out, next_offset, by_log=by_log)
-        self._mark.committed(await self._writer.commit(records, offsets, self._group))
+        """The starts go ahead of what says that the webhooks were routed (docs/decisions/0034)."""
+        starts = [each for each in out if each.topic == self._commands]
+        told = [each for each in out if each.topic != self._commands]
+        by_log = any(each.topic == self._routed.topic for each in told)
+        records, offsets = self._mark.put_on(told, next_offset, by_log=by_log)
+        self._mark.committed(await self._writer.commit(records, offsets, self._group, ahead=starts))
 
     async def _persist_rest(self) -> None:
         if not self._mark.is_told:

@@ -1,0 +1,103 @@
+"""A router writes the starts of its webhooks before it says that they were routed: what a crash in between leaves."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiokafka.errors import RequestTimedOutError
+from orjson import loads
+
+from sagahook.runtime.clock import SystemClock
+from sagahook.runtime.partitions import Start
+from sagahook.runtime.topics import ensure_topics
+from sagahook.runtime.transactions import CommitUnknown, OwnershipLost
+from sagahook.saga import load_app
+from sagahook_runner.adapters import marks
+from sagahook_runner.adapters.triggers import Triggers
+from sagahook_runner.handlers.router import PartitionRouter
+from sagahook_runner.settings import RunnerSettings
+from sagahook_runner.wiring import RoutersHost
+from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
+from tests.kafka_transactions import committed
+from tests.runner_harness import RunnerHarness
+
+
+@pytest_asyncio.fixture
+async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
+    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
+    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path, partitions=1)
+    yield harness
+    await harness.stop()
+
+
+async def test_of_webhooks_whose_router_died_between_their_starts_and_its_word_each_counts_once(
+    runners: RunnerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "_TELL_SECONDS", inf)  # what tells the group is a transaction
+    starting, joining = await runners.publish([{"id": 1}, {"id": 1}])
+    await route_and_die(runners)
+    assert len(await written(runners, SAGA_COMMANDS)) == 2
+    assert await written(runners, WEBHOOKS_ROUTED) == []
+
+    await runners.start_runner()
+    (last,) = await runners.publish([{"id": 2}])
+    events = await runners.read_until_final(2)
+
+    assert len(await written(runners, SAGA_COMMANDS)) == 5, "the first two came twice"
+    assert [each["sagas"][0]["name"] for each in await written(runners, WEBHOOKS_ROUTED)] == ["effects"] * 3
+    starts = [event.data["event_id"] for event in events if event.kind == "saga.started"]
+    assert starts == [starting, last]
+    joins = Counter(
+        (event.envelope.id, event.data["event_id"]) for event in events if event.kind == "saga.joined"
+    )
+    assert [(event_id, times) for (_, event_id), times in joins.items()] == [(joining, 2)], "under one id"
+    assert sorted(Counter(runners.effects()).values()) == [1] * len(set(runners.effects()))
+
+
+async def route_and_die(runners: RunnerHarness) -> None:
+    """The process of a router ends as soon as it has sent the starts."""
+    router = await taken_over(runners)
+    async with runners.reader(WEBHOOKS_RECEIVED) as consumer:
+        records = [
+            record for found in (await consumer.getmany(timeout_ms=5_000)).values() for record in found
+        ]
+    write = router._writer._appends.write
+
+    async def write_the_first(batches: Any) -> Any:
+        await write(batches)
+        raise RequestTimedOutError()
+
+    router._writer._appends.write = write_the_first  # type: ignore[method-assign]  # it dies
+    router.deliver(records)
+    with pytest.raises(CommitUnknown):
+        await router.run()
+    await router.close()
+
+
+async def taken_over(runners: RunnerHarness) -> PartitionRouter:
+    """Once its topic, which is new, has a leader."""
+
+    async def start() -> Start:
+        return Start(0, was_committed=False)
+
+    settings = RunnerSettings(kafka=runners.bootstrap, topic_prefix=runners.prefix, app=runners.app)
+    triggers = Triggers(load_app(runners.app), timeout=5)
+    host = RoutersHost(settings, triggers, SystemClock(), runners.partitions, None)
+    async with asyncio.timeout(60):
+        while True:
+            router = host.worker(0, start)
+            try:
+                await router.take_over()
+            except OwnershipLost:
+                await router.close()
+            else:
+                return router
+
+
+async def written(runners: RunnerHarness, topic: Topic) -> list[dict[str, Any]]:
+    return [loads(value) for value in await committed(runners.bootstrap, topic.name(runners.prefix))]
