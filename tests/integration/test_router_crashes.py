@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from sagahook.runtime.partitions import Start
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import CommitUnknown, OwnershipLost
 from sagahook.saga import load_app
-from sagahook_runner.adapters import marks
 from sagahook_runner.adapters.triggers import Triggers
 from sagahook_runner.handlers.router import PartitionRouter
 from sagahook_runner.settings import RunnerSettings
@@ -36,9 +34,8 @@ async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> As
 
 
 async def test_of_webhooks_whose_router_died_between_their_starts_and_its_word_each_counts_once(
-    runners: RunnerHarness, monkeypatch: pytest.MonkeyPatch
+    runners: RunnerHarness,
 ) -> None:
-    monkeypatch.setattr(marks, "_TELL_SECONDS", inf)  # what tells the group is a transaction
     starting, joining = await runners.publish([{"id": 1}, {"id": 1}])
     await route_and_die(runners)
     assert len(await written(runners, SAGA_COMMANDS)) == 2

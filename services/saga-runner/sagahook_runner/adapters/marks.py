@@ -1,7 +1,7 @@
 """How far a partition was taken up, said by what is written of it (docs/decisions/0031).
 
-The group's offset in a transaction costs the broker a third of it. So the last record that a writer adds to its log
-tells which offset comes next; the group is told too, but only once a second, for those who watch it.
+The last record that a writer adds to its log tells which offset comes next. The group is told too, for those who watch
+it: in the transactions that there are anyway, and else once a second, in one of its own that no record waits for.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ class Mark:
         self._source = source
         self._log = log
         self._log_end = 0
-        self._told_at = 0.0
-        self.is_told = True
-        """Whether the group knows it as it is."""
+        self._untold_since: float | None = None
         self.next_offset = 0
         """To be taken up next, once what is under way is written."""
 
@@ -44,18 +42,28 @@ class Mark:
         self._log_end = log_end
         return self.next_offset
 
-    def put_on(
-        self, records: Sequence[OutRecord], next_offset: int, *, by_log: bool
-    ) -> tuple[list[OutRecord], Mapping[TopicPartition, OffsetAndMetadata]]:
-        """The records and the group's offsets to be committed together. by_log: whether the records alone may tell it,
-        because one of them is in the log."""
+    @property
+    def is_told(self) -> bool:
+        """Whether the group knows it as it is."""
+        return self._untold_since is None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the group is to be told."""
+        return self._untold_since is not None and monotonic() >= self._untold_since + _TELL_SECONDS
+
+    def put_on(self, records: Sequence[OutRecord], next_offset: int) -> list[OutRecord]:
+        """The records to be written, of which the last in the log tells the offset; where none is in the log, the group
+        must be told with them."""
         self.next_offset = next_offset
-        self.is_told = not by_log or monotonic() >= self._told_at + _TELL_SECONDS
-        offsets = {}
-        if self.is_told:
-            self._told_at = monotonic()
-            offsets = {self._source: OffsetAndMetadata(next_offset, f"{_LOG} {self._log_end}")}
-        return self._marked(records, next_offset), offsets
+        if self._untold_since is None:
+            self._untold_since = monotonic()
+        return self._marked(records, next_offset)
+
+    def offsets(self) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        """What to tell the group, by a commit."""
+        self._untold_since = None
+        return {self._source: OffsetAndMetadata(self.next_offset, f"{_LOG} {self._log_end}")}
 
     def _marked(self, records: Sequence[OutRecord], next_offset: int) -> list[OutRecord]:
         marked = list(records)

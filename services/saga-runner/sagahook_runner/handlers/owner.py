@@ -371,6 +371,8 @@ class PartitionOwner:
                 transaction.take(consumed.take(self._inbox.popleft()))
             await self._write(transaction)
         self._collected.clear()
+        if self._mark.is_due:
+            await self._writer.commit((), self._mark.offsets(), self._settings.owners_group)
         self._catch_up()
 
     async def _keep_up(self) -> bool:
@@ -431,7 +433,8 @@ class PartitionOwner:
     async def _commit(self, made: Sequence[OutRecord], taken: int) -> Mapping[TopicPartition, int]:
         """Events alone need no transaction: one batch of them is all or nothing by itself (docs/decisions/0031)."""
         by_log = bool(made) and all(each.topic == self._events.topic for each in made)
-        records, offsets = self._mark.put_on(made, taken, by_log=by_log)
+        records = self._mark.put_on(made, taken)
+        offsets = {} if by_log else self._mark.offsets()
         ends = await self._writer.commit(records, offsets, self._settings.owners_group)
         self._mark.committed(ends)
         return ends

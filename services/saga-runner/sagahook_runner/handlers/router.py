@@ -76,19 +76,27 @@ class PartitionRouter(PartitionForwarder):
         finally:
             await consumer.stop()
         await super()._begin(start)
-        return self._mark.begin(start, taken, end)
+        next_offset = self._mark.begin(start, taken, end)
+        if not start.was_committed:
+            await self._tell_the_group()  # its offset must never be unknown once something was routed
+        return next_offset
 
     async def _persist(self, out: Sequence[OutRecord], next_offset: int) -> None:
         """The starts go ahead of what says that the webhooks were routed (docs/decisions/0034)."""
         starts = [each for each in out if each.topic == self._commands]
-        told = [each for each in out if each.topic != self._commands]
+        told = self._mark.put_on([each for each in out if each.topic != self._commands], next_offset)
         by_log = any(each.topic == self._routed.topic for each in told)
-        records, offsets = self._mark.put_on(told, next_offset, by_log=by_log)
-        self._mark.committed(await self._writer.commit(records, offsets, self._group, ahead=starts))
+        offsets = {} if by_log else self._mark.offsets()
+        self._mark.committed(await self._writer.commit(told, offsets, self._group, ahead=starts))
+        if self._mark.is_due:
+            await self._tell_the_group()
 
     async def _persist_rest(self) -> None:
         if not self._mark.is_told:
-            await self._persist((), self._mark.next_offset)
+            await self._tell_the_group()
+
+    async def _tell_the_group(self) -> None:
+        await self._writer.commit((), self._mark.offsets(), self._group)
 
     async def _begin_anew(self, consumer: AIOKafkaConsumer) -> None:
         """Sagas that are forgotten would start once more."""
