@@ -236,7 +236,6 @@ class TransactionalWriter:
         except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
             # aiokafka answers a call in the wrong state of its transaction with an assertion.
             raise CommitUnknown(f"a commit of {self.transactional_id} failed: {failure!r}") from failure
-        self._ended_at = self._loop.time()
         return ends
 
     async def _transact(
@@ -252,6 +251,7 @@ class TransactionalWriter:
         # aiokafka would commit what is left when a batch failed: every batch must have arrived.
         arrived = await asyncio.gather(*(arrival for _, arrival in sent))
         await self._producer.commit_transaction()
+        self._ended_at = self._loop.time()
         ends: dict[TopicPartition, int] = {}
         for (size, _), batch in zip(sent, arrived, strict=True):
             ends[batch.topic_partition] = max(ends.get(batch.topic_partition, 0), batch.offset + size)
