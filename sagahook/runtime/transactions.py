@@ -27,12 +27,10 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from sagahook.runtime.appends import Appends, Batches
-from sagahook.runtime.logging import get_logger
-from sagahook.runtime.undecided import GROUP_OFFSETS, Reach, last_outcome, left_open
+from sagahook.runtime.settling import Settling, end_without_records
+from sagahook.runtime.undecided import Reach
 from sagahook.saga.brokers import client_options
 from sagahook_schemas.envelope import Header
-
-log = get_logger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 10_000
 """After so long the broker itself aborts what a dead writer left open."""
@@ -56,11 +54,6 @@ _FENCES = (
     InvalidTxnState,
     OutOfOrderSequenceNumber,
 )
-
-
-_WAS_COMMITTED: dict[str, bool] = {}
-"""By transactional id, what Kafka knew of the last transaction before the fence. Kept until a start has found that
-nothing is left open: a fence whose taker came no further has made Kafka forget it."""
 
 
 class OwnershipLost(Exception):
@@ -102,8 +95,6 @@ class TransactionalWriter:
         reach: Reach | None = None,
     ) -> None:
         self.transactional_id = transactional_id
-        self._reach = reach
-        self._has_asked = False
         self._commit_timeout = commit_timeout
         self._producer = AIOKafkaProducer(
             **client_options(bootstrap),
@@ -120,6 +111,7 @@ class TransactionalWriter:
         self._ended_at = 0.0
         self._alone_in: TopicPartition | None = None
         self._appends = Appends(self._producer, REQUEST_TIMEOUT_MS)
+        self._before = Settling(self._producer, transactional_id, reach)
         self._disturbed: KafkaError | OSError | None = None
         self._send_request = self._producer.client.send
         self._producer.client.send = self._send_and_notice
@@ -133,51 +125,15 @@ class TransactionalWriter:
         try:
             async with asyncio.timeout(self._commit_timeout):
                 await self._producer.start()
-                left = await self._left_open()
+                left = await self._before.left_open()
             if left:
                 async with asyncio.timeout(self._commit_timeout):
-                    await self._settle(left)
+                    await self._before.settle(left)
         except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
             raise OwnershipLost(f"cannot start under {self.transactional_id}: {failure!r}") from failure
         if left:
             raise OwnershipLost(f"{self.transactional_id} has just ended what Kafka had left undecided")
-        _WAS_COMMITTED.pop(self.transactional_id, None)
-
-    async def _ask_before_the_fence(self, coordinator: int) -> None:
-        if self._reach is None or self._has_asked:
-            return
-        committed = await last_outcome(self._producer.client, coordinator, self.transactional_id)
-        if committed is not None:
-            self._has_asked = True
-            _WAS_COMMITTED[self.transactional_id] = committed
-
-    async def _left_open(self) -> list[TopicPartition]:
-        if self._reach is None:
-            return []
-        return await left_open(self._producer.client, self._producer._txn_manager.producer_id, self._reach)
-
-    async def _settle(self, left: list[TopicPartition]) -> None:
-        """End what is left open by a transaction without records: its markers end everything before them."""
-        committed = _WAS_COMMITTED.get(self.transactional_id)
-        log.warning(
-            "transaction.undecided",
-            transactional_id=self.transactional_id,
-            partitions=sorted(f"{each.topic}-{each.partition}" for each in left),
-            was_committed=committed,  # None: not known; what nobody ended, Kafka aborts, and so does this
-        )
-        await self._end_open(left, commit=bool(committed))
-
-    async def _end_open(self, partitions: Iterable[TopicPartition], *, commit: bool) -> None:
-        """Write the end of a transaction without records."""
-        producer = self._producer
-        await producer.begin_transaction()
-        for partition in partitions:
-            if partition.topic != GROUP_OFFSETS:
-                producer._txn_manager.maybe_add_partition_to_txn(partition)
-            elif self._reach is not None:
-                while not await producer._sender._do_add_offsets_to_txn(self._reach.group):
-                    pass
-        await (producer.commit_transaction() if commit else producer.abort_transaction())
+        self._before.forget()
 
     async def ready(self) -> None:
         """Wait until a transaction may begin. What gathers meanwhile goes with it."""
@@ -201,7 +157,7 @@ class TransactionalWriter:
         try:
             for _ in range(2):
                 async with asyncio.timeout(self._commit_timeout):
-                    await self._end_open([partition], commit=True)
+                    await end_without_records(self._producer, [partition], commit=True)
         except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
             raise OwnershipLost(f"{self.transactional_id} cannot claim {partition}: {failure!r}") from failure
         self._alone_in = partition
@@ -292,7 +248,7 @@ class TransactionalWriter:
         """A request that got no answer may still arrive, after aiokafka has repeated it and gone on: a late EndTxn
         would then end the next transaction in its middle. So a writer that ever missed an answer writes no more."""
         if isinstance(arguments[1], InitProducerIdRequest):
-            await self._ask_before_the_fence(arguments[0])
+            await self._before.ask_before_the_fence(arguments[0])
         try:
             return await self._send_request(*arguments, **options)
         except (KafkaError, OSError) as missed:

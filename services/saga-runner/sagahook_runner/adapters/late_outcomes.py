@@ -14,7 +14,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.saga.brokers import client_options
 from sagahook_runner.adapters.attempt import Outcome
-from sagahook_runner.adapters.records import complete_step, complete_step_headers
+from sagahook_runner.adapters.outcomes import complete_step, complete_step_headers
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_COMMANDS
 

@@ -13,19 +13,13 @@ from aiokafka import ConsumerRecord
 
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord
-from sagahook_runner.domain.commands import (
-    Attempt,
-    AttemptContinued,
-    AttemptFailed,
-    AttemptSucceeded,
-)
 from sagahook_runner.domain.finished import Finished, encode_finished
 from sagahook_runner.domain.react import Message
 from sagahook_runner.domain.shard import Entry
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import Undecodable, decode_data
-from sagahook_schemas.commands import CompleteStep, ReleaseSlot, RequestSlot, StartSaga
+from sagahook_schemas.commands import ReleaseSlot, RequestSlot, StartSaga
 from sagahook_schemas.envelope import Envelope, Header, rfc3339
 from sagahook_schemas.identity import joined_event_id, partition_of, saga_event_id
 from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased, SagaJoined
@@ -262,82 +256,6 @@ def read_command(record: ConsumerRecord) -> Asked:
     if not _SAGA_ID.fullmatch(saga_id):
         raise Undecodable(f"{saga_id[:100]!r} is no saga id")
     return Asked(saga_id, command_id, command)
-
-
-def complete_step_headers(saga_id: str, now: datetime, command: CompleteStep) -> Envelope:
-    return Envelope(
-        id=f"{saga_id}/{command.run}/{command.step}/{command.phase}/{command.attempt}/outcome",
-        source=SOURCE,
-        type=command.ce_type,
-        time=now,
-        saga_id=saga_id,
-        run=command.run,
-    )
-
-
-def complete_step(attempt: Attempt) -> CompleteStep | None:
-    """The outcome as a command to the saga's present owner; None where there is none to tell."""
-    match attempt:
-        case AttemptSucceeded():
-            return CompleteStep(
-                run=attempt.run,
-                step=attempt.step,
-                phase=attempt.phase,
-                attempt=attempt.attempt,
-                result=attempt.result,
-                duration_ms=attempt.duration_ms,
-            )
-        case AttemptFailed():
-            return CompleteStep(
-                run=attempt.run,
-                step=attempt.step,
-                phase=attempt.phase,
-                attempt=attempt.attempt,
-                error=attempt.error,
-                retryable=attempt.retryable,
-                unknown=attempt.unknown,
-                duration_ms=attempt.duration_ms,
-                retry_after=attempt.retry_after,
-            )
-        case AttemptContinued():
-            return CompleteStep(
-                run=attempt.run,
-                step=attempt.step,
-                phase=attempt.phase,
-                attempt=attempt.attempt,
-                result=attempt.carry,
-                continue_after=attempt.after,
-            )
-        case _:
-            return None
-
-
-def attempt_of(command: CompleteStep, dice: float) -> Attempt:
-    """The reverse of `complete_step`. dice: for a retry's jitter."""
-    if command.continue_after is not None:
-        which = (command.run, command.step, command.phase, command.attempt)
-        return AttemptContinued(*which, command.continue_after, command.result)
-    if command.error is None:
-        return AttemptSucceeded(
-            command.run,
-            command.step,
-            command.phase,
-            command.attempt,
-            command.result,
-            command.duration_ms,
-        )
-    return AttemptFailed(
-        command.run,
-        command.step,
-        command.phase,
-        command.attempt,
-        command.error,
-        command.retryable,
-        command.unknown,
-        command.duration_ms,
-        dice,
-        command.retry_after,
-    )
 
 
 def dead_letter(

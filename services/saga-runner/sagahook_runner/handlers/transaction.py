@@ -16,12 +16,12 @@ from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord
 from sagahook.saga import SagaApp
 from sagahook_runner.adapters.attempt import Job, Outcome
+from sagahook_runner.adapters.outcomes import attempt_of
 from sagahook_runner.adapters.participants import request_record
 from sagahook_runner.adapters.records import (
     OWNER_KEY,
     EventRecords,
     Stamp,
-    attempt_of,
     dead_letter,
     read_command,
 )
