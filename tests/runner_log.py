@@ -23,7 +23,7 @@ from sagahook_schemas.base import Contract
 from sagahook_schemas.codec import decode_data
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
-from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE
+from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS, SAGA_STATE, WEBHOOKS_ROUTED
 from tests.runner_harness import LogEvent, RunnerHarness, poll
 
 ENDS = ("saga.completed", "saga.rolled_back", "saga.failed")
@@ -241,3 +241,20 @@ def broken_runs(events: list[LogEvent]) -> dict[str, list[str]]:
         for saga, run in runs.items()
         if [event.envelope.sequence for event in run] != list(range(1, len(run) + 1))
     }
+
+
+async def routed(runners: RunnerHarness) -> list[str]:
+    """The ids of the webhooks, once for each time that one was routed."""
+    places = [
+        TopicPartition(WEBHOOKS_ROUTED.name(runners.prefix), number) for number in range(runners.partitions)
+    ]
+    consumer = AIOKafkaConsumer(bootstrap_servers=runners.bootstrap, isolation_level="read_committed")
+    found: list[str] = []
+    async with consumer:
+        consumer.assign(places)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(places)
+        while [place for place in places if await consumer.position(place) < ends[place]]:
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                found += [record.key.decode() for record in records]
+    return found

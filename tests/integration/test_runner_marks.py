@@ -26,9 +26,10 @@ from sagahook_runner.handlers.owner import PartitionOwner
 from sagahook_runner.settings import RunnerSettings
 from sagahook_runner.wiring import OwnersHost
 from sagahook_schemas.sagas import OwnerReleased
-from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
+from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED
 from tests.kafka_transactions import committed
 from tests.runner_harness import PARTITIONS, RunnerHarness
+from tests.runner_log import routed
 
 
 @pytest_asyncio.fixture
@@ -132,21 +133,6 @@ class Owners:
     def event(self) -> Sequence[OutRecord]:
         records = EventRecords(self._settings, 0, Stamp(datetime.now(UTC), 1))
         return records.owner(OwnerReleased(partition=0, epoch=1, in_flight=()), b"")[:1]
-
-
-async def routed(runners: RunnerHarness) -> list[str]:
-    """The ids of the webhooks, once for each time that one was routed."""
-    places = [TopicPartition(WEBHOOKS_ROUTED.name(runners.prefix), number) for number in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=runners.bootstrap, isolation_level="read_committed")
-    found: list[str] = []
-    async with consumer:
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(places)
-        while [place for place in places if await consumer.position(place) < ends[place]]:
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                found += [record.key.decode() for record in records]
-    return found
 
 
 async def set_to_the_beginning(runners: RunnerHarness) -> None:
