@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes, AttributeValue
 
 _FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
+_LENGTH = 55
 _UNSET = Status(StatusCode.UNSET)
 NOWHERE = Context()
 """For what has no parent, whatever is current."""
@@ -35,6 +37,12 @@ NOWHERE = Context()
 
 def read(traceparent: str) -> SpanContext | None:
     """None for what is none."""
+    return _read(traceparent) if len(traceparent) == _LENGTH else None
+
+
+@lru_cache(maxsize=2048)
+def _read(traceparent: str) -> SpanContext | None:
+    """All attempts of a saga have one parent, and all records of a batch one link."""
     found = _FORM.fullmatch(traceparent)
     if found is None:
         return None
@@ -90,7 +98,8 @@ class Recording(trace.Span):
         self._kind = kind
         self._attributes = dict(attributes)
         self._parent = parent
-        self._context = SpanContext(trace_id, getrandbits(64) or 1, False, TraceFlags(flags))
+        span_id = getrandbits(64) or 1
+        self._context = SpanContext(trace_id, span_id, False, TraceFlags(flags))
         self._began_ns = time.time_ns() if began_ns is None else began_ns
         self._status = _UNSET
         self._links: list[Link] = []
@@ -98,7 +107,7 @@ class Recording(trace.Span):
         self._is_ours = True
         """Whether nothing was added but what we add."""
         self._ended = False
-        self.traceparent = written(self._context)
+        self.traceparent = f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
 
     def add(self, attributes: Mapping[str, str | int | float | bool]) -> None:
         self._attributes.update(attributes)
