@@ -59,7 +59,6 @@ class Whole:
         "_inside",
         "_refuse",
         "_reply",
-        "_request",
         "_route",
         "_scope",
         "_span",
@@ -67,7 +66,6 @@ class Whole:
     )
 
     _begun: Begun
-    _request: Request
 
     def __init__(
         self, admission: Admission, refuse: Refuse, go_on: GoOn, route: Route, scope: Scope, reply: Reply
@@ -100,7 +98,7 @@ class Whole:
             self._headers = headers
             self._correlation_id = given = requested.correlation_id(headers) or ""
             source = admission.source_of(route, scope)
-            request = self._request = admission.expect(source, given, headers, repeated, scope)
+            request = admission.expect(source, given, headers, repeated, scope)
             check_size(body, admission.limit(source))
             admission.complete(request, body)
             if not given:
@@ -183,4 +181,5 @@ class Whole:
     def _leave(self, status: int) -> None:
         tracing.end(self._span, status)
         if self._inside:
+            self._inside = False
             self._admission.door.leave()
