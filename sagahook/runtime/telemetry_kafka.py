@@ -11,7 +11,7 @@ a transaction share one more span, in a trace of its own, with a link to each of
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol
@@ -65,9 +65,9 @@ def linked(group: str, handle: Handle) -> Handle:
     return traced
 
 
-def traceparent_of(headers: Iterable[Header]) -> str:
-    """ "" where there is none."""
-    for name, value in headers:
+def traceparent_of(headers: Sequence[Header]) -> str:
+    """ "" where there is none. Where our own records have one, it is among the last."""
+    for name, value in reversed(headers):
         if name == "traceparent":
             return value.decode("ascii", "replace")
     return ""

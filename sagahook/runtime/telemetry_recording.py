@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes, AttributeValue
 
 _FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
-_LENGTH = 55
+LENGTH = 55
+"""Of a traceparent."""
 _UNSET = Status(StatusCode.UNSET)
 NOWHERE = Context()
 """For what has no parent, whatever is current."""
@@ -37,7 +38,7 @@ NOWHERE = Context()
 
 def read(traceparent: str) -> SpanContext | None:
     """None for what is none."""
-    return _read(traceparent) if len(traceparent) == _LENGTH else None
+    return _read(traceparent) if len(traceparent) == LENGTH else None
 
 
 @lru_cache(maxsize=2048)
@@ -65,15 +66,15 @@ class Origin:
 
 
 class Current:
-    """Makes a span the current one, and nothing else."""
+    """Makes the span of a context the current one, and nothing else."""
 
-    __slots__ = ("_span", "_token")
+    __slots__ = ("_context", "_token")
 
-    def __init__(self, span: trace.Span) -> None:
-        self._span = span
+    def __init__(self, of: Context) -> None:
+        self._context = of
 
     def __enter__(self) -> None:
-        self._token = context.attach(trace.set_span_in_context(self._span, NOWHERE))
+        self._token = context.attach(self._context)
 
     def __exit__(self, *_: object) -> None:
         context.detach(self._token)
@@ -122,7 +123,7 @@ class Recording(trace.Span):
         self._status = Status(StatusCode.ERROR)
 
     def current(self) -> Current:
-        return Current(self)
+        return Current(trace.set_span_in_context(self, NOWHERE))
 
     def end(self, end_time: int | None = None) -> None:
         if self._ended:
