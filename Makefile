@@ -8,6 +8,8 @@ ARGS   ?=
 
 # Tests and stacks start hundreds of Python processes, and each would compile everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
+# Each would also look through all that is installed for plugins of pydantic's, of which there are none.
+export PYDANTIC_DISABLE_PLUGINS := __all__
 
 .PHONY: setup demo dev docs test test-long check schemas bench clean images image-trial compose-env pins audit sbom manifests manifests-diff
 

@@ -29,7 +29,7 @@ async def main(rate: float, rounds: int) -> bool:
         try:
             async with (
                 long_lived_broker() as kafka,
-                rolled_out(folder, kafka.bootstrap, postgres.url) as rollout,
+                rolled_out(folder, kafka.bootstrap, "rolled", postgres.url) as rollout,
             ):
                 return await _roll(rollout, rollout.load(rate), rounds)
         finally:

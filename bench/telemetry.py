@@ -2,8 +2,9 @@
 
     python -m bench.telemetry [SAGAS [ROUNDS]]
 
-The runner drains webhooks that carry what ingest would have given them; ingest is asked by POSTs that bring no trace. A
-sink in a process of its own takes what is exported, and reads none of it: a collector has its own machine.
+The runner drains webhooks that carry what ingest would have given them; its processor time says what tracing costs it
+where a busy machine gives it more in one run than in the next. Ingest is asked by POSTs that bring no trace. A sink in
+a process of its own takes what is exported, and reads none of it: a collector has its own machine.
 """
 
 from __future__ import annotations
@@ -52,14 +53,15 @@ async def _runner(bootstrap: str, endpoint: str, sagas: int, rounds: int) -> dic
         name: {
             "sagas_per_second": median(run["drained_per_second"] for run in of_name),
             "cpu_ms_per_saga": median(run["cpu_ms_per_saga"] for run in of_name),
-            "ratio": _ratio([run["drained_per_second"] for run in of_name], _figures(runs["off"])),
+            "ratio": _ratio(_each(of_name, "drained_per_second"), _each(runs["off"], "drained_per_second")),
+            "cpu_ratio": _ratio(_each(of_name, "cpu_ms_per_saga"), _each(runs["off"], "cpu_ms_per_saga")),
         }
         for name, of_name in runs.items()
     }
 
 
-def _figures(runs: list[dict[str, float]]) -> list[float]:
-    return [run["drained_per_second"] for run in runs]
+def _each(runs: list[dict[str, float]], figure: str) -> list[float]:
+    return [run[figure] for run in runs]
 
 
 async def _ingest(bootstrap: str, endpoint: str, rounds: int) -> dict[str, Any]:

@@ -16,12 +16,16 @@ from tests.oracle_limits import LimitLogged, check_limit
 from tests.oracle_plan import Logged, Plan, Planned, Plans, key_of, line
 from tests.oracle_run import Effects, Run
 
+Runs = dict[tuple[str, int], Run]
+"""By saga and number."""
+
 __all__ = [
     "LimitLogged",
     "Logged",
     "Plan",
     "Planned",
     "Plans",
+    "check_all",
     "check_effects",
     "check_limit",
     "check_log",
@@ -44,9 +48,46 @@ def check_log(
     reruns: whether anyone asked for further runs of a saga. commits: of each event the number of its transaction, where
     each transaction is about one saga alone: then no transaction's end may be one that the saga can't rest at.
     """
-    runs: dict[tuple[str, int], Run] = {}
+    return _follow(
+        (Logged(*given) for given in events), plans, at_rest=at_rest, reruns=reruns, commits=commits
+    )[0]
+
+
+def check_all(
+    events: Sequence[Logged],
+    applied: Iterable[str],
+    plans: Plans,
+    *,
+    reruns: bool = False,
+    commits: Sequence[int] = (),
+) -> list[str]:
+    """What `check_log` and `check_effects` say, for what is read only once."""
+    violations, runs = _follow(events, plans, at_rest=True, reruns=reruns, commits=commits)
+    return violations or _hold_against(events, runs, applied)
+
+
+def check_effects(
+    events: Iterable[Logged | tuple[Any, ...]], applied: Iterable[str], plans: Plans | None = None
+) -> list[str]:
+    """Every violation of 7, and of 8 as far as effects show it. The log itself is `check_log`'s business.
+
+    applied: the idempotency keys of the effects that participants applied, one for each time that they did.
+    """
+    read = [Logged(*given) for given in events]
+    runs: Runs = {}
+    for event in read:
+        if event.saga_id:
+            which = (event.saga_id, event.run)
+            runs.setdefault(which, Run(*which, plans or {})).take(event)
+    return _hold_against(read, runs, applied)
+
+
+def _follow(
+    events: Iterable[Logged], plans: Plans | None, *, at_rest: bool, reruns: bool, commits: Sequence[int]
+) -> tuple[list[str], Runs]:
+    runs: Runs = {}
     partitions = _Partitions()
-    for at, event in enumerate(Logged(*given) for given in events):
+    for at, event in enumerate(events):
         if not event.saga_id:
             continue
         partitions.take(event)
@@ -60,26 +101,13 @@ def check_log(
     if at_rest:
         for run in runs.values():
             run.rest()
-    return partitions.violations + [run.violation for run in runs.values() if run.violation]
+    return partitions.violations + [run.violation for run in runs.values() if run.violation], runs
 
 
-def check_effects(
-    events: Iterable[Logged | tuple[Any, ...]], applied: Iterable[str], plans: Plans | None = None
-) -> list[str]:
-    """Every violation of 7, and of 8 as far as effects show it. The log itself is `check_log`'s business.
-
-    applied: the idempotency keys of the effects that participants applied, one for each time that they did.
-    """
-    runs: dict[str, Run] = {}
+def _hold_against(events: Iterable[Logged], runs: Runs, applied: Iterable[str]) -> list[str]:
     scheduled: set[str] = set()
     succeeded: list[str] = []
-    for event in (Logged(*given) for given in events):
-        if not event.saga_id:
-            continue
-        name = f"{event.saga_id}/{event.run}"
-        if name not in runs:
-            runs[name] = Run(event.saga_id, event.run, plans or {})
-        runs[name].take(event)
+    for event in events:
         if event.kind == "step.scheduled":
             scheduled.add(event.data["idempotency_key"])
         elif event.kind == "step.completed" and event.data["phase"] != "prepare":
@@ -93,8 +121,8 @@ def check_effects(
         # Undoing what was never done succeeds without an effect.
         if (step, phase) not in there and (phase == "action" or (step, "action") in there):
             violations.append(f"{key}: its success is in the log, but it was not applied")
-    for name, run in runs.items():
-        violations.extend(run.left_behind(effects.get(name, set())))
+    for (saga_id, number), run in runs.items():
+        violations.extend(run.left_behind(effects.get(f"{saga_id}/{number}", set())))
     return violations
 
 

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from tests.earlier import ROOT, path_of
+
 SERVICES = ("sagahook_ingest", "sagahook_runner", "sagahook_notifier", "sagahook_tracker")
 
 
@@ -50,24 +52,29 @@ class _Parent:
     """The process that forks; it ends with this one. Each line to it asks for a process, each line from it says that
     one has begun or ended."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, path: Mapping[str, str]) -> None:
         self._process = process
+        self._path = path
         self._asking = asyncio.Lock()
         self._begun: asyncio.Queue[int] = asyncio.Queue()
         self._running: dict[int, Preforked] = {}
         self._listening = asyncio.create_task(self._listen(), name="preforked")
 
     @classmethod
-    async def start(cls) -> "_Parent":
+    async def start(cls, tree: Path) -> "_Parent":
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", "tests.preforked")
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
+        path = path_of(tree)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, cwd=tree, env=os.environ | path
+        )
+        return cls(process, path)
 
     async def fork(
         self, module: str, arguments: tuple[str, ...], env: Mapping[str, str], log: Path
     ) -> Preforked:
         assert self._process.stdin
-        asked = {"module": module, "arguments": arguments, "env": dict(env), "log": str(log)}
+        asked = {"module": module, "arguments": arguments, "env": {**env, **self._path}, "log": str(log)}
         async with self._asking:
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             return self._running[await self._begun.get()]
@@ -83,20 +90,24 @@ class _Parent:
                 self._begun.put_nowait(said["pid"])
 
 
-_parents: dict[asyncio.AbstractEventLoop, _Parent] = {}
+_parents: dict[tuple[asyncio.AbstractEventLoop, Path], asyncio.Task[_Parent]] = {}
 
 
-async def start_service(module: str, *arguments: str, env: Mapping[str, str], log: Path) -> Preforked:
-    """`python -m MODULE ARGUMENTS`, with `env` as its whole environment; what it prints is the content of `log`."""
-    loop = asyncio.get_running_loop()
-    if loop not in _parents:
-        _parents[loop] = await _Parent.start()
-    return await _parents[loop].fork(module, arguments, env, log)
+async def start_service(
+    module: str, *arguments: str, env: Mapping[str, str], log: Path, tree: Path = ROOT
+) -> Preforked:
+    """`python -m MODULE ARGUMENTS`, with `env` as its whole environment; what it prints is the content of `log`. tree:
+    where the services are; another one than this is an earlier version's."""
+    whose = (asyncio.get_running_loop(), tree)
+    if whose not in _parents:
+        _parents[whose] = asyncio.create_task(_Parent.start(tree))
+    return await (await _parents[whose]).fork(module, arguments, env, log)
 
 
 def main() -> None:
     for module in SERVICES:
-        import_module(f"{module}.wiring")
+        wiring = import_module(f"{module}.wiring")
+        assert Path(str(wiring.__file__)).is_relative_to(Path.cwd()), "another version was imported"
     signal.signal(signal.SIGCHLD, lambda *_: _tell_of_the_dead())
     try:
         for line in sys.stdin:

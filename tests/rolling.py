@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
+from asyncio.subprocess import PIPE, STDOUT
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import aiohttp
 
-from sagahook.embedded.migrations import migrate_all
-from sagahook.runtime.topics import ensure_topics
 from tests.balancer import Balancer, balancing
+from tests.earlier import ROOT, path_of
 from tests.oracle import Logged, check_log
 from tests.rolling_load import SOURCE, Load, Receiver, receiving
 from tests.runner_harness import PARTITIONS, RunnerHarness, poll
 from tests.service_process import ServiceProcess, start_process
 
-PREFIX = "rolled"
 STOP_DELAY = 1.0
 KINDS: tuple[tuple[str, ...], ...] = (
     ("sagahook_ingest",),
@@ -35,6 +37,8 @@ KINDS: tuple[tuple[str, ...], ...] = (
 )
 INGEST, API = KINDS[0], KINDS[3]
 _PATIENCE = 180.0
+_WITH_EFFECTS = ("one", "two")
+"""Steps of `tests.apps.rolled`. Those of sagas beside it may only wait."""
 
 
 @dataclass
@@ -43,25 +47,50 @@ class Rollout:
 
     folder: Path
     bootstrap: str
+    prefix: str
     environment: dict[str, str]
     receiver: Receiver
     balancers: dict[tuple[str, ...], Balancer]
     replicas: dict[tuple[str, ...], list[ServiceProcess]] = field(default_factory=dict)
     exit_codes: Counter[int] = field(default_factory=Counter)
 
+    async def say(self, *words: str, tree: Path = ROOT) -> str:
+        """What `sagahook WORDS` of that version prints; fails where it refuses."""
+        env = os.environ | self.environment | path_of(tree)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sagahook.cli.main", *words),
+            cwd=tree,
+            env=env,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0, f"sagahook {' '.join(words)}: {printed.decode()}"
+        return printed.decode()
+
+    async def prepare(self, tree: Path = ROOT) -> None:
+        """Topics and tables as that version needs them."""
+        await self.say("topics", "apply", "--partitions", str(PARTITIONS), tree=tree)
+        await self.say("migrate", tree=tree)
+
     def load(self, rate: float) -> Load:
         return Load(self.balancers[INGEST].url, self.balancers[API].url, rate)
 
-    async def add(self, kind: tuple[str, ...]) -> None:
-        replica = await start_process(self.folder, self.environment, *kind)
+    async def add(self, kind: tuple[str, ...], tree: Path = ROOT) -> None:
+        """tree: where its version is; see `tests.preforked`."""
+        replica = await start_process(self.folder, self.environment, *kind, tree=tree)
         self.replicas.setdefault(kind, []).append(replica)
         await replica.until("/readyz", 200)
         if balancer := self.balancers.get(kind):
             balancer.add(replica.url)
 
-    async def replace(self, kind: tuple[str, ...]) -> None:
+    async def replace(self, kind: tuple[str, ...], tree: Path = ROOT) -> None:
         """The oldest one by a new one."""
-        await self.add(kind)
+        await self.add(kind, tree)
+        await self.end(kind)
+
+    async def end(self, kind: tuple[str, ...]) -> None:
+        """The oldest one."""
         old = self.replicas[kind].pop(0)
         self.exit_codes[await old.terminate()] += 1
         if balancer := self.balancers.get(kind):
@@ -70,7 +99,7 @@ class Rollout:
     async def log(self) -> list[Logged]:
         """The saga log as it is now."""
         events: list[Logged] = []
-        async with RunnerHarness(self.bootstrap, PREFIX, self.folder).reader() as consumer:
+        async with RunnerHarness(self.bootstrap, self.prefix, self.folder).reader() as consumer:
             partitions = consumer.assignment()
             ends = await consumer.end_offsets(list(partitions))
             while any([await consumer.position(at) < ends[at] for at in partitions]):
@@ -89,6 +118,12 @@ class Rollout:
         lines = (self.folder / "effects").read_text().splitlines()
         return Counter((key, what) for key, _, what in (line.split() for line in lines))
 
+    async def stop(self) -> None:
+        """Everything that still runs."""
+        for kind, replicas in self.replicas.items():
+            while replicas:
+                await self.end(kind)
+
     async def until_told(self, deliveries: int) -> None:
         """Fails where they do not come; more than these may have come by then."""
         try:
@@ -100,8 +135,9 @@ class Rollout:
                 f"{len(self.receiver.times)} of {deliveries} webhooks were delivered"
             ) from None
 
-    async def violations(self, load: Load) -> dict[str, object]:
-        """Everything that is not as if nobody had been replaced; nothing where all is well. Ends the load first."""
+    async def violations(self, load: Load, others: int = 0) -> dict[str, object]:
+        """Everything that is not as if nobody had been replaced; nothing where all is well. The load has ended. others:
+        sagas that began beside it."""
         wrong = await load.wrong()
         log = await self.log()
         await self.until_told(len({event.saga_id for event in log if event.saga_id}))
@@ -113,7 +149,7 @@ class Rollout:
         recorded = {
             f"{event.saga_id}/{event.run}/{event.data['step']}/{event.data['phase']}"
             for event in log
-            if event.kind == "step.completed"
+            if event.kind == "step.completed" and event.data["step"] in _WITH_EFFECTS
         }
         found: dict[str, object] = {
             "answers but 202": {what: count for what, count in load.answers.items() if what != "202"},
@@ -132,7 +168,8 @@ class Rollout:
             "effects recorded and not done": [key for key in recorded if (key, "done") not in effects],
             "sagas more or less than webhooks": kinds["saga.started"]
             + kinds["saga.joined"]
-            - len(load.accepted),
+            - len(load.accepted)
+            - others,
             "webhooks delivered more than once": [
                 each for each, count in self.receiver.times.items() if count > 1
             ],
@@ -144,18 +181,24 @@ class Rollout:
 
 @asynccontextmanager
 async def rolled_out(
-    folder: Path, bootstrap: str, database_url: str, replicas: int = 2
+    folder: Path,
+    bootstrap: str,
+    prefix: str,
+    database_url: str,
+    *,
+    replicas: int = 2,
+    tree: Path = ROOT,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Rollout]:
-    """So many replicas of each service, ready."""
-    await ensure_topics(bootstrap, PREFIX, PARTITIONS)
-    await migrate_all(database_url)
+    """So many replicas of each service, ready, on the topics and tables that their version needs. tree: where that is;
+    see `tests.preforked`. settings: of all of them, beside what they need."""
     async with receiving() as receiver, AsyncExitStack() as opened:
         balancers = {kind: await opened.enter_async_context(balancing()) for kind in (INGEST, API)}
-        rollout = Rollout(
-            folder, bootstrap, _environment(folder, bootstrap, database_url, receiver), receiver, balancers
-        )
+        environment = _environment(folder, bootstrap, prefix, database_url, receiver) | dict(settings)
+        rollout = Rollout(folder, bootstrap, prefix, environment, receiver, balancers)
+        await rollout.prepare(tree)
         try:
-            await asyncio.gather(*(rollout.add(kind) for kind in KINDS for _ in range(replicas)))
+            await asyncio.gather(*(rollout.add(kind, tree) for kind in KINDS for _ in range(replicas)))
             await _until_wanted(balancers[INGEST].url)
             yield rollout
         finally:
@@ -173,7 +216,9 @@ async def _until_wanted(url: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def _environment(folder: Path, bootstrap: str, database_url: str, receiver: Receiver) -> dict[str, str]:
+def _environment(
+    folder: Path, bootstrap: str, prefix: str, database_url: str, receiver: Receiver
+) -> dict[str, str]:
     endpoint = {
         "id": "receiver",
         "url": receiver.url,
@@ -183,7 +228,7 @@ def _environment(folder: Path, bootstrap: str, database_url: str, receiver: Rece
     }
     return {
         "SAGAHOOK_KAFKA": bootstrap,
-        "SAGAHOOK_TOPIC_PREFIX": PREFIX,
+        "SAGAHOOK_TOPIC_PREFIX": prefix,
         "SAGAHOOK_APP": "tests.apps.rolled",
         "SAGAHOOK_UNSIGNED_RATE_LIMIT": "none",
         "SAGAHOOK_OPEN_RATE_LIMIT": "none",

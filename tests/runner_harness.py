@@ -19,6 +19,7 @@ from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, Topic
 from sagahook_schemas.webhooks import received_envelope
+from tests.earlier import ROOT
 from tests.preforked import Preforked, start_service
 
 PARTITIONS = 2
@@ -57,6 +58,10 @@ class RunnerHarness:
         return self.folder / "effects"
 
     async def start_runner(self, **settings: str) -> Preforked:
+        return await self.start_version(ROOT, **settings)
+
+    async def start_version(self, tree: Path, /, **settings: str) -> Preforked:
+        """tree: where its version is; see `tests.preforked`."""
         number = len(self.processes)
         environment = {
             **os.environ,
@@ -71,7 +76,7 @@ class RunnerHarness:
             **settings,
         }
         log = self.folder / f"runner-{number}.log"
-        process = await start_service("sagahook_runner", env=environment, log=log)
+        process = await start_service("sagahook_runner", env=environment, log=log, tree=tree)
         self.processes.append(process)
         return process
 

@@ -81,7 +81,7 @@ class Chance:
     def begin(self, world: World) -> None:
         for after, signal, signal_id in self.signals:
             told = SignalSaga(actor="ann", signal=signal, signal_id=signal_id, payload={"by": signal_id})
-            world.plan(after, partial(world.operate, told))
+            world.plan(after, partial(World.operate, request=told))
         world.apply("saga", start("evt-1", context={"order_id": 7}))
 
 

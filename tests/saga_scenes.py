@@ -104,7 +104,7 @@ def sleeping_step() -> World:
         step("charge"), step("cool_off", undoable=False, does="sleep", prepares=True), step("ship")
     )
     world = begun(definition, script(), cool_off={"value": 3600})
-    world.plan(60, world.crash)
+    world.plan(60, World.crash)
     world.run()
     return world
 
@@ -120,9 +120,9 @@ def signal_in_time() -> World:
     the saga has ended is refused."""
     world = begun(approval("fail"), script())
     told = SignalSaga(actor="ann", reason="fine", signal="approved", signal_id="sig-1", payload={"by": "ann"})
-    world.plan(10, lambda: world.operate(told))
-    world.plan(11, lambda: world.operate(told))
-    world.plan(12, lambda: world.operate(told.model_copy(update={"signal_id": "sig-2"})))
+    world.plan(10, lambda world: world.operate(told))
+    world.plan(11, lambda world: world.operate(told))
+    world.plan(12, lambda world: world.operate(told.model_copy(update={"signal_id": "sig-2"})))
     world.run()
     return world
 
@@ -202,8 +202,8 @@ def child_is_run_again_past_the_pivot() -> World:
 def cancelled() -> World:
     """What is under way is waited for, then everything is undone. A second cancel is refused."""
     world = begun(diamond(), script())
-    world.plan(0.15, lambda: world.operate(CancelSaga(actor="ann", reason="changed my mind")))
-    world.plan(0.16, lambda: world.operate(CancelSaga(actor="ann")))
+    world.plan(0.15, lambda world: world.operate(CancelSaga(actor="ann", reason="changed my mind")))
+    world.plan(0.16, lambda world: world.operate(CancelSaga(actor="ann")))
     world.run()
     return world
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from copy import copy
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
@@ -109,7 +110,7 @@ class World:
         self._late: list[tuple[datetime, int, str]] = []
         self._mail: dict[str, deque[Contract]] = defaultdict(deque)
         self._arrivals: list[tuple[datetime, int, str]] = []
-        self._planned: list[tuple[datetime, int, Callable[[], object]]] = []
+        self._planned: list[tuple[datetime, int, Callable[[World], object]]] = []
         self._ends_at: dict[Attempted, datetime] = {}
         self._read: list[Logged] = []
         self._order = count()
@@ -165,8 +166,8 @@ class World:
     def operate(self, request: Request, saga_id: str = "saga") -> list[Entry]:
         return self.apply(saga_id, Operate(request, f"cmd-{next(self._order)}"))
 
-    def plan(self, after: float, act: Callable[[], object]) -> None:
-        """Let it happen so many seconds from now, whatever dies until then."""
+    def plan(self, after: float, act: Callable[[World], object]) -> None:
+        """Let it happen to this world, or to a copy, so many seconds from now, whatever dies until then."""
         heappush(self._planned, (self.now + timedelta(seconds=after), next(self._order), act))
 
     def run(self, until: datetime | None = None) -> None:
@@ -176,6 +177,22 @@ class World:
             self._happen()
         if until is not None:
             self.now = max(self.now, until)
+
+    def where_its_process_dies(self, script: Callable[[World], Script], *, from_log: bool = False) -> World:
+        """Another world that came as far as this one, also in the middle of what happens, and went on without the
+        process that runs here. script: the other's."""
+        other = copy(self)
+        copied = {
+            name: copy(each) for name, each in vars(self).items() if isinstance(each, list | dict | count)
+        }
+        vars(other).update(copied)
+        other._mail = defaultdict(deque, {key: deque(mail) for key, mail in self._mail.items()})
+        other.participants = Participants([*self.participants.applied], {*self.participants.closed})
+        other.script, other.after_commit = script(other), lambda world: None
+        other.crash(from_log=from_log)
+        other._catch_up()
+        other.run()
+        return other
 
     def crash(
         self, *, from_log: bool = False, reason: Literal["crash", "stopped", "never_begun"] = "crash"
@@ -265,7 +282,7 @@ class World:
         if self._late and self._late[0][0] <= self.now:
             self.participants.act(heappop(self._late)[2])
         elif self._planned and self._planned[0][0] <= self.now:
-            heappop(self._planned)[2]()
+            heappop(self._planned)[2](self)
         elif self._arrivals and self._arrivals[0][0] <= self.now:
             key = heappop(self._arrivals)[2]
             self._deliver(key, self._mail[key].popleft())
@@ -273,7 +290,10 @@ class World:
             self._end(heappop(self._remote))
         elif self._under_way and self._under_way[0].ends <= self.now:
             self._end(heappop(self._under_way))
-        # As the owner does: whatever happened, all timers that are due by now.
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """As the owner does, whatever happened: all timers that are due by now."""
         while (timer := self.shard.pop_due(self.now)) is not None:
             key, due = timer
             if isinstance(due, RateDue):

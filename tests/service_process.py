@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from sagahook.embedded.ports import HeldPort, hold_port
+from tests.earlier import ROOT
 from tests.preforked import Preforked, start_service
 
 PATIENCE = 90.0
@@ -64,14 +65,15 @@ class ServiceProcess:
 
 
 async def start_process(
-    folder: Path, environment: Mapping[str, str], module: str, *arguments: str
+    folder: Path, environment: Mapping[str, str], module: str, *arguments: str, tree: Path = ROOT
 ) -> ServiceProcess:
-    """environment: beside this process's own."""
+    """environment: beside this process's own. tree: see `start_service`."""
     port = hold_port()
     name = "-".join((module, *arguments, str(port.number)))
     log = folder / f"{name}.log"
     env = {**os.environ, **environment, "SAGAHOOK_HTTP_PORT": str(port.number)}
-    return ServiceProcess(name, await start_service(module, *arguments, env=env, log=log), log, port)
+    process = await start_service(module, *arguments, env=env, log=log, tree=tree)
+    return ServiceProcess(name, process, log, port)
 
 
 @asynccontextmanager

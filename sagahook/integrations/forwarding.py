@@ -16,7 +16,7 @@ from sagahook.integrations.correlation import current_correlation_id
 from sagahook.integrations.gateway import Gateway, pass_on
 from sagahook.runtime.health import Health, Status
 from sagahook.runtime.ids import new_event_id
-from sagahook_ingest.answers import refused, send_refusal
+from sagahook_ingest.answers import refused, response_of
 from sagahook_ingest.domain.refusals import Refusal, Unavailable
 from sagahook_ingest.intake import Intake, SenderGone
 from sagahook_schemas.topics import BODY_LIMIT
@@ -100,9 +100,8 @@ class Forwarding(Gateway):
                 return
             except (Refusal, Unavailable) as raised:
                 told = refused(raised, current_correlation_id() or new_event_id())
-                await send_refusal(
-                    told, scope, header(scope, "Accept").encode(), receive, send, closing=False
-                )
+                response = response_of(told, scope["path"], header(scope, "Accept").encode(), closing=False)
+                await response(scope, receive, send)
                 return
             headers = _handed_on(correlated(scope) if together else scope)
             query = scope["query_string"].decode("latin-1")

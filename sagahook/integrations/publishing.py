@@ -18,7 +18,7 @@ from sagahook.integrations.gateway import Gateway
 from sagahook.integrations.logs import log_as_the_application_does
 from sagahook.runtime.logging import get_logger
 from sagahook_ingest.answers import refused
-from sagahook_ingest.api import PREFIX, Route, route_of
+from sagahook_ingest.routes import PREFIX, Route, route_of
 from sagahook_ingest.settings import IngestSettings
 from sagahook_ingest.wiring import Ingest
 

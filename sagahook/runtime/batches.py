@@ -36,8 +36,11 @@ _REBALANCE_LIMIT = 2.0
 _LONGEST_REST = 0.03
 """Seconds."""
 
+_FRESH_MS = 10
+"""How long, after a rest, the answer to the fetch is waited for that the poll before has set off."""
+
 _BACKLOG = 500
-"""Records that tell of a backlog once they are polled: it is worked off without rest."""
+"""Records in one batch that tell of a backlog: it is worked off without rest."""
 
 _SILENCE_LIMIT = 10.0
 """Seconds without a word from Kafka after which the service calls itself degraded."""
@@ -100,11 +103,12 @@ class BatchConsumer:
     finish: awaited whenever there is nothing to hand over, before offsets are loaded, and at the end.
     on_tick: called at every turn of the loop, at least every few seconds. max_records: the most that one call
     of `handle` gets. rest: how long it waits between two calls of it, in terms of what the call took, but no longer
-    than _LONGEST_REST; what comes meanwhile shares the next one. It is there because each call costs a transaction of
-    the database and each fetch one of the broker's turns, whatever they carry; and on a machine that has much to do it
-    leaves the more to the others. It rests when it has polled already: so the next fetch is on its way meanwhile, and
-    what came during the call before is not left for the call after this one. session_timeout: seconds after which a
-    dead member's partitions go to another.
+    than _LONGEST_REST, or for as many seconds as `leisure` says (where nobody waits for what comes next); what comes
+    meanwhile shares the next one. It is there because each call costs a transaction of the database and each fetch one
+    of the broker's turns, whatever they carry; and on a machine that has much to do it leaves the more to the others.
+    aiokafka fetches nothing as long as it holds records that nobody polled, and what it holds after a rest is from the
+    rest's beginning: so it is polled twice then. session_timeout: seconds after which a dead member's partitions go to
+    another.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class BatchConsumer:
         on_tick: Callable[[], None] = lambda: None,
         max_records: int = 5_000,
         rest: float = 0.0,
+        leisure: Callable[[], float] = lambda: 0.0,
         session_timeout: float = 6.0,
     ) -> None:
         self._bootstrap = bootstrap
@@ -130,6 +135,7 @@ class BatchConsumer:
         self._on_tick = on_tick
         self._max_records = max_records
         self._rest = rest
+        self._leisure = leisure
         self._rests_until = 0.0
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
@@ -224,9 +230,7 @@ class BatchConsumer:
         try:
             if self._assigned and self._next is None:
                 await self._resume(consumer)
-            polled = await self._poll(consumer, _IDLE_MS, self._max_records)
-            if polled:
-                await self._rest_and_poll(consumer, polled)
+            polled = await self._rest_and_poll(consumer)
             if self._next is not None:  # else a rebalance came in between: what was polled is read again
                 await self._hand_over(await _batches(consumer, self._next, polled), self._next)
         except Unavailable as away:
@@ -244,7 +248,9 @@ class BatchConsumer:
             await self._handle(batches)
             offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
             ended = time.monotonic()
-            self._rests_until = ended + min(self._rest * (ended - began), _LONGEST_REST)
+            count = sum(len(batch.records) for batch in batches.values())
+            rest = max(min(self._rest * (ended - began), _LONGEST_REST), self._leisure())
+            self._rests_until = ended + rest if count < min(_BACKLOG, self._max_records) else 0.0
         else:
             await self._finish()
 
@@ -273,17 +279,17 @@ class BatchConsumer:
             await self._handle(gone)
         offsets.update(beginnings)
 
-    async def _rest_and_poll(
-        self, consumer: AIOKafkaConsumer, polled: dict[TopicPartition, list[ConsumerRecord]]
-    ) -> None:
-        """Adds what comes until the rest is over."""
-        count = sum(map(len, polled.values()))
+    async def _rest_and_poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """What there is once the rest is over; without one, the first that comes."""
         rest = self._rests_until - time.monotonic()
-        if rest <= 0 or count >= min(_BACKLOG, self._max_records):
-            return
-        await asyncio.sleep(rest)
-        for partition, records in (await self._poll(consumer, 0, self._max_records - count)).items():
-            polled.setdefault(partition, []).extend(records)
+        if rest > 0:
+            await asyncio.sleep(rest)
+        polled = await self._poll(consumer, _IDLE_MS, self._max_records)
+        room = self._max_records - sum(map(len, polled.values()))
+        if rest > 0 and polled and room > 0:
+            for partition, records in (await self._poll(consumer, _FRESH_MS, room)).items():
+                polled.setdefault(partition, []).extend(records)
+        return polled
 
     async def _poll(
         self, consumer: AIOKafkaConsumer, timeout_ms: int, most: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -16,6 +16,9 @@ from uvicorn.server import ServerState
 from sagahook.runtime import http_refusals as refusals
 from sagahook.runtime.http_guard import SWEEP_SECONDS, HttpGuard
 from sagahook.runtime.http_refusals import Asked, Refused
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 WAITING, HEAD, BODY, PARTING = range(4)
 """For a request's first byte, for the rest of its head, for the rest of its body, for the other side to close."""
@@ -51,7 +54,7 @@ class OrderlyHttp(HttpToolsProtocol):
         self.spare = False
         """It is one above the bound, for probes only."""
         self._answering: RequestResponseCycle | None = None
-        """The one whose application runs; `cycle` is the last that was begun."""
+        """The one that is being answered; `cycle` is the last that was begun."""
         self._is_half_closed = False
         self._unsent = 0
         self._stuck_since = 0.0
@@ -82,10 +85,10 @@ class OrderlyHttp(HttpToolsProtocol):
             self._answering = None
         super().connection_lost(exc)
 
-    def start(self, cycle: RequestResponseCycle) -> None:
-        """Let the application answer."""
+    def start(self, cycle: RequestResponseCycle, app: ASGI3Application | None = None) -> None:
+        """Let the application answer, or another."""
         self._answering = cycle
-        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task = self.loop.create_task(cycle.run_asgi(app or self.app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 

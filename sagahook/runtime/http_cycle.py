@@ -41,6 +41,15 @@ class Cycle(RequestResponseCycle):
         else:
             raise RuntimeError(f"the application sent {kind!r} where it does not belong")
 
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """As a whole, of a request for which no application runs (http_whole). Raises RuntimeError as `send` does."""
+        if self.disconnected:
+            return
+        self._head = self._written(status, headers)
+        self.waiting_for_100_continue = False
+        self._send_body(body, False)
+        self.on_response = _nothing  # what knows the connection would keep it in memory
+
     def _written(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The head. Raises RuntimeError where a header would be more than one."""
         parts = [STATUS_LINE[status]]
@@ -90,3 +99,7 @@ class Cycle(RequestResponseCycle):
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()
+
+
+def _nothing() -> None:
+    pass

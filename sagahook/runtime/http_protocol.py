@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from sagahook.runtime import http_head as heads
 from sagahook.runtime import http_refusals as refusals
+from sagahook.runtime import http_whole as whole
 from sagahook.runtime.http_connection import BODY, HEAD, WAITING, OrderlyHttp
 from sagahook.runtime.http_cycle import Cycle
 from sagahook.runtime.http_guard import PROBES, HttpGuard
@@ -55,10 +56,19 @@ class GuardedHttp(OrderlyHttp):
         """The target and the host of the last request, which are mostly those of the next one as well."""
         self._framing = b""
         """How the body is framed of a request that offers an upgrade, until it is parsed."""
+        self._answer_whole = whole.of(config.loaded_app)
+        self._may_be_whole: Cycle | None = None
+        """A request that the application may answer without a task, if its body came with its head."""
 
     def data_received(self, data: bytes) -> None:
         if self.deaf:
             return
+        self._receive(data)
+        if self._may_be_whole is not None:
+            cycle, self._may_be_whole = self._may_be_whole, None
+            self.start(cycle)
+
+    def _receive(self, data: bytes) -> None:
         self._fed = len(data)
         if self.phase == WAITING:
             self.phase, self.since = HEAD, self.guard.now
@@ -181,7 +191,10 @@ class GuardedHttp(OrderlyHttp):
         ):
             self.make_last(cycle)
         if before is None or before.response_complete:
-            self.start(cycle)
+            if self._answer_whole is None or self.expect_100_continue:
+                self.start(cycle)
+            else:
+                self._answering = self._may_be_whole = cycle
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
@@ -206,6 +219,12 @@ class GuardedHttp(OrderlyHttp):
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
+        if cycle is self._may_be_whole and self._answer_whole is not None:
+            self._may_be_whole = None
+            scope: Any = cycle.scope  # uvicorn's types are narrower than ASGI's
+            app: Any = self._answer_whole(scope, bytes(cycle.body), cycle.answer)
+            if app is not None:
+                self.start(cycle, app)
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """An offer to upgrade may be ignored (RFC 9110 §7.8); Java's client makes one with its first request. The
@@ -214,8 +233,8 @@ class GuardedHttp(OrderlyHttp):
             framing, self._framing = self._framing, b""
             self.parser = httptools.HttpRequestParser(_BodyOf(self))
             self.parser.feed_data(b"POST / HTTP/1.1\r\nConnection: close\r\n%s\r\n\r\n" % framing)
-        if rest:
-            self.data_received(rest)
+        if rest and not self.deaf:
+            self._receive(rest)
 
 
 class _BodyOf:

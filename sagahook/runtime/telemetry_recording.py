@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes, AttributeValue
 
 _FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
+LENGTH = 55
+"""Of a traceparent."""
 _UNSET = Status(StatusCode.UNSET)
 NOWHERE = Context()
 """For what has no parent, whatever is current."""
@@ -35,6 +38,12 @@ NOWHERE = Context()
 
 def read(traceparent: str) -> SpanContext | None:
     """None for what is none."""
+    return _read(traceparent) if len(traceparent) == LENGTH else None
+
+
+@lru_cache(maxsize=2048)
+def _read(traceparent: str) -> SpanContext | None:
+    """All attempts of a saga have one parent, and all records of a batch one link."""
     found = _FORM.fullmatch(traceparent)
     if found is None:
         return None
@@ -57,15 +66,15 @@ class Origin:
 
 
 class Current:
-    """Makes a span the current one, and nothing else."""
+    """Makes the span of a context the current one, and nothing else."""
 
-    __slots__ = ("_span", "_token")
+    __slots__ = ("_context", "_token")
 
-    def __init__(self, span: trace.Span) -> None:
-        self._span = span
+    def __init__(self, of: Context) -> None:
+        self._context = of
 
     def __enter__(self) -> None:
-        self._token = context.attach(trace.set_span_in_context(self._span, NOWHERE))
+        self._token = context.attach(self._context)
 
     def __exit__(self, *_: object) -> None:
         context.detach(self._token)
@@ -90,7 +99,8 @@ class Recording(trace.Span):
         self._kind = kind
         self._attributes = dict(attributes)
         self._parent = parent
-        self._context = SpanContext(trace_id, getrandbits(64) or 1, False, TraceFlags(flags))
+        span_id = getrandbits(64) or 1
+        self._context = SpanContext(trace_id, span_id, False, TraceFlags(flags))
         self._began_ns = time.time_ns() if began_ns is None else began_ns
         self._status = _UNSET
         self._links: list[Link] = []
@@ -98,7 +108,7 @@ class Recording(trace.Span):
         self._is_ours = True
         """Whether nothing was added but what we add."""
         self._ended = False
-        self.traceparent = written(self._context)
+        self.traceparent = f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
 
     def add(self, attributes: Mapping[str, str | int | float | bool]) -> None:
         self._attributes.update(attributes)
@@ -113,7 +123,7 @@ class Recording(trace.Span):
         self._status = Status(StatusCode.ERROR)
 
     def current(self) -> Current:
-        return Current(self)
+        return Current(trace.set_span_in_context(self, NOWHERE))
 
     def end(self, end_time: int | None = None) -> None:
         if self._ended:

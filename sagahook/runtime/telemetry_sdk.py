@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from random import getrandbits
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 
 from sagahook import __version__
 from sagahook.runtime.telemetry import Attributes, Kind
-from sagahook.runtime.telemetry_recording import NOWHERE, Current, Origin, Recording, read, written
+from sagahook.runtime.telemetry_recording import LENGTH, NOWHERE, Current, Origin, Recording, read, written
 from sagahook.runtime.telemetry_wire import encode
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ class SdkSpans:
         return recording
 
     def within(self, traceparent: str) -> Current:
-        return Current(_Unread(traceparent))
+        # One that is longer is none, and need not be remembered.
+        return Current(_unread(traceparent[: LENGTH + 1]))
 
     def current(self) -> str:
         found = trace.get_current_span().get_span_context()
@@ -198,6 +200,12 @@ class _Unread(NonRecordingSpan):
 
     def get_span_context(self) -> SpanContext:
         return read(self._traceparent) or trace.INVALID_SPAN_CONTEXT
+
+
+@lru_cache(maxsize=2048)
+def _unread(traceparent: str) -> Context:
+    """All attempts of a saga have the same."""
+    return trace.set_span_in_context(_Unread(traceparent), NOWHERE)
 
 
 def _resource(named: dict[str, str]) -> Resource:

@@ -11,9 +11,10 @@ from tests.rolling import KINDS, rolled_out
 @pytest.mark.long
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_replicas_are_replaced_one_by_one_and_nothing_is_refused_lost_or_repeated(
-    kafka_bootstrap: str, database_url: str, tmp_path: Path, replicas: int
+    kafka_bootstrap: str, topic_prefix: str, empty_database_url: str, tmp_path: Path, replicas: int
 ) -> None:
-    async with rolled_out(tmp_path, kafka_bootstrap, database_url, replicas) as rollout:
+    where = (tmp_path, kafka_bootstrap, topic_prefix, empty_database_url)
+    async with rolled_out(*where, replicas=replicas) as rollout:
         load, stopping = rollout.load(rate=20), asyncio.Event()
         sending = asyncio.create_task(load.run(stopping))
         for kind in KINDS:

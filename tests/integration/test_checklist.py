@@ -11,7 +11,6 @@ import pytest_asyncio
 from typer.testing import CliRunner, Result
 
 from sagahook.cli.main import app
-from sagahook.embedded.migrations import migrate_all
 from tests.tracker_harness import Tracker, open_tracker
 from tests.tracker_log import SagaLog, received
 
@@ -29,7 +28,6 @@ NOT_WELL_HERE = {
 
 @pytest_asyncio.fixture
 async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Tracker]:
-    await migrate_all(database_url)
     async with open_tracker(kafka_bootstrap, topic_prefix, database_url) as tracker, tracker.projecting():
         await tracker.log.write(
             [received("e-1", "c"), *SagaLog("s-1").started("e-1", "c").completed().written]

@@ -13,7 +13,6 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from sagahook.cli.main import app
-from sagahook.embedded.migrations import migrate_all
 from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.definitions import Retry, SagaDefinition, StepDefinition
 from sagahook_schemas.sagas import SagaSuspended
@@ -28,7 +27,6 @@ ORDER = SagaDefinition(
 
 @pytest_asyncio.fixture
 async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Tracker]:
-    await migrate_all(database_url)
     async with open_tracker(kafka_bootstrap, topic_prefix, database_url) as tracker, tracker.projecting():
         await tracker.log.write([deployed(ORDER)])
         await tracker.until_caught_up()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from orjson import loads
 
 from sagahook.runtime.batches import OffsetsMoved
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliveryExhausted, DeliverySucceeded
@@ -204,6 +205,32 @@ async def test_the_rollups_count_the_rows_as_they_are(database: Database) -> Non
         "SELECT kind, outcome, count, total_ms FROM tracker.rollups WHERE minute = '-infinity' AND count <> 0"
     )
     assert {(row["kind"], row["outcome"]): (row["count"], row["total_ms"]) for row in since_ever} == told
+
+
+@pytest.mark.parametrize("last", ["webhook", "route", "saga", "ignored"])
+async def test_those_who_wait_hear_when_a_webhook_is_processed_whatever_is_read_last(
+    database: Database, last: str
+) -> None:
+    parts = {"webhook": [received("e1", "c1")]}
+    if last == "ignored":
+        parts["ignored"] = [routed("e1", "c1", reason="nobody wants it")]
+    else:
+        parts["route"] = [routed("e1", "c1", "s1")]
+        parts["saga"] = SagaLog("s1").started("e1", "c1").completed().written
+    heard: asyncio.Queue[list[str]] = asyncio.Queue()
+
+    def hear(*told: Any) -> None:
+        heard.put_nowait(loads(told[3])["ids"])
+
+    async with database.pool.acquire() as connection:
+        await connection.add_listener("anybody", hear)
+        await database.project(log_of(chain(*(part for name, part in parts.items() if name != last))))
+        before = await heard.get()
+        await database.project(log_of(parts[last]))
+        assert await heard.get() == ["c1"]
+        await connection.remove_listener("anybody", hear)
+    # The saga's end by itself, for who waits for that.
+    assert before == (["c1"] if last in ("webhook", "route") else [])
 
 
 async def test_history_has_each_event_and_how_the_run_stood_after_it(database: Database) -> None:

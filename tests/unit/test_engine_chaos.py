@@ -172,7 +172,7 @@ def chaos(seed: int) -> tuple[Chance, World]:
         world.apply(f"saga-{number}", start(f"evt-saga-{number}", limit_key=LIMIT))
     for after, signal, signal_id in chance.signals:
         told = SignalSaga(actor="ann", signal=signal, signal_id=signal_id)
-        world.plan(after, partial(world.operate, told, "saga-0"))
+        world.plan(after, partial(World.operate, request=told, saga_id="saga-0"))
     world.run()
     brought_to_an_end(world)
     return chance, world

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import pytest
 
 from sagahook_runner.domain.state import SagaState
-from tests.oracle import check_effects, check_log
+from tests.oracle import check_all
 from tests.saga_chance import Chance, chance_of
-from tests.saga_parts import Attempted, Try
+from tests.saga_parts import Attempted, Script, Try
 from tests.saga_world import World
 
-BATCHES, BATCH = 14, 80
+BATCHES, BATCH = 13, 80
 
 
 @dataclass(frozen=True)
@@ -76,33 +76,46 @@ def _by_level(
     return tuple(found)
 
 
-def run_that_dies(chance: Chance, commit: int) -> World:
-    """The run whose process dies at that commit; 0: never."""
-    world = chance.world()
+@dataclass(frozen=True)
+class Runs:
+    """One family of sagas, played in a world that nothing disturbs, and to its end once more from each commit."""
 
-    def come_to(attempted: Attempted) -> Try:
-        # Undoing what was never done succeeds, as every participant must see to.
-        action = f"{attempted.saga_id}/{attempted.run}/{attempted.step}/action"
-        if attempted.phase == "compensation" and action not in world.participants.applied:
-            return "ok"
-        return chance.comes_to(attempted)
+    chance: Chance
+    undisturbed: World
+    that_died: list[World]
+    """At the first commit, at the second, and so on."""
+
+
+def played(chance: Chance, *, dying: bool = True) -> Runs:
+    """dying: also as it goes on where the process dies. The way there is the same, and is gone only once."""
+
+    def come_to(world: World) -> Script:
+        def comes_to(attempted: Attempted) -> Try:
+            # Undoing what was never done succeeds, as every participant must see to.
+            action = f"{attempted.saga_id}/{attempted.run}/{attempted.step}/action"
+            if attempted.phase == "compensation" and action not in world.participants.applied:
+                return "ok"
+            return chance.comes_to(attempted)
+
+        return comes_to
 
     def die(world: World) -> None:
-        if world.commits == commit and not world.crashes:
-            world.crash(from_log=commit % 2 == 0)
+        that_died.append(world.where_its_process_dies(come_to, from_log=world.commits % 2 == 0))
 
-    world.script = come_to
-    world.after_commit = die
+    that_died: list[World] = []
+    world = chance.world()
+    world.script = come_to(world)
+    if dying:
+        world.after_commit = die
     chance.begin(world)
     world.run()
-    return world
+    return Runs(chance, world, that_died)
 
 
 def lawful(chance: Chance, world: World) -> None:
     logged = world.logged()
     commits = [record.commit for record in world.log]
-    assert check_log(logged, chance.plans, reruns=True, commits=commits) == []
-    assert check_effects(logged, world.participants.applied, chance.plans) == []
+    assert check_all(logged, world.participants.applied, chance.plans, reruns=True, commits=commits) == []
 
 
 def lost_in(world: World) -> tuple[set[tuple[str, str]], bool]:
@@ -124,15 +137,16 @@ def test_a_process_that_dies_anywhere_changes_nothing_about_how_its_sagas_end(ba
     """At every commit, which is every event boundary there is: a transaction that was cut off left nothing."""
     counted: Counter[str] = Counter()
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        chance = chance_of(seed)
-        undisturbed = run_that_dies(chance, 0)
-        lawful(chance, undisturbed)
-        for commit in range(1, undisturbed.commits + 1):
-            world = run_that_dies(chance, commit)
+        runs = played(chance_of(seed))
+        lawful(runs.chance, runs.undisturbed)
+        assert len(runs.that_died) == runs.undisturbed.commits
+        for commit, world in enumerate(runs.that_died, 1):
             assert world.crashes == 1
-            lawful(chance, world)
+            lawful(runs.chance, world)
             counted["cases"] += 1
-            counted["ended otherwise"] += differs(chance, world, undisturbed, f"seed {seed}, commit {commit}")
+            counted["ended otherwise"] += differs(
+                runs.chance, world, runs.undisturbed, f"seed {seed}, commit {commit}"
+            )
     assert counted["ended otherwise"] * 20 <= counted["cases"]
 
 
@@ -149,7 +163,7 @@ def differs(chance: Chance, world: World, undisturbed: World, which: str) -> boo
 def test_the_cases_are_made_of_many_definitions_of_all_kinds_of_steps() -> None:
     """A case is one run of one definition with its outcomes, cut off at one of its commits: see above."""
     chances = [chance_of(seed) for seed in range(BATCHES * BATCH)]
-    undisturbed = [run_that_dies(chance, 0) for chance in chances]
+    undisturbed = [played(chance, dying=False).undisturbed for chance in chances]
     assert sum(world.commits for world in undisturbed) >= 10_000
     ends = Counter(world.state().status for world in undisturbed)
     assert all(ends[status] >= 50 for status in ("COMPLETED", "ROLLED_BACK", "FAILED", "SUSPENDED"))

@@ -213,7 +213,7 @@ def test_a_crash_after_any_transaction_changes_nothing_of_how_the_held_end(
     world.after_commit = crash
     for number in (1, 2):
         world.apply(f"saga {number}", held(number, f"evt-{number}", limit_key=LIMIT))
-    world.plan(5.0, lambda: resume(world))
+    world.plan(5.0, resume)
     world.run()
 
     assert [world.state(f"saga {number}").status for number in (1, 2, 3)] == ["COMPLETED"] * 3

@@ -1,6 +1,5 @@
 """What ingest decides without Kafka: sources, bodies, first answers, and which group goes where."""
 
-import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -192,7 +191,7 @@ class TestWaitingRoom:
     def entry(self, body: bytes, key: str | None = None, deadline: float = 0.0) -> Entry:
         once = (OnceOnly.of_key("s", key, body),) if key else ()
         webhook = Webhook("s", "", NOW, "c", "application/json", body, once)
-        return Entry(webhook, asyncio.get_running_loop().create_future(), deadline, None)
+        return Entry(webhook, None, deadline, None)
 
     async def test_the_partitions_take_turns_and_busy_ones_are_left_out(self) -> None:
         room = WaitingRoom(3)

@@ -1,37 +1,44 @@
 """The request by which ingest writes is, byte for byte, the one that aiokafka makes field by field."""
 
-from io import BytesIO
+import struct
 
 import pytest
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 
-from sagahook_ingest.adapters.produce import Produce
+from sagahook_ingest.adapters import produce
 
+TOPIC = "webhooks.received"
 BATCHES = {2: b"first", 0: b"", 3: b"x" * 70_000}
 
 
 def test_it_is_encoded_as_aiokafka_encodes_it() -> None:
-    ours = Produce("webhooks.received", BATCHES, 5_000)
-    theirs = ProduceRequest_v7(None, -1, 5_000, [("webhooks.received", list(BATCHES.items()))])
-    head = ours.build_request_header(7, "some client").encode()
-    assert head == theirs.build_request_header(7, "some client").encode()
-    assert ours.encode() == theirs.encode()
+    theirs = ProduceRequest_v7(None, -1, 5_000, [(TOPIC, list(BATCHES.items()))])
+    whole = theirs.build_request_header(7, "some client").encode() + theirs.encode()
+    ours = produce.framed(7, b"some client", produce.body(TOPIC, BATCHES, 5_000))
+    assert ours == struct.pack(">i", len(whole)) + whole
 
 
 def test_its_answer_says_of_each_partition_what_became_of_its_batch() -> None:
-    request = Produce("webhooks.received", BATCHES, 5_000)
     partitions = [(2, 0, 2**40, -1, 0), (0, 6, -1, -1, -1)]
-    answer = BytesIO(b"\0\0\0\x07" + ProduceResponse_v7([("webhooks.received", partitions)], 0).encode())
-    assert request.parse_response_header(answer).correlation_id == 7
-    assert request.decode(answer) == {2: (0, 2**40), 0: (6, -1)}
+    told = ProduceResponse_v7([(TOPIC, partitions)], 0).encode()
+    assert produce.answer(TOPIC, told) == {2: (0, 2**40), 0: (6, -1)}
+
+
+def test_answers_are_told_apart_however_they_come() -> None:
+    came = b"".join(
+        struct.pack(">ii", 4 + len(told), number) + told for number, told in ((7, b"one"), (8, b""))
+    )
+    assert produce.first_answer(came) == (7, b"one", came[11:])
+    assert produce.first_answer(came[11:]) == (8, b"", b"")
+    for length in range(11):
+        assert produce.first_answer(came[:length]) is None
 
 
 @pytest.mark.parametrize("versions", [{}, {0: (0, 6)}, {0: (8, 12)}])
 def test_a_broker_that_does_not_take_it_is_told_from_one_that_does(
     versions: dict[int, tuple[int, int]],
 ) -> None:
-    request = Produce("webhooks.received", BATCHES, 5_000)
     with pytest.raises(IncompatibleBrokerVersion, match="newer"):
-        request.prepare(versions)
-    assert request.prepare({0: (3, 12)}) is request
+        produce.check_version(versions)
+    produce.check_version({0: (3, 12)})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orjson import dumps
 
 from sagahook.runtime.buckets import TooMany
 from sagahook.runtime.http_errors import CORRELATION_HEADER, error_response
 from sagahook_ingest.domain.refusals import Refusal, Replayed, Unavailable
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,8 +39,8 @@ class Answer:
     duplicates: int = 0
 
 
-async def send_answer(answer: Answer, send: Send, *, closing: bool) -> None:
-    """closing: the connection is of no further use."""
+def written(answer: Answer, *, closing: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Its headers and its body. closing: the connection is of no further use."""
     body = b"" if answer.body is None else dumps(answer.body)
     headers = [(b"content-length", b"%d" % len(body)), *answer.headers]
     if body:
@@ -46,6 +49,11 @@ async def send_answer(answer: Answer, send: Send, *, closing: bool) -> None:
         headers.append((_CORRELATION_HEADER, answer.correlation_id.encode()))
     if closing:
         headers.append(_CLOSE)
+    return headers, body
+
+
+async def send_answer(answer: Answer, send: Send, *, closing: bool) -> None:
+    headers, body = written(answer, closing=closing)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -76,15 +84,12 @@ def refused(raised: Exception, correlation_id: str) -> Refused:
     return Refused(status, error, headers, correlation_id)
 
 
-async def send_refusal(
-    told: Refused, scope: Scope, accept: bytes, receive: Receive, send: Send, *, closing: bool
-) -> None:
-    response = error_response(
+def response_of(told: Refused, path: str, accept: bytes, *, closing: bool) -> Response:
+    return error_response(
         status_code=told.status,
         error=told.error,
-        path=scope["path"],
+        path=path,
         correlation_id=told.correlation_id,
         accept=accept.decode("latin-1"),
         headers=told.headers | ({"Connection": "close"} if closing else {}),
     )
-    await response(scope, receive, send)

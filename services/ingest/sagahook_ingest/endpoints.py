@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
@@ -21,7 +22,10 @@ from sagahook_ingest.domain.reading import (
     webhook_of_item,
 )
 from sagahook_ingest.domain.refusals import Refusal, Replayed, Unavailable
+from sagahook_ingest.domain.sources import KnownSource
+from sagahook_ingest.domain.webhook import Webhook
 from sagahook_ingest.handlers import Receipt, Receiver
+from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import webhook_task_id
 
 log = get_logger(__name__)
@@ -34,21 +38,50 @@ Endpoint = Callable[[Request, Receiver, str, int], Awaitable[Answer]]
 Raises Refusal, Unavailable."""
 
 
+class Begun(NamedTuple):
+    """A webhook to be published, and what its sender is told when Kafka has it; `answer` raises Refusal."""
+
+    webhook: Webhook
+    answer: Callable[[Receipt], Answer]
+
+
+Begin = Callable[[Request, str], Begun | Answer]
+"""What an endpoint for one webhook does before Kafka has it, or its answer at once. Raises Refusal."""
+
+
 async def one(request: Request, receiver: Receiver, correlation_id: str, limit: int) -> Answer:
     """`POST /webhooks/{source}` (api.md §1)."""
     if request.is_batch_of_events:
         return await batch(request, receiver, correlation_id, limit)
+    return await _taken(begin_one(request, correlation_id), receiver)
+
+
+async def from_github(request: Request, receiver: Receiver, correlation_id: str, limit: int) -> Answer:
+    """`POST /api/v1/webhooks/github` (api.md §2)."""
+    return await _taken(begin_github(request, correlation_id), receiver)
+
+
+async def _taken(begun: Begun | Answer, receiver: Receiver) -> Answer:
+    if isinstance(begun, Answer):
+        return begun
+    return begun.answer(await receiver.receive(begun.webhook))
+
+
+def begin_one(request: Request, correlation_id: str) -> Begun | Answer:
     event = read_event(request)
     if request.source.scheme_name == "slack":
         challenge = _challenge(request, event, correlation_id)
         if challenge is not None:
             return challenge
-    receipt = await receiver.receive(webhook_of(request, event, correlation_id))
+    return Begun(webhook_of(request, event, correlation_id), partial(_accepted, request.source.name))
+
+
+def _accepted(source: str, receipt: Receipt) -> Answer:
     return Answer(
         202,
         {
             "status": "accepted",
-            "source": request.source.name,
+            "source": source,
             "message": MESSAGE,
             "correlation_id": receipt.correlation_id,
             "event_id": receipt.event_id,
@@ -59,18 +92,22 @@ async def one(request: Request, receiver: Receiver, correlation_id: str, limit: 
     )
 
 
-async def from_github(request: Request, receiver: Receiver, correlation_id: str, limit: int) -> Answer:
-    """`POST /api/v1/webhooks/github` (api.md §2)."""
+def begin_github(request: Request, correlation_id: str) -> Begun:
     event = read_event(request)
     webhook = webhook_of(request, event, correlation_id)
     for name, value in (("X-GitHub-Event", webhook.event_type), ("X-GitHub-Delivery", webhook.delivery_id)):
         if not value:
             raise Refusal(400, f"The header {name} is missing or empty: GitHub sends it with every webhook")
-    reason = webhook.recorded_only = github.recorded_only(webhook.event_type, event.value)
-    receipt = await receiver.receive(webhook)
+    webhook.recorded_only = github.recorded_only(webhook.event_type, event.value)
+    return Begun(webhook, partial(_accepted_from_github, request.source, webhook, event.value))
+
+
+def _accepted_from_github(
+    source: KnownSource, webhook: Webhook, event: JsonValue, receipt: Receipt
+) -> Answer:
     if receipt.duplicate:
         raise Replayed(webhook.delivery_id, receipt.event_id, receipt.correlation_id)
-    queued = not reason and request.source.wants(webhook.event_type)
+    queued = not webhook.recorded_only and source.wants(webhook.event_type)
     return Answer(
         200,
         {
@@ -82,7 +119,7 @@ async def from_github(request: Request, receiver: Receiver, correlation_id: str,
             "result": {
                 "status": "queued" if queued else "ignored",
                 "task_id": webhook_task_id(webhook.source, webhook.delivery_id),
-                "action": github.action_of(event.value),
+                "action": github.action_of(event),
             },
         },
         receipt.correlation_id,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sagahook.runtime.clock import Clock
-from sagahook_ingest.adapters.groups import Lost, Published
+from sagahook_ingest.adapters.groups import Lost, Published, Told, resolve
 from sagahook_ingest.adapters.publisher import GroupPublisher
 from sagahook_ingest.adapters.sealing import seal
 from sagahook_ingest.domain.first_answers import FirstAnswer, FirstAnswers
@@ -62,9 +62,32 @@ class Receiver:
         if webhook.subject is not None:
             await seal(webhook, webhook.subject, self._keys)
         if webhook.once:
-            return await self._receive_once(webhook)
-        published = await self._publisher.publish(webhook)
-        return Receipt(published.event_id, webhook.correlation_id)
+            await self._until_free(webhook)
+        published: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
+        first = self.begin(webhook, partial(resolve, published))
+        return first or Receipt((await published).event_id, webhook.correlation_id)
+
+    def must_wait(self, webhook: Webhook) -> bool:
+        """Whether something is to be waited for before it can begin."""
+        return webhook.subject is not None or any(once.key in self._running for once in webhook.once)
+
+    def begin(self, webhook: Webhook, told: Told) -> Receipt | None:
+        """As `receive` without a task, of a webhook that need not wait. None: `told` comes, later. Raises Unavailable,
+        Refusal, and then nobody is told."""
+        first = self._first(webhook) if webhook.once else None
+        if first is not None:
+            return Receipt(first.event_id, first.correlation_id, duplicate=True)
+
+        if not webhook.once:
+            self._publisher.begin(webhook, told)
+            return None
+        self._running |= {once.key: asyncio.Event() for once in webhook.once}
+        try:
+            self._publisher.begin(webhook, told, partial(self._settled, webhook))
+        except Unavailable:
+            self._settled(webhook, Lost.NOT_WRITTEN)
+            raise
+        return None
 
     async def run(self) -> None:
         """Until cancelled: settles the keys of which Kafka did not say whether it has the record, by reading the log
@@ -77,10 +100,8 @@ class Receiver:
             for key in doubts:
                 self._release(key)
 
-    async def _receive_once(self, webhook: Webhook) -> Receipt:
-        keys = [once.key for once in webhook.once]
-        if any(key in self._running for key in keys):
-            await self._until_free(keys)
+    def _first(self, webhook: Webhook) -> FirstAnswer | None:
+        """What was answered to an earlier request under one of its keys. Raises Refusal."""
         now = self._clock.now()
         for once in webhook.once:
             first = self._answers.find(once.key, now)
@@ -91,18 +112,14 @@ class Receiver:
                     422,
                     "This Idempotency-Key was used with another body: send the same body, or choose another key",
                 )
-            return Receipt(first.event_id, first.correlation_id, duplicate=True)
-        self._running |= {key: asyncio.Event() for key in keys}
-        try:
-            answer = self._publisher.publish(webhook, partial(self._settled, webhook))
-        except Unavailable:
-            self._settled(webhook, Lost.NOT_WRITTEN)
-            raise
-        published = await answer
-        return Receipt(published.event_id, webhook.correlation_id)
+            return first
+        return None
 
-    async def _until_free(self, keys: Sequence[Key]) -> None:
+    async def _until_free(self, webhook: Webhook) -> None:
         """Raises Unavailable."""
+        keys = [once.key for once in webhook.once]
+        if not any(key in self._running for key in keys):
+            return
         try:
             async with asyncio.timeout(self._timeout):
                 while running := [self._running[key] for key in keys if key in self._running]:

@@ -10,18 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sagahook.runtime.logging import about, trace_fields
-from sagahook.runtime.telemetry import Attributes, Spans
+from sagahook.runtime.telemetry import Attributes, Span, Spans
 from sagahook_ingest.answers import Answer, refused
 from sagahook_ingest.domain import headers as requested
 from sagahook_ingest.domain.reading import Request
-from sagahook_ingest.endpoints import Endpoint, batch, from_github, one
 from sagahook_ingest.handlers import Receiver
-
-_ROUTES: dict[Endpoint, str] = {
-    one: "/webhooks/{source}",
-    batch: "/webhooks/{source}/batch",
-    from_github: "/api/v1/webhooks/github",
-}
+from sagahook_ingest.routes import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +32,19 @@ class _Received:
 
 async def serve(
     spans: Spans,
-    endpoint: Endpoint,
+    route: Route,
     request: Request,
     receiver: Receiver,
     correlation_id: str,
     limit: int,
     started: float,
 ) -> Answer:
-    """As the endpoint itself. started: when the request came, by `time.perf_counter`. Raises Refusal, Unavailable."""
-    route = _ROUTES[endpoint]
-    source = request.source.name
-
-    def said() -> Attributes:
-        return {
-            "http.request.method": "POST",
-            "http.route": route,
-            "sagahook.source": source,
-            "sagahook.correlation_id": correlation_id,
-        }
-
-    given = requested.traceparent(request.headers)
-    traceparent, span = spans.head(f"POST {route}", "server", given, said, started)
-    request.headers = {**request.headers, b"traceparent": traceparent.encode()}
-    about(_Received(correlation_id, source, traceparent))
-    if span is None:
-        return await endpoint(request, receiver, correlation_id, limit)
+    """As the route's endpoint itself. started: when the request came, by `time.perf_counter`. Raises Refusal,
+    Unavailable."""
+    span = begin(spans, route, request, correlation_id, started)
     status = 499  # it was cancelled: the sender is gone
     try:
-        answer = await endpoint(request, receiver, correlation_id, limit)
+        answer = await route.endpoint(request, receiver, correlation_id, limit)
         status = answer.status
     except Exception as raised:
         status = refused(raised, correlation_id).status
@@ -73,7 +52,32 @@ async def serve(
     else:
         return answer
     finally:
-        span.add({"http.response.status_code": status})
-        if status >= 500:
-            span.fail(str(status))
-        span.end()
+        end(span, status)
+
+
+def begin(spans: Spans, route: Route, request: Request, correlation_id: str, started: float) -> Span | None:
+    """The span, where it is recorded; the request goes on with its traceparent, and lines of the log with its id."""
+    source = request.source.name
+
+    def said() -> Attributes:
+        return {
+            "http.request.method": "POST",
+            "http.route": route.pattern,
+            "sagahook.source": source,
+            "sagahook.correlation_id": correlation_id,
+        }
+
+    given = requested.traceparent(request.headers)
+    traceparent, span = spans.head(f"POST {route.pattern}", "server", given, said, started)
+    request.headers = {**request.headers, b"traceparent": traceparent.encode()}
+    about(_Received(correlation_id, source, traceparent))
+    return span
+
+
+def end(span: Span | None, status: int) -> None:
+    if span is None:
+        return
+    span.add({"http.response.status_code": status})
+    if status >= 500:
+        span.fail(str(status))
+    span.end()

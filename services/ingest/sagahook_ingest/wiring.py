@@ -23,7 +23,8 @@ from sagahook.runtime.topics import await_partition_count
 from sagahook_ingest import metrics
 from sagahook_ingest.adapters.publisher import GroupPublisher
 from sagahook_ingest.adapters.views import DELIVERY_HEADER, KEY_HEADER, apply_to_answers, apply_to_sources
-from sagahook_ingest.api import AcceptWebhooks, IngestApp, Limits
+from sagahook_ingest.admission import Limits
+from sagahook_ingest.api import AcceptWebhooks, IngestApp
 from sagahook_ingest.domain.first_answers import FirstAnswers
 from sagahook_ingest.domain.sources import KnownSources
 from sagahook_ingest.handlers import Receiver
@@ -93,7 +94,7 @@ class Ingest:
         if self._failed.is_set():
             raise RuntimeError("ingest failed; its log says why")
         self.health.ready = False
-        await self.accept.drain(self._settings.publish_timeout + _DRAIN_SECONDS)
+        await self.accept.door.drain(self._settings.publish_timeout + _DRAIN_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -158,7 +159,7 @@ class Ingest:
                 keys=keys,
             )
             tasks.create_task(receiver.run(), name="doubts")
-            self.accept.receiver = receiver
+            self.accept.door.receiver = receiver
             self.health.ready = True
             self.opened.set()
             log.info("ingest.ready", partitions=partitions, idempotency_keys=len(self._answers))
@@ -176,7 +177,7 @@ class Ingest:
     def _ended(self, working: asyncio.Task[None]) -> None:
         if not working.cancelled() and working.exception() is not None:
             self.health.ready = False
-            self.accept.receiver = None
+            self.accept.door.receiver = None
             self._failed.set()
             log.critical("ingest.failed", exc_info=working.exception())
 

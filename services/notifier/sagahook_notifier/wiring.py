@@ -65,6 +65,10 @@ _CLOSE_SECONDS = 2.0
 INTAKE_REST = 1.0
 """Of what a batch took: half of the time at most goes into batches, unless there is a backlog."""
 
+INTAKE_LEISURE = 0.25
+"""Seconds between two batches as long as nothing can come of them but what is remembered of each saga. An endpoint that
+is made meanwhile hears of what happened before it too."""
+
 
 class Notifier:
     """Intake, dispatch and outbox as one object: `run` until told to stop, `app` for probes and metrics."""
@@ -174,6 +178,7 @@ class Notifier:
             handle=linked(settings.group, intake.handle),
             on_tick=tick,
             rest=INTAKE_REST,
+            leisure=lambda: 0.0 if intake.is_heard else INTAKE_LEISURE,
             session_timeout=settings.session_timeout,
         )
         self.health.add("intake", consumer.check, needed=True)

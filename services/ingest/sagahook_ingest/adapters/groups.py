@@ -8,9 +8,13 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from sagahook.runtime.logging import get_logger
 from sagahook.runtime.telemetry import Span
 from sagahook.runtime.telemetry_kafka import sent
+from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import Webhook
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +36,41 @@ class Lost(Enum):
 Settled = Callable[[Published | Lost], None]
 """Told once what became of a webhook, even after its sender was told 503."""
 
+Told = Callable[[Published | Unavailable], None]
+"""Told once what the sender is to be told: that Kafka has the webhook durably, or that this took too long."""
+
+
+def resolve(waiting: asyncio.Future[Published], outcome: Published | Unavailable) -> None:
+    """As Told, for whoever waits in a task."""
+    if waiting.done():
+        return  # cancelled: the sender is gone
+    if isinstance(outcome, Unavailable):
+        waiting.set_exception(outcome)
+    else:
+        waiting.set_result(outcome)
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One webhook on its way. deadline: in the loop's time, when its sender is told to try again. span: of its way,
-    where its trace is recorded."""
+    """One webhook on its way. told: None once it was. deadline: in the loop's time, when its sender is told to try
+    again. span: of its way, where its trace is recorded."""
 
     webhook: Webhook
-    answer: asyncio.Future[Published]
+    told: Told | None
     deadline: float
     settled: Settled | None
     event_id: str = ""
     span: Span | None = None
+
+    def tell(self, outcome: Published | Unavailable) -> None:
+        """Without effect where it was told already. The others of its group are told whatever comes of it."""
+        told, self.told = self.told, None
+        if told is None:
+            return
+        try:
+            told(outcome)
+        except Exception:
+            log.exception("publish.telling_failed", source=self.webhook.source)
 
     def end_span(self, outcome: Published | Lost) -> None:
         if self.span is None:

@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import CloseReason
 from aiokafka.errors import (
     DuplicateSequenceNumber,
     KafkaError,
     LeaderNotAvailableError,
+    NodeNotReadyError,
     NoError,
     UnknownError,
     for_code,
@@ -31,8 +31,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from sagahook.saga.brokers import client_options
-from sagahook_ingest.adapters.produce import Produce
+from sagahook_ingest.adapters import produce
+from sagahook_ingest.adapters.line import Line
 
+_CLIENT = "sagahook-ingest"
 _BATCH_BYTES = 1024 * 1024
 _REQUEST_SECONDS = 5.0
 _RETRY_SECONDS = 0.05
@@ -42,8 +44,9 @@ _LARGEST_NUMBER = 2**31 - 1
 _NOBODY = -1
 _UNTOLD = (UnknownError.errno, -1)
 
-Answer = dict[int, tuple[int, int]]
-"""By partition, an error's code and the offset of the first record."""
+Arrived = Callable[[int | BaseException], None]
+"""Told once the offset of a batch's first record, -1 where Kafka has the batch but not where; or the error with which
+Kafka refused it for good."""
 
 
 def new_batch() -> BatchBuilder:
@@ -55,7 +58,7 @@ def new_batch() -> BatchBuilder:
 class _Sending:
     partition: int
     records: bytes
-    arrived: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    arrived: Arrived
 
 
 class Producer:
@@ -64,7 +67,7 @@ class Producer:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.client = AIOKafkaClient(
             **client_options(bootstrap),
-            client_id="sagahook-ingest",
+            client_id=_CLIENT,
             request_timeout_ms=int(_REQUEST_SECONDS * 1000),
             retry_backoff_ms=int(_RETRY_SECONDS * 1000),
         )
@@ -74,7 +77,10 @@ class Producer:
         """The producer's id and its epoch."""
         self._numbers: defaultdict[int, int] = defaultdict(int)
         """By partition, the number of the next record."""
-        self._requests: set[asyncio.Future[Any]] = set()
+        self._lines: dict[int, Line] = {}
+        """By broker."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     async def start(self) -> None:
         """Raises KafkaError, OSError."""
@@ -93,11 +99,14 @@ class Producer:
         aiokafka swallows the cancellation of whoever waits for its end; it is raised again here.
         """
         try:
-            if self._requests:
-                await asyncio.wait(self._requests, timeout=_STOP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    for line in tuple(self._lines.values()):
+                        await line.quiet.wait()
         finally:
-            for request in tuple(self._requests):
-                request.cancel()
+            self._stopped = True
+            for task in self._tasks:
+                task.cancel()
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 async with asyncio.timeout(_STOP_SECONDS):
                     await self.client.close()
@@ -105,18 +114,15 @@ class Producer:
         if stopping is not None and stopping.cancelling():
             raise asyncio.CancelledError
 
-    def send(self, batches: Mapping[int, BatchBuilder]) -> list[asyncio.Future[int]]:
-        """batches: by partition, of which none may have one under way. Each future is told the offset of its batch's
-        first record, -1 where Kafka has the batch but not where; it raises KafkaError where Kafka refused it for good.
-        """
+    def send(self, batches: Mapping[int, tuple[BatchBuilder, Arrived]]) -> None:
+        """batches: by partition, of which none may have one under way. Nobody is told before it returns."""
         sending = []
-        for partition, batch in batches.items():
+        for partition, (batch, arrived) in batches.items():
             number = self._numbers[partition]
             self._numbers[partition] = (number + batch.record_count()) & _LARGEST_NUMBER
             batch._set_producer_state(*self._identity, number)
-            sending.append(_Sending(partition, batch._build()))
+            sending.append(_Sending(partition, batch._build(), arrived))
         self._request(sending)
-        return [each.arrived for each in sending]
 
     def _request(self, sending: Sequence[_Sending]) -> None:
         led: defaultdict[int, list[_Sending]] = defaultdict(list)
@@ -124,52 +130,50 @@ class Producer:
             leader = self.client.cluster.leader_for_partition(TopicPartition(self._topic, each.partition))
             led[_NOBODY if leader is None else leader].append(each)
         for leader, those in led.items():
-            request = Produce(
-                self._topic, {each.partition: each.records for each in those}, int(_REQUEST_SECONDS * 1000)
-            )
-            answer = self._ask_at_once(leader, request)
-            if answer is None:
-                answer = asyncio.create_task(self._ask(leader, request))
-            self._requests.add(answer)
-            answer.add_done_callback(partial(self._answered, those))
+            line = self._lines.get(leader)
+            if line is not None and line.is_open():
+                self._ask(line, those)
+            else:
+                self._in_task(self._connect_and_ask(leader, those))
 
-    def _ask_at_once(self, leader: int, request: Produce) -> asyncio.Future[Answer] | None:
-        """Without a task of its own; None where there is no connection yet."""
-        connection = self.client._conns.get((leader, ConnectionGroup.DEFAULT))
-        if connection is None or not connection.connected():
-            return None
+    def _ask(self, line: Line, sending: Sequence[_Sending]) -> None:
+        batches = {each.partition: each.records for each in sending}
+        request = produce.body(self._topic, batches, int(_REQUEST_SECONDS * 1000))
+        line.ask(request, partial(self._answered, sending))
+
+    async def _connect_and_ask(self, leader: int, sending: Sequence[_Sending]) -> None:
         try:
-            connection.send(request).close()  # it is written now; what remained is to wait for the answer
-        except (KafkaError, OSError):
-            return None
-        answer: asyncio.Future[Answer] = connection._requests[-1][-1]
-        late = self._loop.call_later(_REQUEST_SECONDS, connection.close, CloseReason.CONNECTION_TIMEOUT)
-        answer.add_done_callback(lambda _: late.cancel())
-        return answer
+            line = await self._connected(leader)
+        except Exception as failed:
+            self._answered(sending, failed)
+        else:
+            self._ask(line, sending)
 
-    async def _ask(self, leader: int, request: Produce) -> Answer:
+    async def _connected(self, leader: int) -> Line:
         """Raises KafkaError."""
         if leader == _NOBODY:
             raise LeaderNotAvailableError
-        answer: Answer = await self.client.send(leader, request)
-        return answer
+        # Of another group than the client's own requests, so that nothing else is under way on it.
+        connection = await self.client._get_conn(leader, group=ConnectionGroup.COORDINATION)
+        if connection is None:
+            raise NodeNotReadyError
+        line = self._lines.get(leader)
+        if line is None or not line.is_open():
+            line = self._lines[leader] = Line(connection, _CLIENT, _REQUEST_SECONDS)
+        return line
 
-    def _answered(self, sending: Sequence[_Sending], answer: asyncio.Future[Answer]) -> None:
-        self._requests.discard(answer)
-        if answer.cancelled():
+    def _answered(self, sending: Sequence[_Sending], outcome: bytes | BaseException) -> None:
+        if self._stopped:
             return
-        failure = answer.exception()
-        if failure is None:
-            told = answer.result()
+        if isinstance(outcome, bytes):
+            told = produce.answer(self._topic, outcome)
             again = [
                 each for each in sending if not self._is_settled(each, *told.get(each.partition, _UNTOLD))
             ]
         else:
-            again = [each for each in sending if not self._is_refused(each, failure)]
+            again = [each for each in sending if not self._is_refused(each, outcome)]
         if again:
-            task = asyncio.create_task(self._repeat(again))
-            self._requests.add(task)
-            task.add_done_callback(self._requests.discard)
+            self._in_task(self._repeat(again))
 
     async def _repeat(self, sending: Sequence[_Sending]) -> None:
         await asyncio.sleep(_RETRY_SECONDS)
@@ -177,10 +181,15 @@ class Producer:
             await self.client._maybe_wait_metadata()
         self._request(sending)
 
+    def _in_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _is_settled(self, sending: _Sending, code: int, offset: int) -> bool:
         error = for_code(code)
         if error is NoError or error is DuplicateSequenceNumber:
-            sending.arrived.set_result(offset)
+            sending.arrived(offset)
             return True
         return self._is_refused(sending, error())
 
@@ -191,5 +200,5 @@ class Producer:
                 self.client.force_metadata_update()
             if error.retriable:
                 return False
-        sending.arrived.set_exception(error)
+        sending.arrived(error)
         return True

@@ -19,8 +19,8 @@ from sagahook.runtime.ids import event_id_in
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.telemetry import is_recorded
 from sagahook.runtime.telemetry_kafka import sending
-from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, WaitingRoom
-from sagahook_ingest.adapters.producer import Producer, new_batch
+from sagahook_ingest.adapters.groups import Entry, Group, Lost, Published, Settled, Told, WaitingRoom, resolve
+from sagahook_ingest.adapters.producer import Arrived, Producer, new_batch
 from sagahook_ingest.domain.refusals import Unavailable
 from sagahook_ingest.domain.webhook import Webhook
 
@@ -78,9 +78,15 @@ class GroupPublisher:
         self.connected = asyncio.Event()
 
     def publish(self, webhook: Webhook, settled: Settled | None = None) -> asyncio.Future[Published]:
-        """The answer comes when Kafka has the webhook durably; it raises Unavailable when that took too long.
+        """As `begin`, for whoever waits in a task; it raises Unavailable when it took too long."""
+        answer: asyncio.Future[Published] = self._loop.create_future()
+        self.begin(webhook, partial(resolve, answer), settled)
+        return answer
 
-        Raises Unavailable at once, with nothing written, when too much waits already.
+    def begin(self, webhook: Webhook, told: Told, settled: Settled | None = None) -> None:
+        """`told` comes, never at once, when Kafka has the webhook durably, or when that took too long.
+
+        Raises Unavailable, with nothing written and nobody told, when too much waits already.
         """
         size = len(webhook.body)
         if self.held >= self._max_records or (self.held and self._held_bytes + size > self._max_bytes):
@@ -89,15 +95,13 @@ class GroupPublisher:
             )
         self.held += 1
         self._held_bytes += size
-        answer: asyncio.Future[Published] = self._loop.create_future()
-        entry = Entry(webhook, answer, self._loop.time() + self._timeout, settled)
+        entry = Entry(webhook, told, self._loop.time() + self._timeout, settled)
         if is_recorded(webhook.traceparent):
             entry.span = sending(self._topic, webhook.traceparent, size, webhook.correlation_id)
             if entry.span is not None:
                 webhook.traceparent = entry.span.traceparent
         self._waiting.add(entry)
         self._go_on()
-        return answer
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -172,33 +176,30 @@ class GroupPublisher:
 
     def _send(self, producer: Producer) -> None:
         """A group to each partition that has none under way, as long as something waits for one."""
-        batches: dict[int, BatchBuilder] = {}
+        batches: dict[int, tuple[BatchBuilder, Arrived]] = {}
         while True:
             partition = self._waiting.next_partition(self._under_way)
             if partition is None:
                 break
-            batch = batches[partition] = new_batch()
-            self._under_way[partition] = self._waiting.take(
-                partition, partial(_append, batch, partition, self._partitions)
-            )
-        for partition, arrived in zip(batches, producer.send(batches), strict=True):
-            arrived.add_done_callback(partial(self._answered, self._under_way[partition]))
+            batch = new_batch()
+            group = self._waiting.take(partition, partial(_append, batch, partition, self._partitions))
+            self._under_way[partition] = group
+            batches[partition] = batch, partial(self._answered, group)
+        producer.send(batches)
 
-    def _answered(self, group: Group, arrived: asyncio.Future[int]) -> None:
+    def _answered(self, group: Group, arrived: int | BaseException) -> None:
         if self._under_way.get(group.partition) is not group:
             return  # abandoned with its producer
-        failure = arrived.exception()
-        if failure is not None:
-            self._failed(group, failure)
+        if isinstance(arrived, BaseException):
+            self._failed(group, arrived)
             return
         del self._under_way[group.partition]
         if self._late:
             self._late = False
             log.info("publish.resumed", partition=group.partition)
-        base = arrived.result()
         for index, entry in enumerate(group.entries):
             # -1: the broker knows the batch as one that it has already, and no longer where.
-            offset = base + index if base >= 0 else None
+            offset = arrived + index if arrived >= 0 else None
             self._settle(entry, Published(entry.event_id, group.partition, offset))
         if self._waiting:
             self._go_on()
@@ -238,10 +239,10 @@ class GroupPublisher:
             entry
             for group in self._under_way.values()
             for entry in group.entries
-            if entry.deadline <= now and not entry.answer.done()
+            if entry.deadline <= now and entry.told is not None
         ]
         for entry in late:
-            entry.answer.set_exception(_too_late())
+            entry.tell(_too_late())
         return bool(expired or late)
 
     def _settle(self, entry: Entry, outcome: Published | Lost) -> None:
@@ -250,12 +251,8 @@ class GroupPublisher:
         entry.end_span(outcome)
         if entry.settled is not None:
             entry.settled(outcome)
-        if entry.answer.done():
-            return
-        if isinstance(outcome, Lost):
-            entry.answer.set_exception(_too_late())
-        else:
-            entry.answer.set_result(outcome)
+        if entry.told is not None:
+            entry.tell(_too_late() if isinstance(outcome, Lost) else outcome)
 
 
 def _append(batch: BatchBuilder, partition: int, partitions: int, entry: Entry) -> bool:

@@ -24,7 +24,8 @@ from sagahook_schemas.envelope import JSON
 class Request:
     """What was checked already: who sends it, and the forms of its headers.
 
-    headers: those that are read; all_headers: as they came. correlation_id: the sender's, else "".
+    headers: those that are read; all_headers: as they came. correlation_id: the sender's, else "". time: when it was
+    there as a whole.
     """
 
     source: KnownSource
@@ -33,8 +34,8 @@ class Request:
     correlation_id: str
     content_type: str
     notify_url: str
-    time: datetime
-    body: bytes
+    time: datetime = datetime.min
+    body: bytes = b""
     _recorded: bytes | None = None
 
     @property

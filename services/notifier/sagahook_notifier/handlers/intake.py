@@ -42,6 +42,8 @@ class Intake:
         self._clock = clock
         self._limits = limits
         self._dispatcher = dispatcher
+        self.is_heard = True
+        """Whether an endpoint listens, or a webhook may name one for itself; as of the last batch."""
         self._reckoned: tuple[Sequence[Subscriber], frozenset[bytes]] | None = None
 
     async def handle(self, batches: Batches) -> None:
@@ -57,6 +59,11 @@ class Intake:
         ]
         known = await self._store.known({envelope.saga_id for envelope, _ in events}, subscribers)
         made = plan(events, known, self._sources, self._limits)
+        self.is_heard = bool(
+            subscribers
+            or known.subscriptions
+            or any(source.allow_notify_url for source in self._sources.values())
+        )
         await self._keep(made, batches)
         PLANNED.inc(len(made.deliveries))
 

@@ -12,7 +12,8 @@ from sagahook_runner.domain.commands import (
     AttemptLost,
     AttemptSucceeded,
 )
-from sagahook_runner.domain.decision import Decision, not_deployed, terms
+from sagahook_runner.domain.decision import Decision
+from sagahook_runner.domain.known_steps import not_deployed, terms
 from sagahook_runner.domain.preparation import unfit
 from sagahook_runner.domain.state import FINAL, Open, SagaState
 from sagahook_schemas.definitions import Retry

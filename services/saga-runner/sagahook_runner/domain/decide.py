@@ -31,7 +31,8 @@ from sagahook_runner.domain.commands import (
     Undo,
     Unpark,
 )
-from sagahook_runner.domain.decision import Decision, known_step, not_deployed
+from sagahook_runner.domain.decision import Decision
+from sagahook_runner.domain.known_steps import known_step, not_deployed
 from sagahook_runner.domain.operate import cancel_child, operate, resume
 from sagahook_runner.domain.state import FINAL, Open, SagaState, item_of
 from sagahook_schemas.base import Contract

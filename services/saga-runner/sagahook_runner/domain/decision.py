@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 from sagahook_runner.domain.evolve import evolve, settled
+from sagahook_runner.domain.known_steps import known_step, not_deployed, terms
 from sagahook_runner.domain.preparation import unfit
 from sagahook_runner.domain.state import SagaState, item_name, item_of
 from sagahook_schemas.base import Contract, JsonValue
-from sagahook_schemas.definitions import Retry, SagaDefinition, StepDefinition
+from sagahook_schemas.definitions import SagaDefinition, StepDefinition
 from sagahook_schemas.identity import Phase, child_id, idempotency_key
 from sagahook_schemas.sagas import (
     SagaCompensating,
@@ -29,9 +30,6 @@ from sagahook_schemas.steps import (
     StepSkipped,
     StepSleeping,
 )
-
-_FOR_EVER = timedelta(days=36_500)
-"""How long a child may take to undo itself."""
 
 
 @lru_cache(maxsize=256)
@@ -313,33 +311,6 @@ class Decision:
                 participant=step.participant if phase != "prepare" else None,
             )
         )
-
-
-def terms(step: StepDefinition, phase: Phase) -> tuple[float, Retry]:
-    """Seconds for each attempt, and the retries."""
-    if phase != "compensation":
-        return step.timeout, step.retry
-    if step.compensation is not None:
-        return step.compensation.timeout, step.compensation.retry
-    return _FOR_EVER.total_seconds(), Retry()
-
-
-def known_step(definition: SagaDefinition | None, state: SagaState, name: str) -> StepDefinition | None:
-    by_name = definition.by_name if definition is not None else {}
-    found = by_name.get(name)
-    if found is None:
-        base = item_of(name)[0]
-        found = by_name.get(base)
-        if found is None and base in state.declared:
-            return StepDefinition.model_validate(state.declared[base])
-    return found
-
-
-def not_deployed(state: SagaState) -> SagaSuspended:
-    run = f"this run of {state.name} version {state.version}"
-    return SagaSuspended(
-        reason=f"the steps that {run} needs are not deployed: deploy them", cause="definition"
-    )
 
 
 def _forward(failed_step: str, error: str) -> SagaSuspended:

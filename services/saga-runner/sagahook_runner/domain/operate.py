@@ -8,8 +8,9 @@ from typing import Any
 
 from sagahook_runner.domain.attributes import search_attributes
 from sagahook_runner.domain.commands import Operate, Request
-from sagahook_runner.domain.decision import Decision, known_step
+from sagahook_runner.domain.decision import Decision
 from sagahook_runner.domain.erased import REASON, is_erased
+from sagahook_runner.domain.known_steps import known_step
 from sagahook_runner.domain.state import SagaState
 from sagahook_schemas.commands import (
     CancelSaga,

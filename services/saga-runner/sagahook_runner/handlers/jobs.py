@@ -14,7 +14,7 @@ from sagahook.saga import Saga, StepContext
 from sagahook.saga import calls as saga_calls
 from sagahook_runner.adapters.attempt import AttemptKey, Job, is_async
 from sagahook_runner.adapters.pulse import Pulse
-from sagahook_runner.domain.decision import known_step, terms
+from sagahook_runner.domain.known_steps import known_step, terms
 from sagahook_runner.domain.state import Open, SagaState, item_of
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.playing import Conductor

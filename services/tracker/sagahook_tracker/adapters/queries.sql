@@ -171,11 +171,12 @@ FROM affected;
 -- Computes anew how the given events stand, all of which are held, and moves them from one count of the rollups to
 -- another; adds the given counts too. What began before `since` counts only in the sums since ever, the minute
 -- -infinity. Rollups are shared by all projectors: they come last, in one order.
--- Once the transaction is committed, it wakes whoever waits on the channel: those of the given correlation ids, and
--- those of every webhook that started or joined one of the given runs. Beyond `limit` bytes, everybody (ids: null).
+-- Once the transaction is committed, it wakes whoever waits on the channel: those of the given correlation ids, those of
+-- every webhook that is processed now, and those of every one that started or joined one of the given runs. Beyond
+-- `limit` bytes, everybody (ids: null).
 WITH now AS (
     SELECT held.event_id, webhooks.number, webhooks.received_at, webhooks.source, webhooks.event_type,
-           routed.routed_at, routed.reprocessed, coalesce(routed.lost, 0) AS lost,
+           webhooks.correlation_id, routed.routed_at, routed.reprocessed, coalesce(routed.lost, 0) AS lost,
            ended.open, ended.completed, ended.failed, ended.settled_at
     FROM unnest(:event_ids::text[]) AS held (event_id)
     LEFT JOIN tracker.webhooks ON webhooks.event_id = held.event_id
@@ -220,7 +221,8 @@ WITH now AS (
            before.lost, before.settled_at)
           IS DISTINCT FROM (now.number, now.routed_at, now.reprocessed, now.open, now.completed, now.failed,
                             now.lost, now.settled_at)
-    RETURNING now.received_at, now.source, now.event_type, before.outcome AS outcome_before, standings.outcome,
+    RETURNING now.received_at, now.source, now.event_type, now.correlation_id, standings.processed,
+              before.outcome AS outcome_before, standings.outcome,
               CASE WHEN before.processed THEN greatest(before.routed_at, before.settled_at) END AS processed_before,
               CASE WHEN standings.processed THEN greatest(now.routed_at, now.settled_at) END AS processed_at
 ), counted AS (
@@ -253,6 +255,8 @@ WITH now AS (
     SET count = known.count + excluded.count, total_ms = known.total_ms + excluded.total_ms
 ), ids AS (
     SELECT unnest(:correlation_ids::text[]) AS id
+    UNION
+    SELECT correlation_id FROM moved WHERE processed
     UNION
     SELECT links.correlation_id
     FROM tracker.links
@@ -339,7 +343,8 @@ ON CONFLICT DO NOTHING;
 
 -- name: webhook_status(source, correlation_id)
 -- Every webhook of the correlation id, with each run that it started or joined: one row for each such run,
--- or one alone.
+-- or one alone. The source is compared so that no index serves it: a plan that is made while the tables are small, or
+-- unknown, would else read every webhook of the source, in the order that is asked for, until they are analyzed.
 SELECT webhooks.event_id, routed.outcome, routed.reason, routed.sagas, routed.errors,
        runs.saga_id, runs.run, runs.name, runs.state, runs.error, runs.reason AS suspended_because, runs.steps
 FROM tracker.webhooks
@@ -352,7 +357,7 @@ LEFT JOIN LATERAL (
 ) AS routed ON TRUE
 LEFT JOIN tracker.links USING (event_id)
 LEFT JOIN tracker.runs ON (runs.saga_id, runs.run) = (links.saga_id, links.run)
-WHERE webhooks.correlation_id = :correlation_id AND webhooks.source = :source
+WHERE webhooks.correlation_id = :correlation_id AND webhooks.source IS NOT DISTINCT FROM :source
 ORDER BY webhooks.received_at, webhooks.number, runs.run;
 
 -- name: saga_status(saga_id)

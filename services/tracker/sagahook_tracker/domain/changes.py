@@ -121,8 +121,9 @@ class Audited:
 class Changes:
     """The rows that a batch adds or replaces, each once.
 
-    ended: runs that became final in this batch. waited_for: correlation ids whose answer may have become
-    final for another reason. retries: how often each saga's steps were given another attempt.
+    ended: runs that became final in this batch. waited_for: correlation ids whose answer may have become final for
+    another reason than that, or than how a webhook of theirs stands now. retries: how often each saga's steps were
+    given another attempt.
     touched: events that stand otherwise now, for all that is known here. moved: runs that ended, or ended otherwise, or
     go on after all, so that those events do that are linked to them.
     """
@@ -161,7 +162,6 @@ def fold(events: Iterable[Event], known: Mapping[RunKey, Run]) -> Changes:
         elif isinstance(data, WebhookRouted):
             changes.routes[envelope.subject, event.number] = _route(event, data)
             changes.touched.add(envelope.subject)
-            changes.waited_for.add(envelope.correlation_id)
         else:
             _fold_other(changes, event)
     for key, earlier in before.items():
