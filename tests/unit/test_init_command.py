@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "shop", raising=False)  # another test's: here it is what an app is called
+    monkeypatch.delitem(sys.modules, "shop", raising=False)  # of another test; here an app is called so
     return tmp_path
 
 
