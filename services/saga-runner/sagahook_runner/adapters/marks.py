@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from sagahook.runtime.partitions import Start
-from sagahook.runtime.transactions import OutRecord
+from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 
 _HEADER = "taken"
 _LOG = "log"
@@ -24,10 +24,15 @@ _TELL_SECONDS = 1.0
 
 
 class Mark:
-    """source: what is taken up. log: the partition that nobody else writes."""
+    """Writes, and says how far it was with what is written. source: what is taken up, in the name of the group. log:
+    the partition that nobody else writes."""
 
-    def __init__(self, source: TopicPartition, log: TopicPartition) -> None:
+    def __init__(
+        self, source: TopicPartition, log: TopicPartition, writer: TransactionalWriter, group: str
+    ) -> None:
         self._source = source
+        self._writer = writer
+        self._group = group
         self._log = log
         self._log_end = 0
         self._untold_since: float | None = None
@@ -52,16 +57,24 @@ class Mark:
         """Whether the group is to be told."""
         return self._untold_since is not None and monotonic() >= self._untold_since + _TELL_SECONDS
 
-    def put_on(self, records: Sequence[OutRecord], next_offset: int) -> list[OutRecord]:
-        """The records to be written, of which the last in the log tells the offset; where none is in the log, the group
-        must be told with them."""
+    async def write(
+        self, records: Sequence[OutRecord], next_offset: int, *, ahead: Sequence[OutRecord] = ()
+    ) -> Mapping[TopicPartition, int]:
+        """As `TransactionalWriter.commit`. What goes into the log alone needs no transaction: one batch of it is all or
+        nothing by itself, and tells the offset. Else the group is told in the transaction that there is."""
         self.next_offset = next_offset
         if self._untold_since is None:
             self._untold_since = monotonic()
-        return self._marked(records, next_offset)
+        by_log = bool(records) and all(each.topic == self._log.topic for each in records)
+        marked, offsets = self._marked(records, next_offset), {} if by_log else self._offsets()
+        ends = await self._writer.commit(marked, offsets, self._group, ahead=ahead)
+        self._log_end = ends.get(self._log, self._log_end)
+        return ends
 
-    def offsets(self) -> Mapping[TopicPartition, OffsetAndMetadata]:
-        """What to tell the group, by a commit."""
+    async def tell_the_group(self) -> None:
+        await self._writer.commit((), self._offsets(), self._group)
+
+    def _offsets(self) -> Mapping[TopicPartition, OffsetAndMetadata]:
         self._untold_since = None
         return {self._source: OffsetAndMetadata(self.next_offset, f"{_LOG} {self._log_end}")}
 
@@ -73,10 +86,6 @@ class Mark:
                 marked[place] = marked[place]._replace(headers=[*marked[place].headers, header])
                 break
         return marked
-
-    def committed(self, ends: Mapping[TopicPartition, int]) -> None:
-        """ends: the offset behind the last record in each partition."""
-        self._log_end = ends.get(self._log, self._log_end)
 
 
 def told_from(start: Start) -> int | None:

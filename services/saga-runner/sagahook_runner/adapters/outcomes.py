@@ -60,23 +60,13 @@ def complete_step(attempt: Attempt) -> CompleteStep | None:
 
 def attempt_of(command: CompleteStep, dice: float) -> Attempt:
     """The reverse of `complete_step`. dice: for a retry's jitter."""
+    which = (command.run, command.step, command.phase, command.attempt)
     if command.continue_after is not None:
-        which = (command.run, command.step, command.phase, command.attempt)
         return AttemptContinued(*which, command.continue_after, command.result)
     if command.error is None:
-        return AttemptSucceeded(
-            command.run,
-            command.step,
-            command.phase,
-            command.attempt,
-            command.result,
-            command.duration_ms,
-        )
+        return AttemptSucceeded(*which, command.result, command.duration_ms)
     return AttemptFailed(
-        command.run,
-        command.step,
-        command.phase,
-        command.attempt,
+        *which,
         command.error,
         command.retryable,
         command.unknown,

@@ -7,7 +7,7 @@ failure of a write the whole owner is thrown away and a new one restores.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Set
 from datetime import UTC, datetime
 from random import random
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.partitions import Start
-from sagahook.runtime.transactions import OutRecord, OwnershipLost, TransactionalWriter
+from sagahook.runtime.transactions import OwnershipLost, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.attempt import AttemptKey
 from sagahook_runner.adapters.marks import Mark
@@ -54,12 +54,12 @@ class Ledger:
         self._shard = place.shard
         self._writer = writer
         self._clock = clock
-        self._group = group
         self._process_id = process_id
         self._keys = keys
         self._on_written = on_written
         self._events = TopicPartition(place.settings.topic(SAGA_EVENTS), place.partition)
-        self._mark = Mark(TopicPartition(place.settings.topic(SAGA_COMMANDS), place.partition), self._events)
+        commands = TopicPartition(place.settings.topic(SAGA_COMMANDS), place.partition)
+        self._mark = Mark(commands, self._events, writer, group)
         self._unkept = Unkept(0, ())
         self._promised: frozenset[AttemptKey] = frozenset()
         self.epoch = 0
@@ -125,7 +125,7 @@ class Ledger:
         left = self._left(in_flight, released=isinstance(event, OwnerReleased))
         await self._writer.ready()
         records = EventRecords(self._settings, self._partition, Stamp(self.now(), self.epoch))
-        ends = await self._commit(records.owner(event, left), self._mark.next_offset)
+        ends = await self._mark.write(records.owner(event, left), self._mark.next_offset)
         self._unkept.committed((), 1, ends[self._events], self.latest)
         return ends[self._events]
 
@@ -164,7 +164,7 @@ class Ledger:
             await self._keys.settle(data_keys)
             transaction.seal(self._keys)
         with metrics.COMMITS.time():
-            ends = await self._commit(transaction.records(), taken)
+            ends = await self._mark.write(transaction.records(), taken)
         events = transaction.counted.total()
         self._unkept.committed(transaction.changed, events, ends.get(self._events), self.latest)
         self._on_written(transaction)
@@ -179,19 +179,10 @@ class Ledger:
                 transaction.apply(*commands.popleft())
             await self.write(transaction)
 
-    async def _commit(self, made: Sequence[OutRecord], taken: int) -> Mapping[TopicPartition, int]:
-        """Events alone need no transaction: one batch of them is all or nothing by itself (docs/decisions/0031)."""
-        by_log = bool(made) and all(each.topic == self._events.topic for each in made)
-        records = self._mark.put_on(made, taken)
-        offsets = {} if by_log else self._mark.offsets()
-        ends = await self._writer.commit(records, offsets, self._group)
-        self._mark.committed(ends)
-        return ends
-
     async def tell_the_group(self) -> None:
         """How far the commands were taken, where it was not told for a while."""
         if self._mark.is_due:
-            await self._writer.commit((), self._mark.offsets(), self._group)
+            await self._mark.tell_the_group()
 
     # -- snapshots ------------------------------------------------------------------------------------------
 

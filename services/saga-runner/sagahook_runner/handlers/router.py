@@ -58,7 +58,7 @@ class PartitionRouter(PartitionForwarder):
         self._firsts = FirstRecords()
         self._commands = settings.topic(SAGA_COMMANDS)
         self._routed = TopicPartition(settings.topic(WEBHOOKS_ROUTED), partition)
-        self._mark = Mark(source, self._routed)
+        self._mark = Mark(source, self._routed, writer, settings.router_group)
 
     async def _begin(self, start: Start) -> int:
         """What was routed after the group was told of it last, the log of it says, to which nobody else adds now."""
@@ -78,25 +78,20 @@ class PartitionRouter(PartitionForwarder):
         await super()._begin(start)
         next_offset = self._mark.begin(start, taken, end)
         if not start.was_committed:
-            await self._tell_the_group()  # its offset must never be unknown once something was routed
+            await self._mark.tell_the_group()  # its offset must never be unknown once something was routed
         return next_offset
 
     async def _persist(self, out: Sequence[OutRecord], next_offset: int) -> None:
         """The starts go ahead of what says that the webhooks were routed (docs/decisions/0034)."""
         starts = [each for each in out if each.topic == self._commands]
-        told = self._mark.put_on([each for each in out if each.topic != self._commands], next_offset)
-        by_log = any(each.topic == self._routed.topic for each in told)
-        offsets = {} if by_log else self._mark.offsets()
-        self._mark.committed(await self._writer.commit(told, offsets, self._group, ahead=starts))
+        told = [each for each in out if each.topic != self._commands]
+        await self._mark.write(told, next_offset, ahead=starts)
         if self._mark.is_due:
-            await self._tell_the_group()
+            await self._mark.tell_the_group()
 
     async def _persist_rest(self) -> None:
         if not self._mark.is_told:
-            await self._tell_the_group()
-
-    async def _tell_the_group(self) -> None:
-        await self._writer.commit((), self._mark.offsets(), self._group)
+            await self._mark.tell_the_group()
 
     async def _begin_anew(self, consumer: AIOKafkaConsumer) -> None:
         """Sagas that are forgotten would start once more."""
