@@ -23,6 +23,7 @@ from tests.topics import open_prefix
 
 if TYPE_CHECKING:
     from tests.notifier_harness import Deployment, Receiver
+    from tests.runner_harness import RunnerHarness
 
 # How long an example takes says nothing about it on a machine that does other things too.
 settings.register_profile("sagahook", deadline=None)
@@ -126,7 +127,16 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
         yield url
 
 
-# What the notifier's tests have in common. Its harness is only imported where one of them runs.
+# What the tests of a service have in common. Its harness is only imported where one of them runs.
+
+
+@pytest_asyncio.fixture
+async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator["RunnerHarness"]:
+    """The runners of a deployment whose app is `tests.apps.effects`: none yet."""
+    from tests.runner_harness import open_runners
+
+    async with open_runners(kafka_bootstrap, topic_prefix, tmp_path) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture

@@ -24,7 +24,7 @@ from sagahook_schemas.commands import SignalSaga
 from sagahook_schemas.sagas import OwnerAcquired, OwnerReleased
 from sagahook_schemas.topics import SAGA_COMMANDS
 from tests.notifier_harness import SECRET, Receiver, open_receiver
-from tests.runner_harness import RunnerHarness
+from tests.runner_harness import RunnerHarness, open_runners
 from tests.runner_log import Follower, put_command
 from tests.service_process import ServiceProcess, start_process
 
@@ -36,6 +36,18 @@ SERVICES = {
     "api": ("sagahook_tracker", "api"),
     "notifier": ("sagahook_notifier", "run"),
 }
+
+
+@asynccontextmanager
+async def moved_runners(kafka: str, prefix: str, folder: Path, *, nap: str) -> AsyncIterator[RunnerHarness]:
+    """In one partition, and its participant refuses as long as there is a file `refuse`. nap: seconds."""
+    refuse = folder / "refuse"
+    refuse.touch()
+    settings = {"REFUSE": str(refuse), "NAP_SECONDS": nap}
+    async with open_runners(
+        kafka, prefix, folder, app="tests.apps.moved", settings=settings, partitions=1
+    ) as opened:
+        yield opened
 
 
 async def sagahook(*words: str, **environment: str) -> Result:

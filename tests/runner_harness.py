@@ -4,17 +4,19 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from orjson import dumps, loads
 
 from sagahook.runtime.ids import new_event_id
+from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, Topic
@@ -167,6 +169,25 @@ class RunnerHarness:
 
     def logs(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("runner-*.log")))
+
+
+@asynccontextmanager
+async def open_runners(
+    bootstrap: str,
+    prefix: str,
+    folder: Path,
+    *,
+    app: str = "tests.apps.effects",
+    settings: Mapping[str, str] = MappingProxyType({}),
+    partitions: int = PARTITIONS,
+) -> AsyncIterator[RunnerHarness]:
+    """Of a deployment with new topics. As `RunnerHarness`; what was started is stopped at the end."""
+    await ensure_topics(bootstrap, prefix, partitions)
+    harness = RunnerHarness(bootstrap, prefix, folder, app, dict(settings), partitions)
+    try:
+        yield harness
+    finally:
+        await harness.stop()
 
 
 async def poll(consumer: AIOKafkaConsumer) -> list[LogEvent]:

@@ -7,27 +7,15 @@ deaths, so that some come between a router's starts and its word (docs/decisions
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from sagahook.runtime.topics import ensure_topics
-from tests.runner_harness import PARTITIONS, RunnerHarness
+from tests.runner_harness import RunnerHarness
 from tests.runner_log import routed
 
 SECONDS = 90
 AT_ONCE = 20
 """Webhooks, of which two are for each saga: the first starts it, the second joins it."""
-
-
-@pytest_asyncio.fixture
-async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
-    yield harness
-    await harness.stop()
 
 
 @pytest.mark.long

@@ -7,27 +7,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.identity import child_id
 from tests.earlier import unpacked
-from tests.moved_world import BEGUN, put_answer
+from tests.moved_world import BEGUN, moved_runners, put_answer
 from tests.runner_harness import RunnerHarness
 from tests.runner_log import broken_runs, following
 
 
 @pytest_asyncio.fixture
 async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
-    refuse = tmp_path / "refuse"
-    refuse.touch()
-    harness = RunnerHarness(
-        *(kafka_bootstrap, topic_prefix, tmp_path),
-        app="tests.apps.moved",
-        settings={"REFUSE": str(refuse), "NAP_SECONDS": "3"},
-        partitions=1,
-    )
-    yield harness
-    await harness.stop()
+    async with moved_runners(kafka_bootstrap, topic_prefix, tmp_path, nap="3") as opened:
+        yield opened
 
 
 @pytest.mark.long

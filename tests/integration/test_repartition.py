@@ -23,7 +23,17 @@ from sagahook_schemas.identity import child_id, partition_of
 from sagahook_schemas.sagas import AttemptInFlight, OwnerAcquired, OwnerReleased
 from sagahook_schemas.topics import ALL_TOPICS, SAGA_EVENTS, SAGA_STATE, WEBHOOKS_RECEIVED, steps_topic
 from sagahook_tracker.adapters.schema import view_tables
-from tests.moved_world import BEGUN, SERVICES, Deployment, begin, deployed, put_answer, put_owner, sagahook
+from tests.moved_world import (
+    BEGUN,
+    SERVICES,
+    Deployment,
+    begin,
+    deployed,
+    moved_runners,
+    put_answer,
+    put_owner,
+    sagahook,
+)
 from tests.preforked import start_service
 from tests.runner_harness import RunnerHarness
 from tests.runner_log import assert_fold_is_snapshots, broken_runs, following, whole_topic
@@ -111,17 +121,8 @@ async def move(deployment: Deployment) -> None:
 
 @pytest_asyncio.fixture
 async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
-    refuse = tmp_path / "refuse"
-    refuse.touch()
-    harness = RunnerHarness(
-        *(kafka_bootstrap, topic_prefix, tmp_path),
-        app="tests.apps.moved",
-        settings={"REFUSE": str(refuse), "NAP_SECONDS": "0.5"},
-        partitions=1,
-    )
-    yield harness
-    await harness.stop()
+    async with moved_runners(kafka_bootstrap, topic_prefix, tmp_path, nap="0.5") as opened:
+        yield opened
 
 
 async def test_sagas_that_wait_go_on_in_topics_with_more_partitions(

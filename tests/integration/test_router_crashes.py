@@ -13,7 +13,6 @@ from orjson import loads
 
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.partitions import Start
-from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import CommitUnknown, OwnershipLost
 from sagahook.saga import load_app
 from sagahook_runner.adapters.triggers import Triggers
@@ -22,15 +21,13 @@ from sagahook_runner.settings import RunnerSettings
 from sagahook_runner.wiring import RoutersHost
 from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
 from tests.kafka_transactions import committed
-from tests.runner_harness import RunnerHarness
+from tests.runner_harness import RunnerHarness, open_runners
 
 
 @pytest_asyncio.fixture
 async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, 1)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path, partitions=1)
-    yield harness
-    await harness.stop()
+    async with open_runners(kafka_bootstrap, topic_prefix, tmp_path, partitions=1) as opened:
+        yield opened
 
 
 async def test_of_webhooks_whose_router_died_between_their_starts_and_its_word_each_counts_once(

@@ -3,23 +3,12 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from sagahook.runtime.topics import ensure_topics
 from tests.processes import halt
 from tests.runner_harness import PARTITIONS, LogEvent, RunnerHarness
-
-
-@pytest_asyncio.fixture
-async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
-    yield harness
-    await harness.stop()
 
 
 def saga_events(events: list[LogEvent]) -> list[LogEvent]:

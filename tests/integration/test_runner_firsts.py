@@ -4,23 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
-import pytest_asyncio
-
-from sagahook.runtime.topics import ensure_topics
 from sagahook_ingest.adapters.publisher import GroupPublisher
 from sagahook_ingest.domain.webhook import OnceOnly, Webhook
 from sagahook_schemas.topics import WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 from tests.runner_harness import PARTITIONS, LogEvent, RunnerHarness, poll
-
-
-@pytest_asyncio.fixture
-async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
-    yield harness
-    await harness.stop()
 
 
 @asynccontextmanager

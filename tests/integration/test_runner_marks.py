@@ -3,12 +3,10 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sagahook.runtime.clock import SystemClock
@@ -30,14 +28,6 @@ from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED
 from tests.kafka_transactions import committed
 from tests.runner_harness import PARTITIONS, RunnerHarness
 from tests.runner_log import routed
-
-
-@pytest_asyncio.fixture
-async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
-    yield harness
-    await harness.stop()
 
 
 async def test_a_runner_that_died_before_it_told_the_group_takes_up_nothing_twice(

@@ -2,25 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
 from tests.runner_harness import PARTITIONS, RunnerHarness
-
-
-@pytest_asyncio.fixture
-async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
-    yield harness
-    await harness.stop()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -20,14 +17,6 @@ from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_DEFINITIONS, SAGA_STATE
 from tests.oracle import Logged, check_log
 from tests.runner_harness import PARTITIONS, LogEvent, RunnerHarness
-
-
-@pytest_asyncio.fixture
-async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
-    yield harness
-    await harness.stop()
 
 
 async def say(runners: RunnerHarness, kind: Any, name: str, *, paused: bool) -> None:

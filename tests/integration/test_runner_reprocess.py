@@ -1,30 +1,19 @@
 """Webhooks that an operator has routed again: each of their sagas runs once more, and a command that comes twice, or
 around a crash, does nothing twice."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
-import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
 from sagahook.runtime.ids import new_event_id
-from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.commands import ReprocessWebhook
 from sagahook_schemas.envelope import Envelope
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import WEBHOOKS_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 from tests.runner_harness import PARTITIONS, LogEvent, RunnerHarness, poll
 from tests.runner_log import following, whole_topic
-
-
-@pytest_asyncio.fixture
-async def runners(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[RunnerHarness]:
-    await ensure_topics(kafka_bootstrap, topic_prefix, PARTITIONS)
-    harness = RunnerHarness(kafka_bootstrap, topic_prefix, tmp_path)
-    yield harness
-    await harness.stop()
 
 
 class Asked(NamedTuple):
