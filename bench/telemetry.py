@@ -70,8 +70,7 @@ async def _ingest(bootstrap: str, endpoint: str, rounds: int) -> dict[str, Any]:
             name: await opened.enter_async_context(served.ingest(bootstrap, **_environment(endpoint, name)))
             for name in SAMPLED
         }
-        for server in servers.values():
-            await _load(server)
+        await served.warm_up(*servers.values())
         runs: dict[str, list[float]] = {name: [] for name in SAMPLED}
         for each in range(2 * rounds):
             for name in _in_turn(each):

@@ -42,7 +42,8 @@ Kind = Literal["server", "producer", "consumer", "client", "internal"]
 Attributes = Mapping[str, str | int | float | bool]
 """Ids, names and numbers. Never a payload, a text of somebody's, a secret or a URL that may hold one."""
 
-_SAMPLED: Final = frozenset("13579bdf")
+SAMPLED: Final = frozenset("13579bdf")
+"""How the traceparent of a trace that is recorded ends."""
 _NO: Final = frozenset({"false", "0", "no", "off"})
 _SPOKEN: Final = "http/protobuf"
 _OTLP_PATH: Final = "/v1/traces"
@@ -114,7 +115,7 @@ spans: Spans | None = None
 
 def is_recorded(traceparent: str) -> bool:
     """Whether spans under it are to be made here."""
-    return spans is not None and traceparent[-1:] in _SAMPLED
+    return spans is not None and traceparent[-1:] in SAMPLED
 
 
 def current_traceparent() -> str:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, trace
@@ -23,33 +21,33 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from sagahook.runtime.telemetry_wire import OurSpan
-
 if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes, AttributeValue
 
 _FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 LENGTH = 55
 """Of a traceparent."""
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _UNSET = Status(StatusCode.UNSET)
 NOWHERE = Context()
 """For what has no parent, whatever is current."""
 
 
-def read(traceparent: str) -> SpanContext | None:
+def is_valid(traceparent: str) -> bool:
+    return (
+        len(traceparent) == LENGTH
+        and _FORM.fullmatch(traceparent) is not None
+        and traceparent[3:35] != _NO_TRACE
+        and traceparent[36:52] != _NO_SPAN
+    )
+
+
+def read(traceparent: str, *, is_remote: bool = True) -> SpanContext | None:
     """None for what is none."""
-    return _read(traceparent) if len(traceparent) == LENGTH else None
-
-
-@lru_cache(maxsize=2048)
-def _read(traceparent: str) -> SpanContext | None:
-    """All attempts of a saga have one parent, and all records of a batch one link."""
-    found = _FORM.fullmatch(traceparent)
-    if found is None:
+    if not is_valid(traceparent):
         return None
-    trace_id, span_id, flags = found.groups()
-    told = SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)))
-    return told if told.is_valid else None
+    flags = TraceFlags(int(traceparent[53:], 16))
+    return SpanContext(int(traceparent[3:35], 16), int(traceparent[36:52], 16), is_remote, flags)
 
 
 def written(told: SpanContext) -> str:
@@ -80,8 +78,21 @@ class Current:
         context.detach(self._token)
 
 
-class Recording(trace.Span):
-    """As `telemetry.Span`, and as OpenTelemetry's."""
+class Recording(trace.Span, ReadableSpan):
+    """As `telemetry.Span`, and as OpenTelemetry's.
+
+    What can wait is not made while it is under way, but when it is exported, for many of them at once. parent: its
+    traceparent; "" where there is none.
+    """
+
+    is_ours = True
+    """Whether nothing was added but what we add."""
+    _status = _UNSET
+    _events: Sequence[Event] = ()
+    _linked: Sequence[str] = ()
+    _links: Sequence[Link] = ()
+    _end_time = None
+    _instrumentation_info = None
 
     def __init__(
         self,
@@ -89,94 +100,97 @@ class Recording(trace.Span):
         name: str,
         kind: SpanKind,
         attributes: Mapping[str, Any],
-        parent: SpanContext | None,
-        trace_id: int,
-        flags: int,
+        parent: str,
+        traceparent: str,
         began_ns: int | None = None,
     ) -> None:
         self._origin = origin
         self._name = name
         self._kind = kind
-        self._attributes = dict(attributes)
-        self._parent = parent
-        span_id = getrandbits(64) or 1
-        self._context = SpanContext(trace_id, span_id, False, TraceFlags(flags))
-        self._began_ns = time.time_ns() if began_ns is None else began_ns
-        self._status = _UNSET
-        self._links: list[Link] = []
-        self._events: list[Event] = []
-        self._is_ours = True
-        """Whether nothing was added but what we add."""
-        self._ended = False
-        self.traceparent = f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
+        self._attributes: Mapping[str, Any] = dict(attributes)
+        self._start_time = time.time_ns() if began_ns is None else began_ns
+        self.under = parent
+        self.traceparent = traceparent
 
     def add(self, attributes: Mapping[str, str | int | float | bool]) -> None:
-        self._attributes.update(attributes)
+        self._attributes = {**self._attributes, **attributes}
 
     def link(self, traceparent: str) -> None:
-        to = read(traceparent)
-        if to is not None:
-            self._links.append(Link(to))
+        if is_valid(traceparent):
+            self._linked = [*self._linked, traceparent]
 
     def fail(self, kind: str) -> None:
-        self._attributes["error.type"] = kind
+        self.add({"error.type": kind})
         self._status = Status(StatusCode.ERROR)
 
     def current(self) -> Current:
         return Current(trace.set_span_in_context(self, NOWHERE))
 
     def end(self, end_time: int | None = None) -> None:
-        if self._ended:
+        if self._end_time is not None:
             return
-        self._ended = True
-        made = OurSpan if self._is_ours else ReadableSpan
-        attributes = self._attributes if self._is_ours else BoundedAttributes(attributes=self._attributes)
-        self._origin.processor.on_end(
-            made(
-                name=self._name,
-                context=self._context,
-                parent=self._parent,
-                resource=self._origin.resource,
-                attributes=attributes,
-                events=self._events,
-                links=self._links,
-                kind=self._kind,
-                status=self._status,
-                start_time=self._began_ns,
-                end_time=end_time or time.time_ns(),
-                instrumentation_scope=self._origin.scope,
-            )
-        )
+        self._end_time = end_time or time.time_ns()
+        if not self.is_ours:
+            self._attributes = BoundedAttributes(attributes=self._attributes)
+        self._origin.processor.on_end(self)
+
+    # -- what is read of it when it has ended -----------------------------------------------------------------
+
+    @property
+    def linked(self) -> Sequence[str]:
+        """The traceparents of what it has links to."""
+        return self._linked
+
+    @property
+    def context(self) -> SpanContext:
+        return self.get_span_context()
+
+    @property
+    def parent(self) -> SpanContext | None:
+        return read(self.under)
+
+    @property
+    def links(self) -> Sequence[Link]:
+        return [*(Link(found) for each in self._linked if (found := read(each))), *self._links]
+
+    @property
+    def resource(self) -> Resource:
+        return self._origin.resource
+
+    @property
+    def instrumentation_scope(self) -> InstrumentationScope:
+        return self._origin.scope
 
     # -- what others may do with it -------------------------------------------------------------------------
 
     def get_span_context(self) -> SpanContext:
-        return self._context
+        return read(self.traceparent, is_remote=False) or trace.INVALID_SPAN_CONTEXT
 
     def is_recording(self) -> bool:
-        return not self._ended
+        return self._end_time is None
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        self._is_ours = False
-        self._attributes.update(attributes)
+        if self._is_theirs():
+            self._attributes = {**self._attributes, **attributes}
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        self._is_ours = False
-        self._events.append(Event(name, attributes, timestamp))
+        if self._is_theirs():
+            self._events = [*self._events, Event(name, attributes, timestamp)]
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        self._is_ours = False
-        self._links.append(Link(context, attributes))
+        if self._is_theirs():
+            self._links = [*self._links, Link(context, attributes)]
 
     def update_name(self, name: str) -> None:
-        self._name = name
+        if self.is_recording():
+            self._name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        self._is_ours = False
-        self._status = status if isinstance(status, Status) else Status(status, description)
+        if self._is_theirs():
+            self._status = status if isinstance(status, Status) else Status(status, description)
 
     def record_exception(
         self,
@@ -188,3 +202,9 @@ class Recording(trace.Span):
         """Its class alone: its text may hold what the action was given."""
         kind = f"{type(exception).__module__}.{type(exception).__qualname__}"
         self.add_event("exception", {"exception.type": kind, **(attributes or {})}, timestamp)
+
+    def _is_theirs(self) -> bool:
+        """From now on, unless it has ended, and takes nothing more."""
+        if self._end_time is None:
+            self.is_ours = False
+        return self._end_time is None

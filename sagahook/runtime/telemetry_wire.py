@@ -14,7 +14,9 @@ from struct import Struct
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode_published
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
+
+from sagahook.runtime.telemetry_recording import Recording
 
 Value = str | int | float | bool
 
@@ -27,11 +29,10 @@ _KINDS = {
 }
 _STATUSES = {StatusCode.UNSET: b"\x7a\x00", StatusCode.ERROR: b"\x7a\x02\x18\x02"}
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
-_fixed32, _fixed64, _double = Struct("<I").pack, Struct("<Q").pack, Struct("<d").pack
-
-
-class OurSpan(ReadableSpan):
-    """One that has ended, with nothing in it but what is encoded here: plain attributes, links, and no events."""
+_OF_ANOTHER = Struct("<I").pack(_HAS_IS_REMOTE | _IS_REMOTE)
+_OF_NOBODY = Struct("<I").pack(_HAS_IS_REMOTE)
+"""Flags: whether a parent, or what a link leads to, may be another process's."""
+_fixed64, _double = Struct("<Q").pack, Struct("<d").pack
 
 
 class Encoded(bytes):
@@ -43,13 +44,13 @@ class Encoded(bytes):
 
 def encode(spans: Sequence[ReadableSpan]) -> Encoded:
     """An ExportTraceServiceRequest. It has but one field, which is repeated: two of them in a row are one."""
-    ours = [span for span in spans if isinstance(span, OurSpan)]
-    others = [span for span in spans if not isinstance(span, OurSpan)]
+    ours = [span for span in spans if isinstance(span, Recording) and span.is_ours]
+    others = [span for span in spans if not (isinstance(span, Recording) and span.is_ours)]
     written = encode_published(others).SerializeToString() if others else b""
     return Encoded(written + (_request(ours) if ours else b""))
 
 
-def _request(spans: Sequence[OurSpan]) -> bytes:
+def _request(spans: Sequence[Recording]) -> bytes:
     """All of one process, and so of one resource and one scope."""
     frame = encode_published(spans[:1]).resource_spans[0]
     scope = frame.scope_spans[0]
@@ -60,18 +61,11 @@ def _request(spans: Sequence[OurSpan]) -> bytes:
     return _nested(b"\x0a", of_resource)
 
 
-def _span(span: OurSpan) -> bytes:
-    context, parent = span.get_span_context(), span.parent
-    if context is None:
-        raise AssertionError("a span of ours has no ids")
-    parts = [
-        b"\x0a\x10",
-        context.trace_id.to_bytes(16, "big"),
-        b"\x12\x08",
-        context.span_id.to_bytes(8, "big"),
-    ]
-    if parent is not None:
-        parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
+def _span(span: Recording) -> bytes:
+    """With plain attributes, links and no events: nothing else is ours."""
+    parts = [_ids(span.traceparent)]
+    if span.under:
+        parts += (b"\x22\x08", bytes.fromhex(span.under[36:52]))
     parts += (
         _text(b"\x2a", span.name),
         _KINDS[span.kind],
@@ -82,19 +76,14 @@ def _span(span: OurSpan) -> bytes:
     )
     attributes: Mapping[str, object] = span.attributes or {}
     parts += [_attribute(name, value) for name, value in attributes.items()]
-    parts += [_nested(b"\x6a", _link(link.context)) for link in span.links]
-    parts += (_STATUSES[span.status.status_code], b"\x85\x01", _flags(parent))
+    parts += [_nested(b"\x6a", _ids(each) + b"\x35" + _OF_ANOTHER) for each in span.linked]
+    parts += (_STATUSES[span.status.status_code], b"\x85\x01", _OF_ANOTHER if span.under else _OF_NOBODY)
     return b"".join(parts)
 
 
-def _link(to: SpanContext) -> bytes:
-    ids = b"\x0a\x10" + to.trace_id.to_bytes(16, "big") + b"\x12\x08" + to.span_id.to_bytes(8, "big")
-    return ids + b"\x35" + _flags(to)
-
-
-def _flags(of: SpanContext | None) -> bytes:
-    """Whether it is another process's."""
-    return _fixed32(_HAS_IS_REMOTE | (_IS_REMOTE if of is not None and of.is_remote else 0))
+def _ids(traceparent: str) -> bytes:
+    """Of the trace and of the span in it: the first two fields of a span as of a link."""
+    return b"\x0a\x10" + bytes.fromhex(traceparent[3:35]) + b"\x12\x08" + bytes.fromhex(traceparent[36:52])
 
 
 @lru_cache(maxsize=4096, typed=True)

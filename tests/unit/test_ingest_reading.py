@@ -36,7 +36,7 @@ def request(
 ) -> Request:
     given = {name.lower().encode(): value.encode("latin-1") for name, value in (headers or {}).items()}
     known = known_source("shop", Source(**source))
-    return Request(known, given, list(given.items()), "", content_type, "", NOW, body)
+    return Request(known, given, list(given.items()), "", content_type, "", "", NOW, body)
 
 
 def read(asked: Request) -> tuple[Webhook, Any]:

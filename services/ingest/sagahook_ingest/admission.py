@@ -88,7 +88,10 @@ class Admission:
         requested.check_forms(headers)
         if source.scheme_name == "bearer" and scope["query_string"]:
             headers = requested.with_access_token(headers, scope["query_string"])
-        return Request(source, headers, scope["headers"], correlation_id, content_type, notify_url)
+        traceparent = requested.traceparent(headers)
+        return Request(
+            source, headers, scope["headers"], correlation_id, content_type, notify_url, traceparent
+        )
 
     def limit(self, source: KnownSource) -> int:
         """Bytes of a body."""

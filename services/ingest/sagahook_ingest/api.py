@@ -80,7 +80,8 @@ class AcceptWebhooks:
         source = admission.known(route)
         requested.check_forms(headers)
         check_size(body, admission.limit(source))
-        request = Request(source, headers, [], correlation_id, requested.content_type(headers), "")
+        content_type, traceparent = requested.content_type(headers), requested.traceparent(headers)
+        request = Request(source, headers, [], correlation_id, content_type, "", traceparent)
         admission.believe(request, body)
         return await self._answer(route, request, correlation_id, started)
 

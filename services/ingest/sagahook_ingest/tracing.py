@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from sagahook.runtime.logging import about, trace_fields
 from sagahook.runtime.telemetry import Attributes, Span, Spans
 from sagahook_ingest.answers import Answer, refused
-from sagahook_ingest.domain import headers as requested
 from sagahook_ingest.domain.reading import Request
 from sagahook_ingest.handlers import Receiver
 from sagahook_ingest.routes import Route
@@ -42,6 +41,7 @@ async def serve(
     """As the route's endpoint itself. started: when the request came, by `time.perf_counter`. Raises Refusal,
     Unavailable."""
     span = begin(spans, route, request, correlation_id, started)
+    tell_logs(request, correlation_id)
     status = 499  # it was cancelled: the sender is gone
     try:
         answer = await route.endpoint(request, receiver, correlation_id, limit)
@@ -56,22 +56,25 @@ async def serve(
 
 
 def begin(spans: Spans, route: Route, request: Request, correlation_id: str, started: float) -> Span | None:
-    """The span, where it is recorded; the request goes on with its traceparent, and lines of the log with its id."""
-    source = request.source.name
+    """The span, where it is recorded; the request goes on with its traceparent."""
 
     def said() -> Attributes:
         return {
             "http.request.method": "POST",
             "http.route": route.pattern,
-            "sagahook.source": source,
+            "sagahook.source": request.source.name,
             "sagahook.correlation_id": correlation_id,
         }
 
-    given = requested.traceparent(request.headers)
-    traceparent, span = spans.head(f"POST {route.pattern}", "server", given, said, started)
-    request.headers = {**request.headers, b"traceparent": traceparent.encode()}
-    about(_Received(correlation_id, source, traceparent))
+    request.traceparent, span = spans.head(
+        f"POST {route.pattern}", "server", request.traceparent, said, started
+    )
     return span
+
+
+def tell_logs(request: Request, correlation_id: str) -> None:
+    """From here on lines of the log know what they are about."""
+    about(_Received(correlation_id, request.source.name, request.traceparent))
 
 
 def end(span: Span | None, status: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from sagahook.runtime import telemetry
 from sagahook.runtime.http_whole import Application, Reply
 from sagahook.runtime.ids import new_event_id
-from sagahook.runtime.telemetry import Span
+from sagahook.runtime.telemetry import Span, Spans
 from sagahook_ingest import metrics, tracing
 from sagahook_ingest.adapters.groups import Published
 from sagahook_ingest.admission import Admission
@@ -52,7 +52,6 @@ class Whole:
     __slots__ = (
         "_admission",
         "_begun",
-        "_context",
         "_correlation_id",
         "_go_on",
         "_headers",
@@ -63,6 +62,7 @@ class Whole:
         "_scope",
         "_span",
         "_started",
+        "_traced",
     )
 
     _begun: Begun
@@ -81,17 +81,11 @@ class Whole:
         self._correlation_id = ""
         self._inside = False
         self._span: Span | None = None
-        self._context: Context | None = None
-        """Where lines of the log know what they are about; None where nothing is traced."""
+        self._traced: Request | None = None
+        """What lines of the log are about, where anything is traced."""
 
     def begin(self, body: bytes) -> Application | None:
         """As `AnswerWhole`."""
-        if telemetry.spans is None:
-            return self._begin(body)
-        self._context = copy_context()
-        return self._context.run(self._begin, body)
-
-    def _begin(self, body: bytes) -> Application | None:
         admission, scope, route = self._admission, self._scope, self._route
         try:
             headers, repeated = requested.read(scope["headers"], admission.sources.headers)
@@ -107,17 +101,16 @@ class Whole:
                 return self._go_on(route, request, self._correlation_id, self._started)
             receiver = admission.door.enter()
             self._inside = True
-            return self._publish(route.begin(self._traced(request), self._correlation_id), receiver)
+            if telemetry.spans is not None:
+                self._trace(telemetry.spans, request)
+            return self._publish(route.begin(request, self._correlation_id), receiver)
         except Exception as raised:
             self._end(raised)
             return None
 
-    def _traced(self, request: Request) -> Request:
-        if telemetry.spans is not None:
-            self._span = tracing.begin(
-                telemetry.spans, self._route, request, self._correlation_id, self._started
-            )
-        return request
+    def _trace(self, spans: Spans, request: Request) -> None:
+        self._span = tracing.begin(spans, self._route, request, self._correlation_id, self._started)
+        self._traced = request
 
     def _publish(self, begun: Begun | Answer, receiver: Receiver) -> Application | None:
         """Raises Refusal, Unavailable."""
@@ -146,12 +139,6 @@ class Whole:
 
     def _told(self, outcome: Published | Unavailable) -> None:
         """By the publisher."""
-        if self._context is None:
-            self._conclude(outcome)
-        else:
-            self._context.run(self._conclude, outcome)
-
-    def _conclude(self, outcome: Published | Unavailable) -> None:
         if isinstance(outcome, Unavailable):
             self._end(outcome)
             return
@@ -168,7 +155,7 @@ class Whole:
             headers, body = written(outcome, closing=closing)
             status = outcome.status
         else:
-            response = self._refuse(outcome, self._route, self._scope, self._headers, self._correlation_id)
+            response = self._refused(outcome)
             status, headers, body = response.status_code, response.raw_headers, bytes(response.body)
         try:
             self._reply(status, headers, body)
@@ -177,6 +164,15 @@ class Whole:
         if isinstance(outcome, Answer) and (outcome.accepted or outcome.duplicates):
             seconds = time.perf_counter() - self._started
             metrics.GOOD_ANSWERS.count(self._route.source, seconds, outcome.accepted, outcome.duplicates)
+
+    def _refused(self, raised: Exception) -> Response:
+        def refuse() -> Response:
+            if self._traced is not None:
+                tracing.tell_logs(self._traced, self._correlation_id)
+            return self._refuse(raised, self._route, self._scope, self._headers, self._correlation_id)
+
+        # Not in a task, whose context would be its own.
+        return copy_context().run(refuse)
 
     def _leave(self, status: int) -> None:
         tracing.end(self._span, status)

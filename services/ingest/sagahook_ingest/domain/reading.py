@@ -8,7 +8,6 @@ from datetime import datetime
 
 from sagahook_ingest.domain import body as bodies
 from sagahook_ingest.domain import cloudevents
-from sagahook_ingest.domain import headers as requested
 from sagahook_ingest.domain.cloudevents import CloudEvent
 from sagahook_ingest.domain.headers import Headers
 from sagahook_ingest.domain.refusals import Refusal
@@ -24,8 +23,8 @@ from sagahook_schemas.envelope import JSON
 class Request:
     """What was checked already: who sends it, and the forms of its headers.
 
-    headers: those that are read; all_headers: as they came. correlation_id: the sender's, else "". time: when it was
-    there as a whole.
+    headers: those that are read; all_headers: as they came. correlation_id: the sender's, else "". traceparent: the
+    sender's until the request has a span, "" where there is none. time: when it was there as a whole.
     """
 
     source: KnownSource
@@ -34,6 +33,7 @@ class Request:
     correlation_id: str
     content_type: str
     notify_url: str
+    traceparent: str
     time: datetime = datetime.min
     body: bytes = b""
     _recorded: bytes | None = None
@@ -145,7 +145,7 @@ def _webhook(request: Request, event: Event, body: bytes, correlation_id: str, p
         delivery_id=delivery_id,
         cloud_event=event.told.attributes if event.told else "",
         notify_url=request.notify_url,
-        traceparent=requested.traceparent(request.headers),
+        traceparent=request.traceparent,
         http_headers=request.recorded_headers,
         subject=None if source.subject_path is None else source.subject(event.value),
     )
