@@ -39,6 +39,8 @@ _LONGEST_REST = 0.03
 _FRESH_MS = 10
 """How long, after a rest, the answer to the fetch is waited for that the poll before has set off."""
 
+_AT_ONCE = 0.002
+"""Seconds: a poll that took no longer got what aiokafka held already."""
 _BACKLOG = 500
 """Records in one batch that tell of a backlog: it is worked off without rest."""
 
@@ -107,7 +109,7 @@ class BatchConsumer:
     meanwhile shares the next one. It is there because each call costs a transaction of the database and each fetch one
     of the broker's turns, whatever they carry; and on a machine that has much to do it leaves the more to the others.
     aiokafka fetches nothing as long as it holds records that nobody polled, and what it holds after a rest is from the
-    rest's beginning: so it is polled twice then. session_timeout: seconds after which a dead member's partitions go to
+    rest's beginning: so it is polled twice then, unless the first poll had to wait. session_timeout: seconds after which a dead member's partitions go to
     another.
     """
 
@@ -284,9 +286,10 @@ class BatchConsumer:
         rest = self._rests_until - time.monotonic()
         if rest > 0:
             await asyncio.sleep(rest)
+        began = time.monotonic()
         polled = await self._poll(consumer, _IDLE_MS, self._max_records)
         room = self._max_records - sum(map(len, polled.values()))
-        if rest > 0 and polled and room > 0:
+        if rest > 0 and polled and room > 0 and time.monotonic() - began < _AT_ONCE:
             for partition, records in (await self._poll(consumer, _FRESH_MS, room)).items():
                 polled.setdefault(partition, []).extend(records)
         return polled
