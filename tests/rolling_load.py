@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -125,9 +125,11 @@ class Load:
 
     async def _final(self, session: aiohttp.ClientSession, correlation_id: str) -> object:
         url = f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}?wait=30"
+        status: dict[str, object] = {}
         for _ in range(3):
-            async with session.get(url) as answer:
-                status = await answer.json()
+            with suppress(aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                async with session.get(url) as answer:
+                    status = await answer.json()
             if status.get("final"):
                 return status["status"]
-        return status
+        return status or "no answer"
