@@ -109,8 +109,8 @@ class BatchConsumer:
     meanwhile shares the next one. It is there because each call costs a transaction of the database and each fetch one
     of the broker's turns, whatever they carry; and on a machine that has much to do it leaves the more to the others.
     aiokafka fetches nothing as long as it holds records that nobody polled, and what it holds after a rest is from the
-    rest's beginning: so it is polled twice then, unless the first poll had to wait. session_timeout: seconds after which a dead member's partitions go to
-    another.
+    rest's beginning: so it is polled twice then, unless the first poll had to wait. session_timeout: seconds after
+    which a dead member's partitions go to another.
     """
 
     def __init__(
