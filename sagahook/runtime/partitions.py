@@ -8,99 +8,21 @@ beside them; and a worker whose partition comes back keeps its memory (docs/deci
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.health import Status
-from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.membership import CLOSING_SECONDS, Membership, backoff
+from sagahook.runtime.partition_workers import PartitionHost, PartitionWorker
 from sagahook.runtime.transactions import OwnershipLost
-from sagahook.saga.brokers import client_options
 
 log = get_logger(__name__)
-
-_CLOSING_SECONDS = 3.0
-_BACKOFF_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
-
-
-class Start(NamedTuple):
-    """offset: what the group has to read next. was_committed: else it is the log's first. note: what was said when it
-    was committed."""
-
-    offset: int
-    was_committed: bool
-    note: str = ""
-
-
-StartOffset = Callable[[], Awaitable[Start]]
-"""To be asked after the fence: an earlier answer may be overtaken."""
-
-
-class OffsetsLost(Exception):
-    """An operator must act: the partition was read before, but how far is no longer known."""
-
-
-class PartitionWorker(Protocol):
-    """What does the work of one partition. Any of its calls may raise OwnershipLost: it is then discarded."""
-
-    async def take_over(self) -> int:
-        """Fence the partition's earlier workers, restore, and say which offset to read next."""
-        ...
-
-    def deliver(self, records: Sequence[ConsumerRecord]) -> None: ...
-
-    @property
-    def is_full(self) -> bool:
-        """Whether to stop reading until it has worked off what it holds."""
-        ...
-
-    @property
-    def next_offset(self) -> int:
-        """The offset after the last record delivered."""
-        ...
-
-    @property
-    def waiting_from(self) -> int | None:
-        """The offset of the first record that was delivered and not taken up yet; None: there is none."""
-        ...
-
-    async def run(self) -> None:
-        """Work until cancelled."""
-        ...
-
-    async def let_go(self) -> None:
-        """The partition may be about to move: write down what the next worker needs, and write no more."""
-        ...
-
-    def resume(self) -> None:
-        """The partition came back."""
-        ...
-
-    async def close(self) -> None:
-        """Write nothing more, give everything back."""
-        ...
-
-
-class PartitionHost(Protocol):
-    """Makes the workers of one process."""
-
-    def worker(self, partition: int, start_offset: StartOffset) -> PartitionWorker: ...
-
-    def moved(self, partition: int) -> None:
-        """The partition belongs to another process now."""
-        ...
-
-    async def drain(self) -> None:
-        """The process is to stop: finish what is under way, within a bound, and begin nothing more."""
-        ...
 
 
 @dataclass(slots=True)
@@ -132,24 +54,24 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         heartbeat: float = 0.5,
         max_records: int = 1000,
     ) -> None:
-        self._bootstrap = bootstrap
-        self._topic = topic
         self._group = group
         self._host = host
-        self._session_timeout = session_timeout
-        self._heartbeat = heartbeat
+        self._member = Membership(
+            bootstrap=bootstrap,
+            group=group,
+            topic=topic,
+            session_timeout=session_timeout,
+            heartbeat=heartbeat,
+        )
         self._max_records = max_records
         # As long as a rebalance may take is too long: the others wait for us.
         self._letting_go_seconds = min(3.0, session_timeout / 2)
-        # aiokafka keeps the sticky assignor's memory on its class, so each group needs a class of its own.
-        self._assignor = type("GroupAssignor", (StickyPartitionAssignor,), {})
         self._slots: dict[TopicPartition, _Slot] = {}
         self._held: set[TopicPartition] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
         self._joined = False
         self._stopping = False
-        self._consumer: Any = None
 
     async def run(self, stopping: asyncio.Event, on_tick: Callable[[], None]) -> None:
         """Consume until `stopping`; then drain, let go of every partition and leave the group.
@@ -169,16 +91,14 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
             told.cancel()
             watching.cancel()
             reading.cancel()
-            await asyncio.wait({reading}, timeout=_CLOSING_SECONDS)
+            await asyncio.wait({reading}, timeout=CLOSING_SECONDS)
             await self._stop()
         if reading.done() and not reading.cancelled():
             reading.result()
 
     async def check(self) -> Status:
         """Unhealthy while Kafka does not answer: nothing can be taken or done."""
-        # aiokafka's consumer shows no client to ask.
-        is_up = self._consumer is not None and await answers(self._consumer._client)
-        return "healthy" if is_up else "unhealthy"
+        return await self._member.check()
 
     @property
     def is_settled(self) -> bool:
@@ -195,7 +115,8 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
 
     @property
     def consumer(self) -> AIOKafkaConsumer | None:
-        return self._consumer
+        found: AIOKafkaConsumer | None = self._member.consumer
+        return found
 
     async def taken(self) -> dict[TopicPartition, int]:
         """The offset to take up next in each partition with a working owner."""
@@ -203,7 +124,9 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         for slot in [slot for slot in self._slots.values() if slot.state == "owned"]:
             first = slot.worker.waiting_from if slot.worker is not None else None
             # The position, unlike the last record delivered, is past the ends of transactions.
-            taken[slot.partition] = await self._consumer.position(slot.partition) if first is None else first
+            taken[slot.partition] = (
+                await self._member.consumer.position(slot.partition) if first is None else first
+            )
         return taken
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -220,10 +143,10 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
             return
         self._joined = True
         if assigned:
-            self._consumer.pause(*assigned)
+            self._member.consumer.pause(*assigned)
         for partition in assigned:
             # A placeholder that keeps aiokafka from looking up an offset: the worker says where to read.
-            self._consumer.seek(partition, 0)
+            self._member.consumer.seek(partition, 0)
         for slot in [slot for slot in self._slots.values() if slot.partition not in assigned]:
             self._end(slot)
         for partition in self._held - assigned:
@@ -239,48 +162,23 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
                 self._open(kept, kept.worker.next_offset)
 
     async def _read(self) -> None:
-        await self._start()
+        await self._member.start(self)
         while True:
             for slot in self._slots.values():
                 if slot.state == "owned" and slot.worker is not None and slot.worker.is_full != slot.paused:
                     # Back-pressure: a full worker's partition is not read.
                     slot.paused = slot.worker.is_full
-                    (self._consumer.pause if slot.paused else self._consumer.resume)(slot.partition)
+                    (self._member.consumer.pause if slot.paused else self._member.consumer.resume)(
+                        slot.partition
+                    )
             # A short poll, because a partition that was just resumed is only fetched by the next one.
-            polled = await self._consumer.getmany(timeout_ms=50, max_records=self._max_records)
+            polled = await self._member.consumer.getmany(timeout_ms=50, max_records=self._max_records)
             for partition, records in polled.items():
                 owner = self._slots.get(partition)
                 if owner is not None and owner.state == "owned" and owner.worker is not None:
                     owner.worker.deliver(records)
             if self._failure is not None:
                 raise self._failure
-
-    async def _start(self) -> None:
-        """Try until the broker is there. A consumer that failed to start is of no more use."""
-        for attempt in count():
-            self._consumer = self._make_consumer()
-            self._consumer.subscribe([self._topic], listener=self)
-            try:
-                await self._consumer.start()
-                return
-            except (KafkaError, OSError) as away:
-                log.warning("kafka.away", group=self._group, error=str(away))
-                await self._close_consumer()
-                await asyncio.sleep(_backoff(attempt))
-
-    def _make_consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            **client_options(self._bootstrap),
-            group_id=self._group,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            partition_assignment_strategy=[self._assignor],
-            session_timeout_ms=int(self._session_timeout * 1000),
-            heartbeat_interval_ms=int(self._heartbeat * 1000),
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            retry_backoff_ms=50,
-        )
 
     async def _own(self, slot: _Slot) -> None:
         """Keep the partition owned while it is assigned: take over, work, and after a loss take over anew."""
@@ -289,8 +187,10 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         while self._slots.get(slot.partition) is slot:
             try:
                 began = asyncio.get_running_loop().time()
-                await self._confirm_assignment(slot)
-                slot.worker = self._host.worker(slot.partition.partition, self._start_offset(slot.partition))
+                await self._member.confirm(slot.partition)
+                slot.worker = self._host.worker(
+                    slot.partition.partition, self._member.start_offset(slot.partition)
+                )
                 offset = await slot.worker.take_over()
                 self._open(slot, offset)
                 attempt = 0
@@ -312,15 +212,15 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
                 raise
             finally:
                 await self._discard(slot)
-            await asyncio.sleep(_backoff(attempt))
+            await asyncio.sleep(backoff(attempt))
             attempt += 1
 
     async def _discard(self, slot: _Slot) -> None:
         slot.paused = True
         if self._slots.get(slot.partition) is slot:
             slot.state = "taking"
-            if slot.partition in self._consumer.assignment():
-                self._consumer.pause(slot.partition)
+            if slot.partition in self._member.consumer.assignment():
+                self._member.consumer.pause(slot.partition)
         worker, slot.worker = slot.worker, None
         if worker is not None:
             await worker.close()
@@ -328,8 +228,8 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
     def _open(self, slot: _Slot, offset: int) -> None:
         if self._slots.get(slot.partition) is not slot:
             raise OwnershipLost(f"partition {slot.partition.partition} was taken away meanwhile")
-        self._consumer.seek(slot.partition, offset)
-        self._consumer.resume(slot.partition)
+        self._member.consumer.seek(slot.partition, offset)
+        self._member.consumer.resume(slot.partition)
         slot.paused, slot.state = False, "owned"
 
     async def _let_go(self, slot: _Slot) -> None:
@@ -356,35 +256,6 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
             self._ending.add(slot.task)
             slot.task.add_done_callback(self._ending.discard)
 
-    def _start_offset(self, partition: TopicPartition) -> StartOffset:
-        async def ask() -> Start:
-            # aiokafka has no public way to ask for what was noted beside an offset.
-            known = await self._consumer._coordinator.fetch_committed_offsets([partition])
-            if partition in known and known[partition].offset >= 0:
-                return Start(known[partition].offset, True, known[partition].metadata)
-            first: int = (await self._consumer.beginning_offsets([partition]))[partition]
-            return Start(first, False)
-
-        return ask
-
-    async def _confirm_assignment(self, slot: _Slot) -> None:
-        """A heartbeat, so that only the rightful owner fences.
-
-        Without it a stalled process that wakes up and the owner that replaced it would fence each other in turn.
-        """
-        coordinator = self._consumer._coordinator  # aiokafka has no public way to ask for a heartbeat
-        generation = coordinator.generation
-
-        def is_assigned() -> bool:
-            return (
-                slot.partition in self._consumer.assignment()
-                and coordinator.generation == generation
-                and not coordinator._rejoin_needed_fut.done()
-            )
-
-        if not is_assigned() or not await coordinator._do_heartbeat() or not is_assigned():
-            raise OwnershipLost(f"the group does not confirm partition {slot.partition.partition}")
-
     async def _stop(self) -> None:
         await self._host.drain()
         owned = [slot for slot in self._slots.values() if slot.state == "owned"]
@@ -396,15 +267,5 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         for partition in self._held:
             self._host.moved(partition.partition)
         if self._ending:
-            await asyncio.wait(self._ending, timeout=_CLOSING_SECONDS)
-        await self._close_consumer()
-
-    async def _close_consumer(self) -> None:
-        if self._consumer is not None:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._consumer.stop(), _CLOSING_SECONDS)
-
-
-def _backoff(attempt: int) -> float:
-    """Seconds."""
-    return _BACKOFF_SECONDS[min(attempt, len(_BACKOFF_SECONDS) - 1)]
+            await asyncio.wait(self._ending, timeout=CLOSING_SECONDS)
+        await self._member.stop()

@@ -15,8 +15,8 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
+from sagahook.runtime.batch_consumer import BatchConsumer
 from sagahook.runtime.batches import (
-    BatchConsumer,
     Batches,
     OffsetOutOfRange,
     OffsetsMoved,

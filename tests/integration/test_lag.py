@@ -10,7 +10,8 @@ from prometheus_client import REGISTRY
 from sagahook.runtime.batches import Batches
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.lag import lag_of
-from sagahook.runtime.partitions import PartitionedConsumer, StartOffset
+from sagahook.runtime.partition_workers import StartOffset
+from sagahook.runtime.partitions import PartitionedConsumer
 from tests.integration.test_batch_consumer import Log, Table, open_log, running
 from tests.processes import until
 

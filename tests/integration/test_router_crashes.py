@@ -12,7 +12,7 @@ from aiokafka.errors import RequestTimedOutError
 from orjson import loads
 
 from sagahook.runtime.clock import SystemClock
-from sagahook.runtime.partitions import Start
+from sagahook.runtime.partition_workers import Start
 from sagahook.runtime.transactions import CommitUnknown, OwnershipLost
 from sagahook.saga import load_app
 from sagahook_runner.adapters.triggers import Triggers

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sagahook.runtime.clock import SystemClock
-from sagahook.runtime.partitions import Start
+from sagahook.runtime.partition_workers import Start
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, OwnershipLost
 from sagahook.saga import SagaApp

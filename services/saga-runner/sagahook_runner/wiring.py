@@ -15,7 +15,8 @@ from sagahook.runtime.health import Health, Status, health_app
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.metrics import watch_ready
-from sagahook.runtime.partitions import PartitionedConsumer, PartitionHost, StartOffset
+from sagahook.runtime.partition_workers import PartitionHost, StartOffset
+from sagahook.runtime.partitions import PartitionedConsumer
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp

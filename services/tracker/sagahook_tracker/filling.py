@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from aiokafka import ConsumerRecord, TopicPartition
 
-from sagahook.runtime.batches import BatchConsumer, Batches
+from sagahook.runtime.batch_consumer import BatchConsumer
+from sagahook.runtime.batches import Batches
 from sagahook.runtime.database import open_pool, reaching_database
 from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook_tracker.adapters.projection import Projection

@@ -11,7 +11,8 @@ import asyncpg
 from fastapi import FastAPI
 
 from sagahook.runtime.audit import Audit
-from sagahook.runtime.batches import BatchConsumer, Unavailable
+from sagahook.runtime.batch_consumer import BatchConsumer
+from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.dead_letters import KafkaDeadLetters

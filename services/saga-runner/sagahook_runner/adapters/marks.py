@@ -12,7 +12,7 @@ from time import monotonic
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from sagahook.runtime.partitions import Start
+from sagahook.runtime.partition_workers import Start
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 
 _HEADER = "taken"

@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import Start, StartOffset
+from sagahook.runtime.partition_workers import Start, StartOffset
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 
@@ -34,7 +34,7 @@ _REST_SECONDS = 1.0
 
 
 class PartitionForwarder(ABC):
-    """See `sagahook.runtime.partitions.PartitionWorker` for when each method is called.
+    """See `sagahook.runtime.partition_workers.PartitionWorker` for when each method is called.
 
     What the records lead to is written in one transaction with how far they were read. source: the partition that is
     read; group: whose offsets.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 
 from sagahook.runtime.clock import Clock
-from sagahook.runtime.partitions import Start
+from sagahook.runtime.partition_workers import Start
 from sagahook.runtime.transactions import OwnershipLost, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.attempt import AttemptKey

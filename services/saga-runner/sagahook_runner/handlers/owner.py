@@ -20,7 +20,7 @@ from aiokafka import ConsumerRecord
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import OffsetsLost, StartOffset
+from sagahook.runtime.partition_workers import OffsetsLost, StartOffset
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
@@ -56,7 +56,7 @@ _CATCHING_UP_SECONDS = 0.5
 
 
 class PartitionOwner:
-    """See `sagahook.runtime.partitions.PartitionWorker` for when each method is called."""
+    """See `sagahook.runtime.partition_workers.PartitionWorker` for when each method is called."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import StartOffset
+from sagahook.runtime.partition_workers import StartOffset
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner.adapters.participants import completion

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partitions import OffsetsLost, Start, StartOffset
+from sagahook.runtime.partition_workers import OffsetsLost, Start, StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.marks import Mark, last_mark, told_from

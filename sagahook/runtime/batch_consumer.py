@@ -1,0 +1,325 @@
+"""The consumer loop of the services whose offsets live in PostgreSQL, beside the rows they stand for.
+
+Kafka's group only says who reads what. Where to read on is what the last database transaction stored, so
+there is one way to recover, whatever happened: load the stored offsets, seek there, go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from sagahook.runtime.batches import (
+    Batch,
+    Batches,
+    Finish,
+    Handle,
+    LoadOffsets,
+    OffsetOutOfRange,
+    OffsetsMoved,
+    Unavailable,
+)
+from sagahook.runtime.health import Status
+from sagahook.runtime.kafka_reaching import answers
+from sagahook.runtime.lag import watch_lag
+from sagahook.runtime.logging import get_logger
+from sagahook.runtime.outage import SILENCE_LIMIT, Outage
+from sagahook.runtime.rests import AT_ONCE, BACKLOG, FRESH_MS, Rests
+from sagahook.saga.brokers import client_options
+
+log = get_logger(__name__)
+
+_IDLE_MS = 250
+"""How long a poll without records waits, here and at the broker: what a stop or a seek may have to wait for."""
+
+_HEARTBEAT_MS = 500
+
+_REBALANCE_LIMIT = 2.0
+"""Seconds after which a poll that waits for a rebalance gives the loop a turn."""
+
+_CONNECT_SECONDS = 20.0
+"""A broker that takes connections and says nothing must not hold up the loop: what it waits for is bounded."""
+
+
+async def _nothing_began() -> None:
+    pass
+
+
+class BatchConsumer:
+    """One member of a consumer group that hands over what it read, all partitions together.
+
+    A database that is away is waited for, a broker that is away is waited for; a rebalance or a batch that
+    the database refuses (`OffsetsMoved`) means to read on from the stored offsets.
+
+    finish: awaited whenever there is nothing to hand over, before offsets are loaded, and at the end. on_tick: called
+    at every turn of the loop, at least every few seconds. max_records: the most that one call of `handle` gets. rest,
+    leisure: see `Rests`. session_timeout: seconds after which a dead member's partitions go to another.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        group: str,
+        topics: Collection[str],
+        load_offsets: LoadOffsets,
+        handle: Handle,
+        finish: Finish = _nothing_began,
+        on_tick: Callable[[], None] = lambda: None,
+        max_records: int = 5_000,
+        rest: float = 0.0,
+        leisure: Callable[[], float] = lambda: 0.0,
+        session_timeout: float = 6.0,
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._topics = sorted(topics)
+        self._load_offsets = load_offsets
+        self._handle = handle
+        self._finish = finish
+        self._on_tick = on_tick
+        self._max_records = max_records
+        self._rests = Rests(rest, leisure)
+        self._session_ms = int(session_timeout * 1000)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._assigned = False
+        self._next: dict[TopicPartition, int] | None = None
+        """The next offset of each assigned partition; None: to be loaded."""
+        self._outage = Outage(group, bootstrap)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set; the batch in hand is finished. Raises OffsetOutOfRange."""
+        watching = asyncio.create_task(watch_lag(self), name=f"{self._group}-lag")
+        try:
+            while not stopping.is_set():
+                try:
+                    await self._consume(stopping)
+                except (KafkaError, TimeoutError) as away:
+                    await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
+        finally:
+            watching.cancel()
+
+    async def check(self) -> Status:
+        """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
+        consumer = self._consumer
+        # aiokafka's consumer shows no client to ask.
+        works = not self._outage.is_on and consumer is not None and await answers(consumer._client)
+        return "healthy" if works else "degraded"
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it has joined the group and knows where to read on, be it with no partition at all."""
+        return self._next is not None
+
+    def partitions(self) -> frozenset[TopicPartition]:
+        """Those that this member reads at the moment."""
+        return frozenset(self._next or ())
+
+    @property
+    def group(self) -> str:
+        return self._group
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer | None:
+        return self._consumer
+
+    async def taken(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition that is being read."""
+        return dict(self._next or {})
+
+    async def _consume(self, stopping: asyncio.Event) -> None:
+        """One consumer's life."""
+        consumer = self._new_consumer()
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await consumer.start()
+            self._consumer = consumer
+            consumer.subscribe(self._topics, listener=_Rebalances(self, consumer))
+            while not stopping.is_set():
+                self._on_tick()
+                await self._turn(consumer, stopping)
+        finally:
+            with suppress(Unavailable, OffsetsMoved):  # what was not kept is read again
+                await self._finish()
+            self._consumer, self._next, self._assigned = None, None, False
+            # Leaving the group is a courtesy; a broker that is away must not hold up the stop.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(consumer.stop(), 5.0)
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        # The assignor keeps its previous assignment in class attributes: a class of its own for each consumer
+        # keeps the groups of one process apart.
+        assignor = type("Sticky", (StickyPartitionAssignor,), {})
+        return AIOKafkaConsumer(
+            **client_options(self._bootstrap),
+            client_id=self._group,
+            group_id=self._group,
+            partition_assignment_strategy=(assignor,),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_IDLE_MS,
+            # A broker that does not know a new topic yet leaves the group without partitions until it is asked
+            # again; aiokafka's own five minutes would be a long time to stand still.
+            metadata_max_age_ms=5_000,
+            session_timeout_ms=self._session_ms,
+            # By a heartbeat a member hears that another has come or gone, and until it has, nobody reads.
+            heartbeat_interval_ms=min(self._session_ms // 4, _HEARTBEAT_MS),
+        )
+
+    async def _turn(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
+        try:
+            if self._assigned and self._next is None:
+                await self._resume(consumer)
+            polled = await self._rest_and_poll(consumer)
+            if self._next is not None:  # else a rebalance came in between: what was polled is read again
+                await self._hand_over(await _batches(consumer, self._next, polled), self._next)
+        except Unavailable as away:
+            self._next = None
+            await self._wait(stopping, str(away))
+        except OffsetsMoved as moved:
+            self._next = None
+            log.warning("batch.refused", group=self._group, reason=str(moved))
+        else:
+            self._outage.tell(is_reading=self.is_reading)
+
+    async def _hand_over(self, batches: Batches, offsets: dict[TopicPartition, int]) -> None:
+        if batches:
+            began = time.monotonic()
+            await self._handle(batches)
+            offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
+            count = sum(len(batch.records) for batch in batches.values())
+            self._rests.begin(time.monotonic() - began, is_behind=count >= min(BACKLOG, self._max_records))
+        else:
+            await self._finish()
+
+    async def _resume(self, consumer: AIOKafkaConsumer) -> None:
+        """Read on from where the last transaction ended."""
+        with suppress(Unavailable, OffsetsMoved):  # the stored offsets tell
+            await self._finish()
+        partitions = consumer.assignment()
+        offsets = dict(await self._load_offsets(partitions))
+        unread = [partition for partition in partitions if partition not in offsets]
+        if unread:
+            await self._begin(await consumer.beginning_offsets(unread), offsets)
+        if not self._assigned or consumer.assignment() != partitions:
+            return  # a rebalance came in between
+        for partition, offset in offsets.items():
+            consumer.seek(partition, offset)
+        consumer.resume(*partitions)
+        self._next = offsets
+
+    async def _begin(
+        self, beginnings: Mapping[TopicPartition, int], offsets: dict[TopicPartition, int]
+    ) -> None:
+        """Where the beginning of a log is gone, what is stored must say so at once: nothing may ever follow."""
+        gone = {partition: Batch(first, first, ()) for partition, first in beginnings.items() if first}
+        if gone:
+            await self._handle(gone)
+        offsets.update(beginnings)
+
+    async def _rest_and_poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """What there is once the rest is over; without one, the first that comes."""
+        rested = await self._rests.over()
+        began = time.monotonic()
+        polled = await self._poll(consumer, _IDLE_MS, self._max_records)
+        room = self._max_records - sum(map(len, polled.values()))
+        if rested and polled and room > 0 and time.monotonic() - began < AT_ONCE:
+            for partition, records in (await self._poll(consumer, FRESH_MS, room)).items():
+                polled.setdefault(partition, []).extend(records)
+        return polled
+
+    async def _poll(
+        self, consumer: AIOKafkaConsumer, timeout_ms: int, most: int
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        try:
+            async with asyncio.timeout(_REBALANCE_LIMIT):
+                polled: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
+                    timeout_ms=timeout_ms, max_records=most
+                )
+        except TimeoutError:  # getmany waits without a limit while the group rebalances
+            return {}
+        except OffsetOutOfRangeError as lost:
+            await self._refuse_to_skip(consumer, lost.args[0])
+            return {}
+        if polled or self._fetched_lately(consumer):
+            self._outage.heard()
+        return polled
+
+    def _fetched_lately(self, consumer: AIOKafkaConsumer) -> bool:
+        """Kafka answers a fetch also where there is nothing new. A member without partitions fetches nothing,
+        and is kept by its heartbeats."""
+        if not self._assigned:
+            return False
+        polls = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()]
+        since = (time.time() - SILENCE_LIMIT / 2) * 1000
+        return not polls or any(at is not None and at > since for at in polls)
+
+    async def _refuse_to_skip(self, consumer: AIOKafkaConsumer, lost: Mapping[TopicPartition, int]) -> None:
+        for partition, offset in lost.items():
+            if self._next is None or self._next.get(partition) != offset:
+                continue  # the answer to a fetch from before the last seek
+            first = (await consumer.beginning_offsets([partition]))[partition]
+            end = (await consumer.end_offsets([partition]))[partition]
+            raise OffsetOutOfRange(
+                f"{self._group} must read {partition.topic}-{partition.partition} at offset {offset} next, "
+                f"but Kafka holds only {first} to {end}: records were deleted before they were read, or this "
+                "is not the cluster that the database belongs to. Nothing was skipped. Point the service at "
+                "the right cluster or restore the topic; or give it an empty database, to start over with "
+                "what the log still holds"
+            )
+
+    async def _wait(self, stopping: asyncio.Event, reason: str) -> None:
+        """Before another try."""
+        self._on_tick()
+        await self._outage.wait(stopping, reason)
+
+    def revoked(self) -> None:
+        self._assigned, self._next = False, None
+
+    def assigned(self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
+        """Quick, because heartbeats wait for it. Paused at a placeholder position, aiokafka neither fetches
+        nor looks for offsets committed to Kafka, of which there are none; `_resume` sets the real one."""
+        self._assigned, self._next = True, None
+        self._outage.heard()
+        consumer.pause(*partitions)
+        for partition in partitions:
+            consumer.seek(partition, 0)
+        log.info("partitions.assigned", group=self._group, partitions=_by_topic(partitions))
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    def __init__(self, batches: BatchConsumer, consumer: AIOKafkaConsumer) -> None:
+        self._batches = batches
+        self._consumer = consumer
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        self._batches.revoked()
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._batches.assigned(self._consumer, assigned)
+
+
+async def _batches(
+    consumer: AIOKafkaConsumer,
+    offsets: Mapping[TopicPartition, int],
+    polled: Mapping[TopicPartition, list[ConsumerRecord]],
+) -> dict[TopicPartition, Batch]:
+    """What was polled, and the partitions where only markers were passed."""
+    batches = {}
+    for partition, first in offsets.items():
+        position = await consumer.position(partition)  # does not wait: every position was set by a seek
+        if position != first:
+            batches[partition] = Batch(first, position, tuple(polled.get(partition, ())))
+    return batches
+
+
+def _by_topic(partitions: Collection[TopicPartition]) -> dict[str, int]:
+    return dict(sorted(Counter(partition.topic for partition in partitions).items()))
