@@ -151,7 +151,7 @@ async def _restore(bootstrap: str, prefix: str, partition: int) -> Shard:
     """As an owner does when it takes over: every state, every timer, every finished saga."""
     shard = Shard(Definitions([]))
     restored = await restore(ServiceSettings(kafka=bootstrap, topic_prefix=prefix), partition, shard)
-    if restored.from_log or shard.next_due() is None:
+    if restored.from_log or shard.timers.next_due() is None:
         raise AssertionError(f"partition {partition} was not restored from its snapshots: {restored}")
     return shard
 

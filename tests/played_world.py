@@ -68,14 +68,14 @@ class PlayedWorld:
         while True:
             while (outcome := self.executor.collect(0)) is not None:
                 self.apply(outcome.saga_id, outcome.command)
-            while (due := self.shard.pop_due(self.now)) is not None:
+            while (due := self.shard.timers.pop_due(self.now)) is not None:
                 self.apply(due[0], due[1])  # type: ignore[arg-type]  # there are no limits here
             while (said := self.executor.collect_said(0)) is not None:
                 if not self.loses(said[1]):
                     self.apply(*said)
             self._seen.set()
             self._news.clear()
-            due_at = self.shard.next_due()
+            due_at = self.shard.timers.next_due()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(
                     None if due_at is None else max(0.0, (due_at - self.now).total_seconds())

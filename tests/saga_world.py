@@ -27,8 +27,9 @@ from sagahook_runner.domain.commands import (
 from sagahook_runner.domain.evolve import evolve
 from sagahook_runner.domain.limits import limits_from, snapshots_of
 from sagahook_runner.domain.react import Message
-from sagahook_runner.domain.shard import Entry, RateDue
+from sagahook_runner.domain.shard import Entry
 from sagahook_runner.domain.state import FINAL, Open, SagaState
+from sagahook_runner.domain.timers import RateDue
 from sagahook_schemas.base import Contract, JsonValue
 from sagahook_schemas.commands import ReleaseSlot, RequestSlot
 from sagahook_schemas.definitions import SagaDefinition
@@ -270,7 +271,7 @@ class World:
     # -- how it goes on -------------------------------------------------------------------------------------
 
     def _next(self) -> datetime | None:
-        due = self.shard.next_due()
+        due = self.shard.timers.next_due()
         moments = [due] if due is not None else []
         moments += [each[0].ends for each in (self._under_way, self._remote) if each]
         moments += [self._late[0][0]] if self._late else []
@@ -294,7 +295,7 @@ class World:
 
     def _catch_up(self) -> None:
         """As the owner does, whatever happened: all timers that are due by now."""
-        while (timer := self.shard.pop_due(self.now)) is not None:
+        while (timer := self.shard.timers.pop_due(self.now)) is not None:
             key, due = timer
             if isinstance(due, RateDue):
                 self.apply_to_limit(key, None)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from sagahook.runtime.transactions import OutRecord
 from sagahook_runner.adapters.attempt import Outcome
 from sagahook_runner.domain.commands import Command, DeadlineDue, StepDue
-from sagahook_runner.domain.shard import RateDue, Shard, Timer
+from sagahook_runner.domain.shard import Shard
 from sagahook_runner.domain.state import FINAL, SagaState
+from sagahook_runner.domain.timers import RateDue, Timer
 from sagahook_schemas.identity import child_id
 
 
@@ -60,8 +61,8 @@ class Schedule:
 
     def take_timers(self, shard: Shard) -> None:
         """Those that the shard has set since the last time."""
-        while (at := shard.next_due()) is not None:
-            timer = shard.pop_due(at)
+        while (at := shard.timers.next_due()) is not None:
+            timer = shard.timers.pop_due(at)
             if timer is not None:
                 self.add(at, TimerDue(*timer))
 

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sagahook_runner.domain.shard import Definitions, RateDue, Shard
+from sagahook_runner.domain.shard import Definitions, Shard
+from sagahook_runner.domain.timers import RateDue
 from sagahook_schemas.commands import ReleaseSlot, RequestSlot
 from sagahook_schemas.definitions import RateLimit, SagaDefinition, TriggerDefinition
 from sagahook_schemas.sagas import SlotGranted
@@ -24,9 +25,9 @@ def rated() -> Shard:
 def test_however_many_wait_for_a_rate_one_timer_lets_the_next_one_in() -> None:
     shard = rated()
     now, woken, granted = NOW, 0, []
-    while (due := shard.next_due()) is not None:
+    while (due := shard.timers.next_due()) is not None:
         now = max(now, due)
-        popped = shard.pop_due(now)
+        popped = shard.timers.pop_due(now)
         assert popped == (KEY, RateDue(KEY))
         woken += 1
         applied = shard.apply_to_limit(KEY, None, now)

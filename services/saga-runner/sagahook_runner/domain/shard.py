@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import NamedTuple
 
 from sagahook_runner.domain.commands import (
@@ -22,6 +20,7 @@ from sagahook_runner.domain.finished import Finished, FinishedIndex, digest_of
 from sagahook_runner.domain.limits import Bounds, LimitState, follow_limit, limit_messages, next_turn
 from sagahook_runner.domain.react import Message, answers, messages
 from sagahook_runner.domain.state import FINAL, Open, SagaState
+from sagahook_runner.domain.timers import Timers
 from sagahook_schemas.base import Contract
 from sagahook_schemas.commands import MigrateSaga, ReleaseSlot, RequestSlot, RetrySaga
 from sagahook_schemas.definitions import SagaDefinition
@@ -30,7 +29,6 @@ DEDUPLICATION_WINDOW = timedelta(days=7)
 """How long a finished saga is remembered: until then a webhook with its identity joins it."""
 
 _FORGET_AT_ONCE = 500
-_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Definitions:
@@ -75,15 +73,6 @@ class AppliedToLimit(NamedTuple):
     messages: list[Message]
 
 
-class RateDue(NamedTuple):
-    """Time alone lets the next one in."""
-
-    key: str
-
-
-Timer = Command | RateDue
-
-
 class Shard:
     """Applies commands to the sagas of a partition.
 
@@ -100,9 +89,7 @@ class Shard:
         self.limits: dict[str, LimitState] = {}
         self.held = Held()
         self.first_run = 1
-        self._timers: list[tuple[datetime, int, str, Timer]] = []
-        self._tie_breaker = count()
-        self._rates_due: dict[str, datetime] = {}
+        self.timers = Timers()
 
     # -- what it holds --------------------------------------------------------------------------------------
 
@@ -207,10 +194,8 @@ class Shard:
         if events:
             self.limits[key] = state
         due = next_turn(state, bounds, now)
-        # One timer for all that wait: the one that comes sets the next.
-        if due is not None and due < self._rates_due.get(key, _NEVER):
-            self._rates_due[key] = due
-            self._set_timer(due, key, RateDue(key))
+        if due is not None:
+            self.timers.set_rate(due, key)
         return AppliedToLimit(
             state, events, [each for event in events for each in limit_messages(key, event)]
         )
@@ -244,26 +229,7 @@ class Shard:
 
     def expect_outcome_until(self, due_at: datetime, saga_id: str, lost: AttemptLost) -> None:
         """The attempt counts as lost unless another process tells of it by then."""
-        self._set_timer(due_at, saga_id, lost)
-
-    def next_due(self) -> datetime | None:
-        return self._timers[0][0] if self._timers else None
-
-    def pop_due(self, now: datetime) -> tuple[str, Timer] | None:
-        """The next timer that has come: of a saga, or of a limit. By now it may be pointless, which `apply` sees."""
-        if not self._timers or self._timers[0][0] > now:
-            return None
-        _, _, saga_id, command = heapq.heappop(self._timers)
-        if isinstance(command, RateDue):
-            self._rates_due.pop(saga_id, None)
-        return saga_id, command
-
-    def put_off(self, due_at: datetime, key: str, timer: Timer) -> None:
-        """A timer that was popped comes again then."""
-        self._set_timer(due_at, key, timer)
-
-    def _set_timer(self, due_at: datetime, key: str, command: Timer) -> None:
-        heapq.heappush(self._timers, (due_at, next(self._tie_breaker), key, command))
+        self.timers.set(due_at, saga_id, lost)
 
     def _arm(self, state: SagaState, before: SagaState | None = None) -> None:
         """Timers for what the saga waits for, but for what it waited for before already."""
@@ -273,10 +239,10 @@ class Shard:
             if each.at is None or each is known:
                 continue
             if each.standing in ("waiting", "sleeping", "awaiting") or each.remote:
-                self._set_timer(each.at, state.saga_id, StepDue(state.run, name, each.attempt))
+                self.timers.set(each.at, state.saga_id, StepDue(state.run, name, each.attempt))
         new_deadline = before is None or resumed or before.deadline_at != state.deadline_at
         if state.deadline_at is not None and state.status not in FINAL and new_deadline:
-            self._set_timer(state.deadline_at, state.saga_id, DeadlineDue(state.run))
+            self.timers.set(state.deadline_at, state.saga_id, DeadlineDue(state.run))
 
     # -- memory ---------------------------------------------------------------------------------------------
 

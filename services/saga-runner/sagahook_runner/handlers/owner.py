@@ -29,7 +29,8 @@ from sagahook_runner.adapters.execution import Executor
 from sagahook_runner.adapters.owner_record import OwnerRecord
 from sagahook_runner.adapters.restore import restore
 from sagahook_runner.domain.controls import Controls
-from sagahook_runner.domain.shard import Definitions, Shard, Timer
+from sagahook_runner.domain.shard import Definitions, Shard
+from sagahook_runner.domain.timers import Timer
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.erasing import Erasing
 from sagahook_runner.handlers.ledger import Ledger
@@ -225,7 +226,7 @@ class PartitionOwner:
     async def _wait_for_work(self) -> None:
         await self._may_write.wait()
         while self._announced and not self._has_work:
-            dues = (self._shard.next_due(), self._ledger.keeps_at(), self._forgets_at)
+            dues = (self._shard.timers.next_due(), self._ledger.keeps_at(), self._forgets_at)
             due = min(due for due in dues if due is not None)
             seconds = (due - self._ledger.now()).total_seconds()
             if self._unplayed:
@@ -272,7 +273,7 @@ class PartitionOwner:
             self._collected.append(outcome)
             self._suspects.ended((outcome.saga_id, outcome.command.step))
             transaction.tell(outcome)
-        while transaction.is_open and (due := self._shard.pop_due(self._ledger.latest)) is not None:
+        while transaction.is_open and (due := self._shard.timers.pop_due(self._ledger.latest)) is not None:
             if self._is_its_turn(*due):
                 transaction.due(*due)
         for saga_id, progress in self._executor.collect_progress(self._partition).items():
@@ -306,5 +307,5 @@ class PartitionOwner:
         suspect = suspect_of(self._shard.state(key), timer)
         if suspect is None or self._suspects.may_begin(suspect, monotonic()):
             return True
-        self._shard.put_off(self._ledger.latest + _TURN_GAP, key, timer)
+        self._shard.timers.set(self._ledger.latest + _TURN_GAP, key, timer)
         return False

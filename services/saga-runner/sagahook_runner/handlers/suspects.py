@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from sagahook_runner.domain.attempts import MAX_LOSSES
 from sagahook_runner.domain.commands import StepDue
-from sagahook_runner.domain.shard import Timer
 from sagahook_runner.domain.state import SagaState
+from sagahook_runner.domain.timers import Timer
 
 _ALONE_SECONDS = 5.0
 """How long one that has begun keeps the others waiting: what kills its process mostly does so at once, and steps that

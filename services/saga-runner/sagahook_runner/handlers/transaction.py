@@ -38,8 +38,9 @@ from sagahook_runner.domain.commands import (
 from sagahook_runner.domain.controls import Controls
 from sagahook_runner.domain.finished import Finished
 from sagahook_runner.domain.limits import snapshots_of
-from sagahook_runner.domain.shard import Entry, RateDue, Shard, Timer
+from sagahook_runner.domain.shard import Entry, Shard
 from sagahook_runner.domain.state import SagaState
+from sagahook_runner.domain.timers import RateDue, Timer
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.jobs import job_of
 from sagahook_schemas.base import Contract
