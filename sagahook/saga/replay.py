@@ -3,7 +3,8 @@
 Branches that run at once each ask for their next step when they hear of their last. Were all the answers of
 a log given at once, the branches would ask in another order than the first time, and a function that never
 changed would look as if it had. So an answer is given only when everything that stands before it in the log
-has been asked for or given.
+has been asked for or given, and when the function has done all that it does without it: the first time an
+answer comes late enough for that, or does not, as its action happens to take.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sagahook_schemas.base import JsonValue
 from sagahook_schemas.definitions import StepDefinition
 
 _TURNS = 32
-"""Turns of the event loop in which a function does what one answer leads to. Every await of a coroutine by
+"""Turns of the event loop in which a function comes to what it asks for next. Every await of a coroutine by
 a task of its own takes one or two; where it needs more, it asks in another order and is suspended, not
 misled."""
 
@@ -53,6 +54,8 @@ class Replay:
         self._at = 0
         self._giving: asyncio.Task[None] | None = None
         self._end: StepFailed | None = None
+        self._has_acted = True
+        """Whether nothing was asked for or answered since it was last given its turns."""
 
     @property
     def log(self) -> tuple[Asked | Answered, ...]:
@@ -105,6 +108,7 @@ class Replay:
         """Wait for the answer of a request that the log knows. Raises OrderChanged, StepFailed."""
         self.check(number, definition)
         self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._has_acted = False
         self._go_on()
         return await self._waiting[number]
 
@@ -120,19 +124,28 @@ class Replay:
             self._giving = asyncio.get_running_loop().create_task(self._give())
 
     async def _give(self) -> None:
-        while self._at < len(self._log):
+        while True:
+            await self._let_it_act()
+            if self._at == len(self._log):
+                break
             entry = self._log[self._at]
             if entry.number not in self._waiting:
                 return  # the function must ask for it first
             self._at += 1
             if isinstance(entry, Answered):
                 self._tell(entry)
-                for _ in range(_TURNS):
-                    await asyncio.sleep(0)
+                self._has_acted = False
         if self._end is not None:
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(again(self._end))
+
+    async def _let_it_act(self) -> None:
+        """Until it has asked for nothing more for as many turns as that may take it."""
+        while not self._has_acted:
+            self._has_acted = True
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
 
     def _tell(self, entry: Answered) -> None:
         waiting = self._waiting[entry.number]

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sagahook.saga.code_context import CodeContext
@@ -88,6 +88,7 @@ async def turn(name: str, turns: int, called: Counter[str]) -> str:
 
 
 @given(programs)
+@example([[[0, 0], [[[0], [[[0], [0]]]]]]])  # its branches need more turns to ask than a step takes
 def test_after_a_crash_at_any_point_of_its_log_a_function_comes_to_the_same(program: Program) -> None:
     async def crash_everywhere() -> None:
         called: Counter[str] = Counter()
