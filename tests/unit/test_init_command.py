@@ -45,7 +45,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "shop", raising=False)  # of another test; here an app is called so
+    # Here an app is called shop, and another test may have left a module of that name behind.
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+    held = [each for each in sys.path if (Path(each) / "shop").exists() or (Path(each) / "shop.py").exists()]
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each not in held])
     return tmp_path
 
 
