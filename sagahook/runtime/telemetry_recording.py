@@ -89,7 +89,6 @@ class Recording(trace.Span, ReadableSpan):
     """Whether nothing was added but what we add."""
     _status = _UNSET
     _events: Sequence[Event] = ()
-    _linked: Sequence[str] = ()
     _links: Sequence[Link] = ()
     _end_time = None
     _instrumentation_info = None
@@ -109,6 +108,7 @@ class Recording(trace.Span, ReadableSpan):
         self._kind = kind
         self._attributes: Mapping[str, Any] = dict(attributes)
         self._start_time = time.time_ns() if began_ns is None else began_ns
+        self._linked: list[str] = []
         self.under = parent
         self.traceparent = traceparent
 
@@ -117,7 +117,7 @@ class Recording(trace.Span, ReadableSpan):
 
     def link(self, traceparent: str) -> None:
         if is_valid(traceparent):
-            self._linked = [*self._linked, traceparent]
+            self._linked.append(traceparent)
 
     def fail(self, kind: str) -> None:
         self.add({"error.type": kind})

@@ -53,6 +53,8 @@ _USUAL = re.compile(
     r"ByHead\{ParentBased\{root:(AlwaysOnSampler|AlwaysOffSampler|TraceIdRatioBased\{(.+)\}),"
     r"remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,.*\}\}"
 )
+_VERSION = "00"
+"""Of what is written here, whatever a sender wrote: later ones begin with the same fields (W3C Trace Context §2.1)."""
 _RANDOM = 0x02
 """The flag that says of what a trace's id is made (W3C Trace Context level 2)."""
 _DRAWS = 256
@@ -100,7 +102,7 @@ class SdkSpans:
     def begin(self, name: str, kind: Kind, parent: str, attributes: Attributes) -> Recording | None:
         if not is_valid(parent):
             return None
-        traceparent = f"{parent[:36]}{_span_id()}{parent[52:]}"
+        traceparent = f"{_VERSION}{parent[2:36]}{_span_id()}{parent[52:]}"
         return Recording(self._origin, name, _KINDS[kind], attributes, parent, traceparent)
 
     def head(
@@ -111,7 +113,8 @@ class SdkSpans:
         attributes: Callable[[], Attributes],
         came_at: float | None = None,
     ) -> tuple[str, Recording | None]:
-        traceparent, under = (parent, parent) if parent and is_valid(parent) else (self._drawn(), "")
+        under = parent if parent and is_valid(parent) else ""
+        traceparent = f"{_VERSION}{under[2:]}" if under else self._drawn()
         is_taken = traceparent[-1] in SAMPLED
         if self._bound is None:
             is_taken = self._asked(under, traceparent, name, kind, attributes())
@@ -184,7 +187,7 @@ def _draw(bound: int) -> list[str]:
     """Traceparents of new traces, each taken where the lower half of its id is less than the bound."""
     digits = os.urandom(_ID_BYTES * _DRAWS).hex()
     drawn = [digits[at : at + 2 * _ID_BYTES] for at in range(0, len(digits), 2 * _ID_BYTES)]
-    return [f"00-{d[:32]}-{d[32:]}-{_RANDOM + (int(d[16:32], 16) < bound):02x}" for d in drawn]
+    return [f"{_VERSION}-{d[:32]}-{d[32:]}-{_RANDOM + (int(d[16:32], 16) < bound):02x}" for d in drawn]
 
 
 def bound_of(sampler: Sampler) -> int | None:

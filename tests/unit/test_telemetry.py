@@ -132,6 +132,7 @@ def test_the_head_follows_its_sender_and_without_one_the_configured_sampler() ->
         traceparent, span = spans.head("in", "server", "", dict)
         assert (span is not None, int(traceparent[-1]) % 2 == 1) == (recorded, recorded)
         assert spans.head("in", "server", UNRECORDED, dict) == (UNRECORDED, None)
+        assert spans.head("in", "server", f"cc{UNRECORDED[2:]}", dict) == (UNRECORDED, None)
         under, span = spans.head("in", "server", RECORDED, dict)
         assert span is not None
         assert under[:36] == RECORDED[:36]
