@@ -38,15 +38,23 @@ async def consumer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def write(
-    owner: AIOKafkaProducer, partition: TopicPartition, *values: str, commit: bool = True
+    owner: AIOKafkaProducer,
+    consumer: AIOKafkaConsumer,
+    partition: TopicPartition,
+    *values: str,
+    commit: bool = True,
 ) -> None:
     await owner.begin_transaction()
     sent = [
         await owner.send(partition.topic, value.encode(), key=b"key", partition=partition.partition)
         for value in values
     ]
-    await asyncio.gather(*sent)
+    last = (await asyncio.gather(*sent))[-1].offset
     await (owner.commit_transaction() if commit else owner.abort_transaction())
+    # Whoever reads comes after a fence, and that waits until the transaction's marker lies behind its last record.
+    async with asyncio.timeout(30):
+        while (await consumer.end_offsets([partition]))[partition] < last + 2:
+            await asyncio.sleep(0.01)
 
 
 async def read(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[list[str]]:
@@ -69,19 +77,19 @@ async def test_a_partition_that_holds_nothing_is_read_at_once(
 async def test_the_end_is_reached_past_an_aborted_transaction_of_which_nothing_is_read(
     consumer: AIOKafkaConsumer, partition: TopicPartition, owner: AIOKafkaProducer
 ) -> None:
-    await write(owner, partition, "a", "b")
-    await write(owner, partition, "given up", commit=False)
-    await write(owner, partition, "c")
-    await write(owner, partition, "given up too", commit=False)
+    await write(owner, consumer, partition, "a", "b")
+    await write(owner, consumer, partition, "given up", commit=False)
+    await write(owner, consumer, partition, "c")
+    await write(owner, consumer, partition, "given up too", commit=False)
     assert in_a_row(await read(consumer, partition)) == ["a", "b", "c"]
 
 
 async def test_one_consumer_reads_a_partition_again_from_its_beginning(
     consumer: AIOKafkaConsumer, partition: TopicPartition, owner: AIOKafkaProducer
 ) -> None:
-    await write(owner, partition, "a")
+    await write(owner, consumer, partition, "a")
     assert await read(consumer, partition) == [["a"]]
-    await write(owner, partition, "b")
+    await write(owner, consumer, partition, "b")
     assert in_a_row(await read(consumer, partition)) == ["a", "b"]
 
 
@@ -89,7 +97,7 @@ async def test_no_list_is_longer_than_a_slice_so_that_the_loop_gets_its_turns(
     consumer: AIOKafkaConsumer, partition: TopicPartition, owner: AIOKafkaProducer
 ) -> None:
     values = [str(number) for number in range(2 * SLICE + 7)]
-    await write(owner, partition, *values)
+    await write(owner, consumer, partition, *values)
     lists = await read(consumer, partition)
     assert max(len(each) for each in lists) <= SLICE
     assert in_a_row(lists) == values
