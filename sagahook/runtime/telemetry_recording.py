@@ -24,7 +24,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes, AttributeValue
 
-_FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
+_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 LENGTH = 55
 """Of a traceparent."""
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16

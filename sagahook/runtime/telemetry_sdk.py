@@ -113,7 +113,7 @@ class SdkSpans:
         attributes: Callable[[], Attributes],
         came_at: float | None = None,
     ) -> tuple[str, Recording | None]:
-        under = parent if parent and is_valid(parent) else ""
+        under = parent if is_valid(parent) else ""
         traceparent = f"{_VERSION}{under[2:]}" if under else self._drawn()
         is_taken = traceparent[-1] in SAMPLED
         if self._bound is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from struct import Struct
+from typing import TypeGuard
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode_published
 from opentelemetry.sdk.trace import ReadableSpan
@@ -44,10 +45,15 @@ class Encoded(bytes):
 
 def encode(spans: Sequence[ReadableSpan]) -> Encoded:
     """An ExportTraceServiceRequest. It has but one field, which is repeated: two of them in a row are one."""
-    ours = [span for span in spans if isinstance(span, Recording) and span.is_ours]
-    others = [span for span in spans if not (isinstance(span, Recording) and span.is_ours)]
+    ours = [span for span in spans if is_ours(span)]
+    others = [span for span in spans if not is_ours(span)]
     written = encode_published(others).SerializeToString() if others else b""
     return Encoded(written + (_request(ours) if ours else b""))
+
+
+def is_ours(span: ReadableSpan) -> TypeGuard[Recording]:
+    """With nothing in it but what is encoded here."""
+    return isinstance(span, Recording) and span.is_ours
 
 
 def _request(spans: Sequence[Recording]) -> bytes:

@@ -18,7 +18,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, StatusCode
 
 from sagahook.runtime.telemetry_recording import Origin, Recording
-from sagahook.runtime.telemetry_wire import encode
+from sagahook.runtime.telemetry_wire import encode, is_ours
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03"
 VALUES = st.one_of(
@@ -101,10 +101,6 @@ def test_the_exporter_asks_for_bytes_as_we_answer() -> None:
     assert vars(trace_exporter)["encode_spans"] in (encode_spans, encode)
     assert "encode_spans" in trace_exporter.OTLPSpanExporter.export.__code__.co_names
     assert "SerializePartialToString" in trace_exporter.OTLPSpanExporter.export.__code__.co_names
-
-
-def is_ours(span: ReadableSpan) -> bool:
-    return isinstance(span, Recording) and span.is_ours
 
 
 def spans_in(request: ExportTraceServiceRequest) -> list[Any]:

@@ -166,13 +166,12 @@ class Whole:
             metrics.GOOD_ANSWERS.count(self._route.source, seconds, outcome.accepted, outcome.duplicates)
 
     def _refused(self, raised: Exception) -> Response:
-        def refuse() -> Response:
-            if self._traced is not None:
-                tracing.tell_logs(self._traced, self._correlation_id)
-            return self._refuse(raised, self._route, self._scope, self._headers, self._correlation_id)
-
-        # Not in a task, whose context would be its own.
-        return copy_context().run(refuse)
+        context = copy_context()  # there is no task, whose own it would be
+        if self._traced is not None:
+            context.run(tracing.tell_logs, self._traced, self._correlation_id)
+        return context.run(
+            self._refuse, raised, self._route, self._scope, self._headers, self._correlation_id
+        )
 
     def _leave(self, status: int) -> None:
         tracing.end(self._span, status)

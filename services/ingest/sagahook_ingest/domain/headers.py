@@ -136,8 +136,6 @@ def checked_key(given: str, where: str) -> str:
 
 def traceparent(headers: Headers) -> str:
     """ "" where there is none, or none that another system could use."""
-    if b"traceparent" not in headers:
-        return ""
     given = _text(headers, b"traceparent")
     return given if given is not None and _TRACEPARENT.match(given) else ""
 
