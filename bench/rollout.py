@@ -21,7 +21,7 @@ from sagahook.embedded.postgres import EmbeddedPostgres
 from tests.rolling import KINDS, Rollout, rolled_out
 from tests.rolling_load import Load
 
-_WARM_UP = 20.0
+_WARM_UP = 60.0
 """Seconds under load before the first is replaced: a deployment that is rolled out has been running, and a broker that
 has not costs its machine twice as much for a request."""
 
@@ -51,7 +51,11 @@ async def _roll(rollout: Rollout, load: Load, rounds: int) -> bool:
         for _ in range(2):
             replaced = time.perf_counter()
             await rollout.replace(kind)
-            print(f"{' '.join(kind):28} replaced in {time.perf_counter() - replaced:5.1f} s", flush=True)
+            print(
+                f"{' '.join(kind):28} replaced in {time.perf_counter() - replaced:5.1f} s; so far "
+                f"{dict(load.answers)}, questions {dict(load.asked)}",
+                flush=True,
+            )
     stopping.set()
     await sending
     seconds = time.perf_counter() - began

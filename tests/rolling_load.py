@@ -7,11 +7,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 
-import aiohttp
-from aiohttp import web
+from orjson import dumps, loads
+
+from tests.lean_http import LeanClient, Message, lean_server
 
 SOURCE = "rolled"
 LONGEST_STEP = 1.0
@@ -25,27 +26,17 @@ class Receiver:
     times: Counter[str] = field(default_factory=Counter)
     told: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    async def take(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self.times[request.headers["webhook-id"]] += 1
+    def take(self, message: Message) -> None:
+        body = loads(message.body)
+        self.times[message.header("webhook-id") or ""] += 1
         self.told[body["data"]["task_id"], body["event_type"]] += 1
-        return web.Response(status=204)
 
 
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/", receiver.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    try:
+    async with lean_server(receiver.take) as receiver.url:
         yield receiver
-    finally:
-        await runner.cleanup()
 
 
 @dataclass
@@ -68,54 +59,44 @@ class Load:
     async def run(self, stopping: asyncio.Event) -> None:
         dice = random.Random(8)
         began, sent = time.perf_counter(), 0
-        async with (
-            asyncio.TaskGroup() as tasks,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session,
-        ):
-            sending: set[asyncio.Task[None]] = set()
-            while not stopping.is_set():
-                # All that are due by now: one for each turn of this loop would come to half the rate when it is busy.
-                for number in range(sent, int((time.perf_counter() - began) * self.rate) + 1):
-                    body = {
-                        "id": str(number),
-                        "seconds": dice.uniform(0, LONGEST_STEP),
-                        "fail": number % 10 == 9,
-                    }
-                    task = tasks.create_task(self._send(session, body))
-                    sending.add(task)
-                    task.add_done_callback(sending.discard)
-                    sent = number + 1
-                await asyncio.sleep(max(0.0, began + sent / self.rate - time.perf_counter()))
-            await asyncio.gather(*sending)
+        with closing(LeanClient(self.ingest, 64)) as ingest, closing(LeanClient(self.api, 64)) as api:
+            async with asyncio.TaskGroup() as tasks:
+                while not stopping.is_set():
+                    # All that are due by now: one for each turn of a busy loop would come to half the rate.
+                    for number in range(sent, int((time.perf_counter() - began) * self.rate) + 1):
+                        body = {
+                            "id": str(number),
+                            "seconds": dice.uniform(0, LONGEST_STEP),
+                            "fail": number % 10 == 9,
+                        }
+                        tasks.create_task(self._send(ingest, api, body))
+                        sent = number + 1
+                    await asyncio.sleep(max(0.0, began + sent / self.rate - time.perf_counter()))
 
-    async def _send(self, session: aiohttp.ClientSession, body: dict[str, object]) -> None:
+    async def _send(self, ingest: LeanClient, api: LeanClient, body: dict[str, object]) -> None:
         began = time.perf_counter()
-        try:
-            async with session.post(f"{self.ingest}/webhooks/{SOURCE}", json=body) as answer:
-                told = await answer.json()
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as closed:
-            self.closed[type(closed).__name__] += 1
-            await self._send(session, body)
-            return
-        self.answers[str(answer.status)] += 1
+        status, told = await self._ask(ingest, "POST", f"/webhooks/{SOURCE}", dumps(body))
+        self.answers[str(status)] += 1
         self.slowest = max(self.slowest, time.perf_counter() - began)
-        if answer.status == 202:
-            self.accepted[told["correlation_id"]] = bool(body["fail"])
+        if status == 202:
+            correlation_id = loads(told)["correlation_id"]
+            self.accepted[correlation_id] = bool(body["fail"])
             if len(self.accepted) % 10 == 0:
-                await self._ask(session, told["correlation_id"])
+                status, _ = await self._ask(api, "GET", f"/webhooks/{SOURCE}/status/{correlation_id}")
+                self.asked[str(status)] += 1
 
-    async def _ask(self, session: aiohttp.ClientSession, correlation_id: str) -> None:
-        try:
-            async with session.get(f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}") as answer:
-                self.asked[str(answer.status)] += 1
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as closed:
-            self.closed[type(closed).__name__] += 1
-            await self._ask(session, correlation_id)
+    async def _ask(self, client: LeanClient, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        while True:
+            try:
+                return await client.ask(method, path, body)
+            except OSError as closed:
+                self.closed[type(closed).__name__] += 1
+                await asyncio.sleep(0.01)
 
     async def wrong(self) -> dict[str, object]:
         """The statuses of what was accepted that are not what they should be, once they are all final."""
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
-            found = await asyncio.gather(*(self._final(session, each) for each in self.accepted))
+        with closing(LeanClient(self.api, 16)) as api:
+            found = await asyncio.gather(*(self._final(api, each) for each in self.accepted))
         expected = {each: "failed" if fails else "completed" for each, fails in self.accepted.items()}
         return {
             each: status
@@ -123,13 +104,12 @@ class Load:
             if status != expected[each]
         }
 
-    async def _final(self, session: aiohttp.ClientSession, correlation_id: str) -> object:
-        url = f"{self.api}/webhooks/{SOURCE}/status/{correlation_id}?wait=30"
+    async def _final(self, api: LeanClient, correlation_id: str) -> object:
         status: dict[str, object] = {}
         for _ in range(3):
-            with suppress(aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                async with session.get(url) as answer:
-                    status = await answer.json()
+            with suppress(OSError):
+                _, told = await api.ask("GET", f"/webhooks/{SOURCE}/status/{correlation_id}?wait=30")
+                status = loads(told)
             if status.get("final"):
                 return status["status"]
         return status or "no answer"

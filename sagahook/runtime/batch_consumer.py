@@ -86,7 +86,7 @@ class BatchConsumer:
         self._finish = finish
         self._on_tick = on_tick
         self._max_records = max_records
-        self._rests = Rests(rest, leisure)
+        self._rests = Rests(rest, leisure=leisure)
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = False

@@ -16,15 +16,21 @@ from sagahook.runtime.settings import DatabaseSettings
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 30.0
 
+BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""A statement is planned when it is first used, often on empty tables, of which it is cheapest to read everything; that
+plan would be kept while they grow, until they are analyzed."""
+
 
 class NotMigrated(Exception):
     """Call an operator: the tables are not there."""
 
 
-async def open_pool(settings: DatabaseSettings, *, clean_up: bool = True) -> asyncpg.Pool:
+async def open_pool(
+    settings: DatabaseSettings, *, clean_up: bool = True, by_keys: bool = False
+) -> asyncpg.Pool:
     """Succeeds also while the database is away: connections are made when they are needed. jsonb is read and
     written as Python values. clean_up: what a connection holds (locks of its session, settings) ends when it is given
-    back, which costs each use a round trip."""
+    back, which costs each use a round trip. by_keys: its statements find rows by their keys, see BY_KEYS."""
 
     async def connect(_: str, **options: Any) -> asyncpg.Connection:
         return await asyncpg.connect(settings.dsn(), **options)
@@ -38,7 +44,7 @@ async def open_pool(settings: DatabaseSettings, *, clean_up: bool = True) -> asy
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
         # The queries are short: compiling one costs more than running it.
-        server_settings={"jit": "off"},
+        server_settings={"jit": "off"} | (BY_KEYS if by_keys else {}),
         init=_read_json,
         reset=None if clean_up else _leave_as_it_is,
     )

@@ -1,7 +1,8 @@
-"""How long a reader of the log rests between two batches.
+"""How long whoever works in batches rests between two of them.
 
-Each batch costs a transaction of the database and each fetch one of the broker's turns, whatever they carry; and on a
-machine that has much to do a rest leaves the more to the others. What comes meanwhile shares the next batch.
+Each batch costs a request to Kafka or a transaction of the database, and each fetch one of the broker's turns, whatever
+they carry; and on a machine that has much to do a rest leaves the more to the others. What comes meanwhile shares the
+next batch. Where the machine has time a batch is over soon, and so is the rest.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-_LONGEST_REST = 0.03
+_LONGEST_REST = 0.1
 """Seconds."""
 
 BACKLOG = 500
-"""Records in one batch that tell of a backlog: it is worked off without rest."""
+"""Records in one batch that tell a reader of a backlog: it is worked off without rest."""
 
 AT_ONCE = 0.002
 """Seconds: a poll that took no longer got what aiokafka held already. It fetches nothing as long as it holds records
@@ -24,19 +25,29 @@ FRESH_MS = 10
 """How long the answer to the fetch is waited for that the poll before has set off."""
 
 
-class Rests:
-    """factor: in terms of what the batch took, up to _LONGEST_REST. leisure: seconds that it rests at least, where
-    nobody waits for what comes next."""
+def _no_leisure() -> float:
+    return 0.0
 
-    def __init__(self, factor: float, leisure: Callable[[], float]) -> None:
+
+class Rests:
+    """factor: in terms of what a batch took, up to _LONGEST_REST. credit: seconds of such time that whoever had nothing
+    to do may spend at once, so that a few batches in a row need not wait. leisure: seconds that it rests at least,
+    where nobody waits for what comes next."""
+
+    def __init__(
+        self, factor: float, *, credit: float = 0.0, leisure: Callable[[], float] = _no_leisure
+    ) -> None:
         self._factor = factor
+        self._credit = credit
         self._leisure = leisure
         self._until = 0.0
 
     def begin(self, took: float, *, is_behind: bool) -> None:
         """took: seconds of the batch that has ended now."""
-        rest = max(min(self._factor * took, _LONGEST_REST), self._leisure())
-        self._until = 0.0 if is_behind else time.monotonic() + rest
+        now = time.monotonic()
+        paid = max(self._until, now - took - self._credit) + took * (1 + self._factor)
+        rested = max(min(paid, now + _LONGEST_REST), now + self._leisure())
+        self._until = 0.0 if is_behind else rested
 
     async def over(self) -> bool:
         """Once it is; whether it was not before."""

@@ -100,7 +100,7 @@ class Notifier:
     async def _work(self, stopping: asyncio.Event) -> None:
         settings, clock, database = self._settings, self._clock, self._database
         async with AsyncExitStack() as opened:
-            pool = await opened.enter_async_context(_pool("notifier", settings))
+            pool = await opened.enter_async_context(_pool("notifier", settings, by_keys=True))
             if not await TABLES.wait(pool, stopping):
                 return
             vault = Vault(settings.secret_keys)
@@ -292,9 +292,11 @@ async def _answers(store: EndpointStore) -> Status:
 
 
 @asynccontextmanager
-async def _pool(service: str, settings: NotifierSettings) -> AsyncIterator[asyncpg.Pool]:
+async def _pool(
+    service: str, settings: NotifierSettings, *, by_keys: bool = False
+) -> AsyncIterator[asyncpg.Pool]:
     """service: as the metrics name it."""
-    pool = await open_pool(settings, clean_up=False)
+    pool = await open_pool(settings, clean_up=False, by_keys=by_keys)
     watch_pool(service, pool)
     try:
         yield pool

@@ -16,8 +16,9 @@ from sagahook_tracker.domain.deployment import Deployment, Pausable
 from sagahook_tracker.domain.runs import FINAL
 from sagahook_tracker.domain.status import Answer, answer
 
-CATCH_UP = 2.0
-"""Seconds that a question may wait for the views to stand for the log as it was when the question came."""
+CATCH_UP = 5.0
+"""Seconds that a question may wait for the views to stand for the log as it was when the question came: longer than
+their partitions take to go to another projector, when one is replaced on a busy machine."""
 
 PATIENCE = 0.5
 """Seconds that a question which may wait gives the views to know its webhook, before Kafka is asked where its log ends:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from time import monotonic
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -16,6 +17,7 @@ from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partition_workers import Start, StartOffset
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
+from sagahook_runner.handlers.pace import MANY, rests
 
 log = get_logger(__name__)
 
@@ -53,6 +55,7 @@ class PartitionForwarder(ABC):
         self._inbox = Inbox()
         self._may_write = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._rests = rests()
         self._wake = asyncio.Event()
 
     @abstractmethod
@@ -77,6 +80,7 @@ class PartitionForwarder(ABC):
             await self._may_write.wait()
             if not self._inbox:
                 await self._wait()
+            await self._rests.over()
             async with self._writing:
                 if self._may_write.is_set():
                     await (self._forward() if self._inbox else self._persist_rest())
@@ -117,9 +121,11 @@ class PartitionForwarder(ABC):
 
     async def _forward(self) -> None:
         """Load, decide, persist; the offsets in the transaction acknowledge."""
+        began = monotonic()
         records = self._next_batch()
         with consuming(self._group, heads=self._begins_traces) as consumed:
             await self._write(records, await self.decide([consumed.take(record) for record in records]))
+        self._rests.begin(monotonic() - began, is_behind=len(records) >= MANY)
 
     async def _write(self, records: Sequence[ConsumerRecord], made: Sequence[list[OutRecord]]) -> None:
         decided = deque(zip(records, made, strict=True))

@@ -36,6 +36,7 @@ from sagahook_runner.handlers.erasing import Erasing
 from sagahook_runner.handlers.ledger import Ledger
 from sagahook_runner.handlers.left import Left
 from sagahook_runner.handlers.letting_go import LettingGo
+from sagahook_runner.handlers.pace import MANY, rests
 from sagahook_runner.handlers.suspects import Suspects, suspect_of
 from sagahook_runner.handlers.transaction import OwnerTransaction, Place
 from sagahook_runner.settings import RunnerSettings
@@ -101,6 +102,7 @@ class PartitionOwner:
         self._announced = False
         self._may_write = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._rests = rests()
         self._wake = asyncio.Event()
 
     # -- the life of an owner -------------------------------------------------------------------------------
@@ -134,6 +136,7 @@ class PartitionOwner:
     async def run(self) -> None:
         while not self._executor.is_draining:
             await self._wait_for_work()
+            await self._rests.over()
             async with self._writing:
                 if self._may_write.is_set() and not self._executor.is_draining:
                     await self._turn()
@@ -251,6 +254,7 @@ class PartitionOwner:
 
     async def _turn(self) -> None:
         """Load, decide, persist; the mark in what is written acknowledges."""
+        began = monotonic()
         if not self._announced:
             await self._ledger.announce()
             self._announced = True
@@ -266,6 +270,7 @@ class PartitionOwner:
         self._collected.clear()
         await self._ledger.tell_the_group()
         self._catch_up()
+        self._rests.begin(monotonic() - began, is_behind=transaction.counted.total() >= MANY)
 
     def _take_what_became_due(self, transaction: OwnerTransaction) -> None:
         """All but the commands."""

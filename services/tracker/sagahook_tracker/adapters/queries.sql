@@ -12,7 +12,7 @@ WHERE topic = ANY (:topics);
 -- statement, which waits for them before it takes its snapshot, sees it. A partition without a row was never read. The rest of the transaction belongs to these offsets: what a crash of
 -- PostgreSQL takes back it takes back together, and the log still has it, so that no batch waits for the disk.
 -- And every further statement finds rows by their keys: a plan for a table as small, or as unknown, as it was when the
--- plan was made must not be one that reads all of it.
+-- plan was made must not be one that reads all of it. So there is one plan, which is not made again for each batch.
 WITH given AS (
     SELECT * FROM unnest(:topics::text[], :partitions::int[], :expected::bigint[], :next::bigint[])
         AS given (topic, partition, expected_offset, next_offset)
@@ -44,7 +44,8 @@ SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM begun) AS moved,
        (SELECT before FROM tracker.cutoffs WHERE kind = 'audit') AS audit,
        (SELECT before FROM tracker.cutoffs WHERE kind = 'rollups') AS rollups
 FROM set_config('synchronous_commit', 'off', TRUE) AS commits, set_config('enable_seqscan', 'off', TRUE) AS scans,
-     set_config('enable_hashjoin', 'off', TRUE) AS hashes, set_config('enable_mergejoin', 'off', TRUE) AS merges;
+     set_config('enable_hashjoin', 'off', TRUE) AS hashes, set_config('enable_mergejoin', 'off', TRUE) AS merges,
+     set_config('plan_cache_mode', 'force_generic_plan', TRUE) AS plans;
 
 -- name: load_runs(saga_ids, runs)
 -- The runs that a batch goes on with; without their contexts and results, which do not change.
