@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
@@ -154,14 +155,15 @@ class BatchConsumer:
                 await asyncio.wait_for(consumer.stop(), 5.0)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
-        # The assignor keeps its previous assignment in class attributes: a class of its own for each consumer
-        # keeps the groups of one process apart.
-        assignor = type("Sticky", (StickyPartitionAssignor,), {})
+        # To each member as much of every topic: a sticky one gives the busy topics to one member and the quiet ones to
+        # another. That one is offered too, because members of earlier versions know no other; it keeps its previous
+        # assignment in class attributes, so that a class for each consumer keeps the groups of one process apart.
+        sticky = type("Sticky", (StickyPartitionAssignor,), {})
         return AIOKafkaConsumer(
             **client_options(self._bootstrap),
             client_id=self._group,
             group_id=self._group,
-            partition_assignment_strategy=(assignor,),
+            partition_assignment_strategy=(RoundRobinPartitionAssignor, sticky),
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
