@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sagahook.saga.code_context import CodeContext
@@ -87,6 +87,7 @@ async def turn(name: str, turns: int, called: Counter[str]) -> str:
     return f"result of {name}"
 
 
+@settings(max_examples=50)
 @given(programs)
 @example([[[0, 0], [[[0], [[[0], [0]]]]]]])  # its branches need more turns to ask than a step takes
 def test_after_a_crash_at_any_point_of_its_log_a_function_comes_to_the_same(program: Program) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -22,6 +24,9 @@ log = get_logger(__name__)
 
 _RETRY_SECONDS = 0.2
 _STOP_SECONDS = 1.0
+
+_TOGETHER = 500
+"""Outcomes that are under way at once. A runner that stops has those of a second of its work, and little time."""
 
 
 class LateOutcomes:
@@ -64,8 +69,10 @@ class LateOutcomes:
             while True:
                 await self._arrived.wait()
                 while self._waiting:
-                    await self._send(producer, self._waiting[0])
-                    self._waiting.popleft()
+                    together = list(islice(self._waiting, _TOGETHER))
+                    await self._send(producer, together)
+                    for _ in together:
+                        self._waiting.popleft()
                 self._arrived.clear()
                 self._empty.set()
         finally:
@@ -77,15 +84,21 @@ class LateOutcomes:
         """Wait until nothing is left to send."""
         await self._empty.wait()
 
-    async def _send(self, producer: AIOKafkaProducer, outcome: Outcome) -> None:
-        command = complete_step(outcome.command)
-        if command is None:
-            return
-        await producer.send_and_wait(
-            self._settings.topic(SAGA_COMMANDS),
-            key=outcome.saga_id.encode(),
-            value=command.to_json(),
-            headers=complete_step_headers(outcome.saga_id, self._clock.now(), command).to_headers(),
-            partition=partition_of(outcome.saga_id, self._partitions),
-        )
-        log.info("late_outcome.forwarded", saga_id=outcome.saga_id, step=command.step)
+    async def _send(self, producer: AIOKafkaProducer, outcomes: Sequence[Outcome]) -> None:
+        """All of them, or it raises; what was sent then is sent again, and is a duplicate."""
+        sent = []
+        for outcome in outcomes:
+            command = complete_step(outcome.command)
+            if command is None:
+                continue
+            sending = await producer.send(
+                self._settings.topic(SAGA_COMMANDS),
+                key=outcome.saga_id.encode(),
+                value=command.to_json(),
+                headers=complete_step_headers(outcome.saga_id, self._clock.now(), command).to_headers(),
+                partition=partition_of(outcome.saga_id, self._partitions),
+            )
+            sent.append((sending, outcome.saga_id, command.step))
+        await asyncio.gather(*(sending for sending, _, _ in sent))
+        for _, saga_id, step in sent:
+            log.info("late_outcome.forwarded", saga_id=saga_id, step=step)
