@@ -23,7 +23,7 @@ from tests.runner_harness import poll
 
 WEBHOOKS = int(os.environ.get("CHAOS_WEBHOOKS", "240"))
 RATE = float(os.environ.get("CHAOS_RATE", "40"))
-KILLS = 3
+KILLS = 2
 VICTIMS = ("saga-runner", "tracker", "api")
 SETTLED_SECONDS = 60
 DECLINED_AMOUNT = 1_000_000

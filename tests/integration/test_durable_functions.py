@@ -15,7 +15,7 @@ from sagahook_schemas.commands import CancelSaga, RetrySaga, SignalSaga
 from tests.runner_harness import PARTITIONS, RunnerHarness
 from tests.runner_log import Follower, assert_fold_is_snapshots, following, put_command
 
-SAGAS = 60
+SAGAS = 42
 
 
 @dataclass
