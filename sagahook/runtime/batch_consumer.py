@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from sagahook.runtime.batches import (
@@ -27,6 +25,7 @@ from sagahook.runtime.batches import (
     OffsetsMoved,
     Unavailable,
 )
+from sagahook.runtime.even_assignor import EvenAssignor
 from sagahook.runtime.health import Status
 from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.lag import watch_lag
@@ -155,15 +154,14 @@ class BatchConsumer:
                 await asyncio.wait_for(consumer.stop(), 5.0)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
-        # To each member as much of every topic: a sticky one gives the busy topics to one member and the quiet ones to
-        # another. That one is offered too, because members of earlier versions know no other; it keeps its previous
-        # assignment in class attributes, so that a class for each consumer keeps the groups of one process apart.
-        sticky = type("Sticky", (StickyPartitionAssignor,), {})
+        # The assignor keeps its previous assignment in class attributes: a class of its own for each consumer
+        # keeps the groups of one process apart.
+        assignor = type("Even", (EvenAssignor,), {})
         return AIOKafkaConsumer(
             **client_options(self._bootstrap),
             client_id=self._group,
             group_id=self._group,
-            partition_assignment_strategy=(RoundRobinPartitionAssignor, sticky),
+            partition_assignment_strategy=(assignor,),
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
