@@ -199,6 +199,22 @@ async def test_of_two_that_hold_one_batch_at_once_one_stores_it(tracker: Tracker
     await pool.close()
 
 
+async def test_partitions_are_taken_once_whoever_had_them_has_nothing_under_way(tracker: Tracker) -> None:
+    mine, another = TopicPartition("events", 0), TopicPartition("events", 1)
+    pool = await open_pool(tracker.settings)
+    projection = Projection(pool, load_queries())
+    async with pool, pool.acquire() as before:
+        await before.execute("INSERT INTO tracker.offsets VALUES ('events', 0, 3), ('events', 1, 5)")
+        async with before.transaction():
+            await before.execute("UPDATE tracker.offsets SET next_offset = 7 WHERE partition = 0")
+            taking = asyncio.create_task(projection.take_offsets([mine]))
+            assert await projection.take_offsets([another]) == {another: 5}
+            assert not taking.done()
+
+        assert await taking == {mine: 7}
+        assert await projection.take_offsets([TopicPartition("never read", 0)]) == {}
+
+
 async def test_the_database_may_be_away_and_the_projector_catches_up_by_itself(
     tracker: Tracker, database_url: str
 ) -> None:

@@ -101,7 +101,7 @@ class Projector:
             bootstrap=settings.kafka,
             group=settings.group,
             topics=settings.topics,
-            load_offsets=projection.load_offsets,
+            load_offsets=projection.take_offsets,
             handle=linked(settings.group, pipeline.handle),
             finish=pipeline.finish,
             on_tick=tick,

@@ -6,6 +6,15 @@ SELECT topic, partition, next_offset
 FROM tracker.offsets
 WHERE topic = ANY (:topics);
 
+-- name: take_offsets(topics, partitions)
+-- Those of partitions that may have been another projector's until now, once the transaction is over that it may have
+-- under way: a batch that is read from an earlier offset would be refused.
+SELECT stored.topic, stored.partition, stored.next_offset
+FROM tracker.offsets AS stored
+JOIN unnest(:topics::text[], :partitions::int[]) AS taken (topic, partition) USING (topic, partition)
+ORDER BY stored.topic, stored.partition
+FOR SHARE OF stored;
+
 -- name: advance_offsets(topics, partitions, expected, next)^
 -- How many of the given partitions stood at the expected offset and stand at the next one now (`moved`), and what
 -- was let go for its age and is not to be written again: whoever raises a cut-off holds all offsets, so that this
