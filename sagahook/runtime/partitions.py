@@ -24,9 +24,6 @@ from sagahook.runtime.transactions import OwnershipLost
 
 log = get_logger(__name__)
 
-_LEAVING_SECONDS = 10.0
-"""That a worker may take to let go when this process stops, for which nobody waits: it is a member until then."""
-
 
 @dataclass(slots=True)
 class _Slot:
@@ -68,7 +65,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         )
         self._max_records = max_records
         # As long as a rebalance may take is too long: the others wait for us.
-        self._rebalance_seconds = min(3.0, session_timeout / 2)
+        self._letting_go_seconds = min(3.0, session_timeout / 2)
         self._slots: dict[TopicPartition, _Slot] = {}
         self._held: set[TopicPartition] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -139,7 +136,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         owned = [slot for slot in self._slots.values() if slot.state == "owned"]
         for slot in owned:
             slot.state = "released"
-        await asyncio.gather(*(self._let_go(slot, self._rebalance_seconds) for slot in owned))
+        await asyncio.gather(*(self._let_go(slot) for slot in owned))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         if self._stopping:
@@ -235,10 +232,9 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         self._member.consumer.resume(slot.partition)
         slot.paused, slot.state = False, "owned"
 
-    async def _let_go(self, slot: _Slot, seconds: float) -> None:
-        """Within so many seconds."""
+    async def _let_go(self, slot: _Slot) -> None:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._letting_go_seconds):
                 if slot.worker is not None:
                     await slot.worker.let_go()
         except Exception as lost:
@@ -265,7 +261,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         owned = [slot for slot in self._slots.values() if slot.state == "owned"]
         for slot in owned:
             slot.state = "released"
-        await asyncio.gather(*(self._let_go(slot, _LEAVING_SECONDS) for slot in owned))
+        await asyncio.gather(*(self._let_go(slot) for slot in owned))
         for slot in list(self._slots.values()):
             self._end(slot)
         for partition in self._held:
