@@ -196,7 +196,7 @@ class BatchConsumer:
             await self._handle(batches)
             offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
             count = sum(len(batch.records) for batch in batches.values())
-            self._rests.begin(time.monotonic() - began, is_behind=count >= min(BACKLOG, self._max_records))
+            self._rests.begin(began, is_behind=count >= min(BACKLOG, self._max_records))
         else:
             await self._finish()
 

@@ -25,27 +25,23 @@ FRESH_MS = 10
 """How long the answer to the fetch is waited for that the poll before has set off."""
 
 
-def _no_leisure() -> float:
-    return 0.0
-
-
 class Rests:
     """factor: in terms of what a batch took, up to _LONGEST_REST. credit: seconds of such time that whoever had nothing
     to do may spend at once, so that a few batches in a row need not wait. leisure: seconds that it rests at least,
     where nobody waits for what comes next."""
 
     def __init__(
-        self, factor: float, *, credit: float = 0.0, leisure: Callable[[], float] = _no_leisure
+        self, factor: float, *, credit: float = 0.0, leisure: Callable[[], float] = lambda: 0.0
     ) -> None:
         self._factor = factor
         self._credit = credit
         self._leisure = leisure
         self._until = 0.0
 
-    def begin(self, took: float, *, is_behind: bool) -> None:
-        """took: seconds of the batch that has ended now."""
+    def begin(self, began: float, *, is_behind: bool) -> None:
+        """began: when the batch that has ended now began, in seconds of the monotonic clock."""
         now = time.monotonic()
-        paid = max(self._until, now - took - self._credit) + took * (1 + self._factor)
+        paid = max(self._until, began - self._credit) + (now - began) * (1 + self._factor)
         rested = max(min(paid, now + _LONGEST_REST), now + self._leisure())
         self._until = 0.0 if is_behind else rested
 

@@ -125,7 +125,7 @@ class PartitionForwarder(ABC):
         records = self._next_batch()
         with consuming(self._group, heads=self._begins_traces) as consumed:
             await self._write(records, await self.decide([consumed.take(record) for record in records]))
-        self._rests.begin(monotonic() - began, is_behind=len(records) >= MANY)
+        self._rests.begin(began, is_behind=len(records) >= MANY)
 
     async def _write(self, records: Sequence[ConsumerRecord], made: Sequence[list[OutRecord]]) -> None:
         decided = deque(zip(records, made, strict=True))

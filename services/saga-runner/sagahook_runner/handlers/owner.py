@@ -270,7 +270,7 @@ class PartitionOwner:
         self._collected.clear()
         await self._ledger.tell_the_group()
         self._catch_up()
-        self._rests.begin(monotonic() - began, is_behind=transaction.counted.total() >= MANY)
+        self._rests.begin(began, is_behind=transaction.counted.total() >= MANY)
 
     def _take_what_became_due(self, transaction: OwnerTransaction) -> None:
         """All but the commands."""
