@@ -2,7 +2,7 @@
 
 Each batch costs a request to Kafka or a transaction of the database, and each fetch one of the broker's turns, whatever
 they carry; and on a machine that has much to do a rest leaves the more to the others. What comes meanwhile shares the
-next batch. Where the machine has time a batch is over soon, and so is the rest.
+next batch. Where the machine has time a batch is over soon, and so is the rest, if there is one at all.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-_LONGEST_REST = 0.1
-"""Seconds."""
+LONGEST_REST = 0.03
+"""Seconds that a reader rests at most: somebody may wait for what it reads."""
 
 BACKLOG = 500
 """Records in one batch that tell a reader of a backlog: it is worked off without rest."""
@@ -26,24 +26,29 @@ FRESH_MS = 10
 
 
 class Rests:
-    """factor: in terms of what a batch took, up to _LONGEST_REST. credit: seconds of such time that whoever had nothing
-    to do may spend at once, so that a few batches in a row need not wait. leisure: seconds that it rests at least,
-    where nobody waits for what comes next."""
+    """factor: in terms of what a batch took. longest: seconds that it rests at most. quick: seconds that a batch takes
+    where the machine has time; a rest is for what it takes beyond. leisure: seconds that it rests at least, where
+    nobody waits for what comes next."""
 
     def __init__(
-        self, factor: float, *, credit: float = 0.0, leisure: Callable[[], float] = lambda: 0.0
+        self,
+        factor: float,
+        *,
+        longest: float = LONGEST_REST,
+        quick: float = 0.0,
+        leisure: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._factor = factor
-        self._credit = credit
+        self._longest = longest
+        self._quick = quick
         self._leisure = leisure
         self._until = 0.0
 
     def begin(self, began: float, *, is_behind: bool) -> None:
         """began: when the batch that has ended now began, in seconds of the monotonic clock."""
         now = time.monotonic()
-        paid = max(self._until, began - self._credit) + (now - began) * (1 + self._factor)
-        rested = max(min(paid, now + _LONGEST_REST), now + self._leisure())
-        self._until = 0.0 if is_behind else rested
+        rest = min(self._factor * max(0.0, now - began - self._quick), self._longest)
+        self._until = 0.0 if is_behind else now + max(rest, self._leisure())
 
     async def over(self) -> bool:
         """Once it is; whether it was not before."""

@@ -9,6 +9,7 @@ from sagahook_github_orchestrator.app import (
     PullRequestAnalysis,
     PushAnalysis,
 )
+from sagahook_orders.app import Order
 from sagahook_travel.app import Transfers, Trip
 from sagahook_wiki_generation.app import wiki_generation
 
@@ -17,6 +18,7 @@ __all__ = [
     "CheckSuiteFailureAnalysis",
     "CodegenTrigger",
     "DocumentIngestion",
+    "Order",
     "PullRequestAnalysis",
     "PushAnalysis",
     "Transfers",

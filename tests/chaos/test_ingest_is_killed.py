@@ -29,7 +29,7 @@ from sagahook_schemas.envelope import Envelope
 from tests.ingest_harness import PARTITIONS, Log
 from tests.ingest_process import IngestProcess, ingest_process
 
-KILLS = int(os.environ.get("CHAOS_INGEST_KILLS", "3"))
+KILLS = int(os.environ.get("CHAOS_INGEST_KILLS", "2"))
 SENDERS = 12
 PREFIX = "killed"
 SECRET = "It's a Secret to Everybody"

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sagahook_schemas.codec import decode
 from sagahook_schemas.definitions import ControlSet, Retry, SagaDefinition, StepDefinition, TriggerDefinition
 from sagahook_schemas.identity import partition_of
 from sagahook_schemas.topics import SAGA_DEFINITIONS
-from tests.tracker_harness import PARTITIONS, Api, Tracker, open_tracker
+from tests.tracker_harness import PARTITIONS, Api, Tracker, open_tracker, open_tracker_of_its_own
 from tests.tracker_log import T0, controlled, deployed
 
 OPERATOR, READER = "an operator's key", "a reader's key"
@@ -29,24 +30,52 @@ def saga(name: str, version: int, *sources: str) -> SagaDefinition:
     return SagaDefinition(name=name, version=version, triggers=triggers, steps=(STEP,))
 
 
-@pytest_asyncio.fixture
-async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Tracker]:
+@asynccontextmanager
+async def deployed_twice(tracker: Tracker) -> AsyncIterator[Tracker]:
     """`order` is deployed in two versions, and the second one wants other sources."""
-    async with (
-        open_tracker(kafka_bootstrap, topic_prefix, database_url, api_keys=KEYS) as tracker,
-        tracker.projecting(),
-    ):
+    async with tracker.projecting():
         versions = [saga("order", 1, "till"), saga("order", 2, "shop", "phone"), saga("refund", 1, "shop")]
         await tracker.log.write([deployed(each) for each in versions])
         await tracker.until_caught_up()
         yield tracker
 
 
-@pytest_asyncio.fixture
-async def api(tracker: Tracker) -> AsyncIterator[Api]:
-    """Its caller is an operator."""
+@asynccontextmanager
+async def asked_by_an_operator(tracker: Tracker) -> AsyncIterator[Api]:
     async with tracker.api() as api:
         api.http.headers["Authorization"] = f"Bearer {OPERATOR}"
+        yield api
+
+
+@pytest_asyncio.fixture
+async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Tracker]:
+    async with (
+        open_tracker(kafka_bootstrap, topic_prefix, database_url, api_keys=KEYS) as tracker,
+        deployed_twice(tracker),
+    ):
+        yield tracker
+
+
+@pytest_asyncio.fixture
+async def api(tracker: Tracker) -> AsyncIterator[Api]:
+    async with asked_by_an_operator(tracker) as api:
+        yield api
+
+
+@pytest_asyncio.fixture(scope="module")
+async def untouched(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tracker]:
+    """For all tests in which nothing is paused."""
+    async with (
+        open_tracker_of_its_own(kafka_bootstrap, postgres_url, api_keys=KEYS) as tracker,
+        deployed_twice(tracker),
+    ):
+        yield tracker
+        assert await told(tracker) == []
+
+
+@pytest_asyncio.fixture
+async def untouched_api(untouched: Tracker) -> AsyncIterator[Api]:
+    async with asked_by_an_operator(untouched) as api:
         yield api
 
 
@@ -56,8 +85,8 @@ async def told(tracker: Tracker) -> list[ControlSet]:
     return [each for each in decoded if isinstance(each, ControlSet)]
 
 
-async def test_what_is_deployed_is_listed_with_its_sources(api: Api) -> None:
-    code, body, _ = await api.get("/api/v1/definitions")
+async def test_what_is_deployed_is_listed_with_its_sources(untouched_api: Api) -> None:
+    code, body, _ = await untouched_api.get("/api/v1/definitions")
     assert code == 200
     at = T0.isoformat().replace("+00:00", "Z")
     assert body == {
@@ -72,7 +101,7 @@ async def test_what_is_deployed_is_listed_with_its_sources(api: Api) -> None:
             {"name": "refund", "versions": [1], "deployed_at": at, "sources": ["shop"], **UNTOUCHED},
         ]
     }
-    _, body, _ = await api.get("/api/v1/sources")
+    _, body, _ = await untouched_api.get("/api/v1/sources")
     assert body == {
         "sources": [
             {"source": "phone", "definitions": ["order"], **UNTOUCHED},
@@ -120,11 +149,11 @@ async def test_what_was_paused_once_can_be_resumed_though_nothing_of_it_is_deplo
     "path", ["definitions/nothing", "sources/nothing", "definitions/shop", "sources/order"]
 )
 async def test_what_nothing_is_known_of_is_404_and_writes_nothing(
-    tracker: Tracker, api: Api, path: str
+    untouched: Tracker, untouched_api: Api, path: str
 ) -> None:
-    code, body, _ = await api.post(f"/api/v1/{path}:pause", BY)
+    code, body, _ = await untouched_api.post(f"/api/v1/{path}:pause", BY)
     assert (code, body.keys()) == (404, {"error", "status_code", "path", "correlation_id"})
-    assert await told(tracker) == []
+    assert await told(untouched) == []
 
 
 @pytest.mark.parametrize(
@@ -136,13 +165,15 @@ async def test_what_nothing_is_known_of_is_404_and_writes_nothing(
         ("sources/shop:stop", BY, "path.what"),
     ],
 )
-async def test_a_malformed_request_is_400_and_names_what(api: Api, path: str, body: Any, named: str) -> None:
-    code, answer, _ = await api.post(f"/api/v1/{path}", body)
+async def test_a_malformed_request_is_400_and_names_what(
+    untouched_api: Api, path: str, body: Any, named: str
+) -> None:
+    code, answer, _ = await untouched_api.post(f"/api/v1/{path}", body)
     assert (code, answer["error"].partition(":")[0]) == (400, named)
 
 
-async def test_a_reader_may_look_and_not_pause(tracker: Tracker) -> None:
-    async with tracker.api() as api:
+async def test_a_reader_may_look_and_not_pause(untouched: Tracker) -> None:
+    async with untouched.api() as api:
         reader = {"Authorization": f"Bearer {READER}"}
         for path in ("/api/v1/definitions", "/api/v1/sources"):
             assert (await api.get(path, headers=reader))[0] == 200
@@ -150,7 +181,7 @@ async def test_a_reader_may_look_and_not_pause(tracker: Tracker) -> None:
         for path in ("definitions/order:pause", "sources/shop:resume"):
             assert (await api.post(f"/api/v1/{path}", BY, headers=reader))[0] == 403
             assert (await api.post(f"/api/v1/{path}", BY))[0] == 401
-    assert await told(tracker) == []
+    assert await told(untouched) == []
 
 
 async def test_every_act_and_every_refusal_is_told_to_the_auditor(api: Api) -> None:

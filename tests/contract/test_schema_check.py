@@ -5,8 +5,11 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -60,8 +63,23 @@ class Repository:
         return contracts.broken_promises(self.root, history)
 
 
+_SLOW = ("json_schemas", "command_reference", "events_reference")
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Callable[[], Any]]:
+    return {name: cache(getattr(contracts, name)) for name in _SLOW}
+
+
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
+def made_once(made: dict[str, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes of the models is the same in each of the tests, and takes half a second."""
+    for name, cached in made.items():
+        monkeypatch.setattr(contracts, name, cached)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, made_once: None) -> Repository:
     """One commit with what the models generate and one example."""
     repository = Repository(tmp_path)
     repository.git("init", "--quiet", "--initial-branch=main")
@@ -83,6 +101,7 @@ def test_what_is_generated_twice_is_the_same() -> None:
     assert contracts.generated(HERE) == contracts.generated(HERE)
 
 
+@pytest.mark.usefixtures("made_once")
 @pytest.mark.parametrize("path", [STARTED, contracts.ASYNCAPI, "docs/reference/topics.md"])
 def test_an_edited_or_lost_generated_file_is_named_with_what_to_run(tmp_path: Path, path: str) -> None:
     contracts.write(tmp_path)
@@ -94,6 +113,7 @@ def test_an_edited_or_lost_generated_file_is_named_with_what_to_run(tmp_path: Pa
     assert edited == lost == [f"{path} is not what the models say: run `make schemas`"]
 
 
+@pytest.mark.usefixtures("made_once")
 def test_writing_mends_what_drifted_and_removes_what_nothing_generates(tmp_path: Path) -> None:
     contracts.write(tmp_path)
     (tmp_path / STARTED).write_text("{}")
@@ -245,7 +265,7 @@ def test_where_nothing_is_committed_there_is_nothing_to_compare_with(tmp_path: P
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Repository:
+def checkout(tmp_path: Path, made_once: None) -> Repository:
     """As an unpacked source archive has it: every file that the command reads, and no history."""
     shutil.copytree(HERE / contracts.EXAMPLES, tmp_path / contracts.EXAMPLES)
     (tmp_path / "schemas" / "sagahook_schemas").mkdir()

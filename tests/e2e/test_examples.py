@@ -1,4 +1,4 @@
-"""The packs, played: several on one stack, and each by its own command."""
+"""The examples, played: several on one stack, and each by its own command."""
 
 import asyncio
 import os
@@ -14,7 +14,10 @@ from sagahook.embedded.example import Example, Place, Stage
 from sagahook.embedded.example_world import World, opened
 from sagahook.embedded.scenes import Scene, play
 
-PLAYED = ("approvals", "travel", "document_ingestion", "github_orchestrator", "wiki_generation")
+PACKS = ("approvals", "travel", "document_ingestion", "github_orchestrator", "wiki_generation")
+FRAMEWORKS = ("flask_app", "fastapi_app", "django_app")
+"""Each in its own server, with the orders' sagas and one shop for all of them."""
+PLAYED = PACKS + FRAMEWORKS
 """Their sagas are those of tests/apps/packs.py; `sagahook demo` plays the orders."""
 SCENES = [
     pytest.param(scene, id=f"{name}: {scene.title}") for name in PLAYED for scene in entry(name).load().scenes
@@ -32,16 +35,17 @@ class Silent:
 
 def _stage(place: Place) -> Stage:
     stages = [entry(name).load().stage(place) for name in PLAYED]
+    servers = {server.name: server for stage in stages for server in stage.servers}
     return Stage(
         "tests.apps.packs",
-        tuple(server for stage in stages for server in stage.servers),
+        tuple(servers.values()),
         {name: value for stage in stages for name, value in stage.settings.items()},
     )
 
 
 @pytest_asyncio.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    together = Example("Several packs on one stack", _stage, ())
+    together = Example("Several examples on one stack", _stage, ())
     async with opened(together, tmp_path_factory.mktemp("packs"), lambda line: None) as world:
         yield world
 

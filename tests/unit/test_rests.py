@@ -1,4 +1,4 @@
-"""Who works in batches rests as long as they took, unless it has credit or a backlog."""
+"""Who works in batches rests in terms of what they took, unless they were quick or there is a backlog."""
 
 from __future__ import annotations
 
@@ -15,15 +15,29 @@ async def test_a_batch_is_followed_by_a_rest_and_then_by_none() -> None:
     assert not await rests.over()
 
 
-async def test_what_was_idle_does_not_rest_until_its_credit_is_spent() -> None:
-    rests = Rests(1.0, credit=10.0)
-    rests.begin(monotonic() - 1.0, is_behind=False)
+async def test_a_batch_that_took_no_longer_than_a_quick_one_is_followed_by_none() -> None:
+    rests = Rests(1.0, quick=1.0)
+    rests.begin(monotonic() - 0.5, is_behind=False)
+
     assert not await rests.over()
 
-    for _ in range(10):
-        rests.begin(monotonic() - 1.0, is_behind=False)
 
-    assert await rests.over()
+async def test_it_rests_for_what_a_batch_took_beyond_a_quick_one() -> None:
+    rests = Rests(1.0, longest=10.0, quick=1.0)
+    began = monotonic()
+    rests.begin(began - 1.2, is_behind=False)
+    await rests.over()
+
+    assert 0.2 <= monotonic() - began < 1.0
+
+
+async def test_no_rest_is_longer_than_the_longest() -> None:
+    rests = Rests(1.0, longest=0.1)
+    began = monotonic()
+    rests.begin(began - 60.0, is_behind=False)
+    await rests.over()
+
+    assert monotonic() - began < 30.0
 
 
 async def test_a_backlog_is_worked_off_without_rest() -> None:
@@ -33,8 +47,8 @@ async def test_a_backlog_is_worked_off_without_rest() -> None:
     assert not await rests.over()
 
 
-async def test_where_nobody_waits_it_rests_although_it_has_credit() -> None:
-    rests = Rests(1.0, credit=10.0, leisure=lambda: 0.1)
+async def test_where_nobody_waits_it_rests_although_the_batch_was_quick() -> None:
+    rests = Rests(1.0, quick=1.0, leisure=lambda: 0.1)
     rests.begin(monotonic(), is_behind=False)
 
     assert await rests.over()

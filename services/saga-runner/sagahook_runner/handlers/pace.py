@@ -8,6 +8,12 @@ MANY = 100
 """Records, or events, of one write that tell of a backlog."""
 
 
+_QUICK = 0.02
+_LONGEST = 0.1
+"""Seconds."""
+
+
 def rests() -> Rests:
-    """At most half of the time goes into writes. A saga alone does not wait, each of whose quick steps asks for one."""
-    return Rests(1.0, credit=0.02)
+    """A saga waits for several writes in a row: where the machine has time, none of them waits for the one before.
+    Where it has none, half of the time goes into writes, which carry the more."""
+    return Rests(1.0, longest=_LONGEST, quick=_QUICK)
