@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 import sagahook_tracker
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.service import bind
 from sagahook.runtime.topics import ensure_topics
@@ -118,6 +119,7 @@ class Tracker:
         """Until the views stand for everything that is written by now, committed transactions included."""
         until = time.monotonic() + seconds
         partitions = [TopicPartition(*pair) for pair in product(self.settings.topics, range(PARTITIONS))]
+        await look_up(self.reader, partitions)
         ends = await self.reader.end_offsets(partitions)
         while behind := {key: end for key, end in ends.items() if end > (await self._offsets()).get(key, 0)}:
             assert time.monotonic() < until, f"not projected: {behind}, but {await self._offsets()}"

@@ -18,6 +18,7 @@ from sagahook.cli.doctor_brokers import check_brokers
 from sagahook.cli.doctor_readers import Ends, check_readers
 from sagahook.cli.doctor_report import Line, fail, ok, warn
 from sagahook.cli.doctor_topics import COPIES, check_topics
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.topic_plan import Found as FoundTopic
 from sagahook.runtime.topics import found_topics
 from sagahook.saga.brokers import Brokers, client_options
@@ -134,6 +135,8 @@ async def _ends(bootstrap: str, prefix: str, found: Mapping[str, FoundTopic]) ->
     committed = AIOKafkaConsumer(**client_options(bootstrap), isolation_level="read_committed")
     everything = AIOKafkaConsumer(**client_options(bootstrap), enable_auto_commit=False)
     async with committed, everything:
+        for consumer in (committed, everything):
+            await look_up(consumer, places)
         stable: Ends = await committed.end_offsets(places)
         written: Ends = await everything.end_offsets(places)
         lines = []

@@ -20,6 +20,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecord
 from aiokafka.record.memory_records import MemoryRecords
 
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.logging import get_logger
 from sagahook.saga.brokers import client_options
 
@@ -101,6 +102,7 @@ class Tail:
             consumer = AIOKafkaConsumer(**client_options(self._bootstrap), enable_auto_commit=False)
             try:
                 await consumer.start()
+                await look_up(consumer, self._partitions)
                 ends = await consumer.end_offsets(self._partitions)
                 return {partition.partition: end for partition, end in ends.items()}
             except (KafkaError, OSError):
@@ -113,6 +115,7 @@ class Tail:
         consumer = AIOKafkaConsumer(**client_options(self._bootstrap), enable_auto_commit=False)
         try:
             await consumer.start()
+            await look_up(consumer, self._partitions)
             ends = await consumer.end_offsets(self._partitions)
             first = await consumer.beginning_offsets(self._partitions)
             if self._since is not None:

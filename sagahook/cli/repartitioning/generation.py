@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.topic_plan import Found
 from sagahook.saga.brokers import client_options
 from sagahook_schemas.topics import BODY_LIMIT, Topic
@@ -52,8 +53,7 @@ class Generation:
         places = self.places()
         async with AIOKafkaConsumer(**client_options(self.bootstrap), enable_auto_commit=False) as everything:
             for consumer in (log, everything):
-                # Else it would look up one topic after the other.
-                await consumer._client.set_topics({place.topic for place in places})
+                await look_up(consumer, places)
             begins, ends = await log.beginning_offsets(places), await log.end_offsets(places)
             written = await everything.end_offsets(places)
         for place in places:

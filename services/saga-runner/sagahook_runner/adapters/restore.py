@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.settings import ServiceSettings
 from sagahook_runner.adapters.attempt import AttemptKey
 from sagahook_runner.adapters.marks import mark_of
@@ -126,12 +127,13 @@ class _Log:
         self._keys = keys
 
     async def end(self) -> int:
+        await look_up(self._consumer, [self._partition])
         return int((await self._consumer.end_offsets([self._partition]))[self._partition])
 
     async def check(self, begin: int) -> None:
         """Raises LogCut where it does not hold what is from that offset on."""
-        first = (await self._consumer.beginning_offsets([self._partition]))[self._partition]
         end = await self.end()
+        first = (await self._consumer.beginning_offsets([self._partition]))[self._partition]
         if not first <= begin <= end:
             topic, partition = self._partition
             raise LogCut(

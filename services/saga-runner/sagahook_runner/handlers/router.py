@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.partition_workers import OffsetsLost, Start, StartOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
@@ -66,6 +67,7 @@ class PartitionRouter(PartitionForwarder):
         consumer = snapshot_consumer(self._settings.kafka)
         try:
             await consumer.start()
+            await look_up(consumer, [self._routed])
             if not start.was_committed:
                 await self._begin_anew(consumer)
             end = (await consumer.end_offsets([self._routed]))[self._routed]

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import Unavailable
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.topics import TopicsMismatch, partition_count
 from sagahook.saga.brokers import client_options
 
@@ -75,6 +76,7 @@ class LogEnd:
                 TopicPartition(topic, number) for topic in self._topics for number in partitions
             ]
             self._consumer = consumer
+            await look_up(consumer, self._partitions)
         return self._consumer
 
     async def _disconnect(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from sagahook.runtime.kafka_lookup import look_up
 from sagahook.saga.brokers import client_options
 
 _AT_ONCE = 1_000
@@ -23,6 +24,7 @@ class LogReader:
 
     async def ranges(self, places: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Where each begins and ends now."""
+        await look_up(self._consumer, places)
         beginnings, ends = await asyncio.gather(
             self._consumer.beginning_offsets(list(places)), self._consumer.end_offsets(list(places))
         )
