@@ -37,7 +37,7 @@ from sagahook.saga.brokers import client_options
 log = get_logger(__name__)
 
 _IDLE_MS = 250
-"""How long a poll without records waits, here and at the broker: what a stop or a seek may have to wait for."""
+"""How long a poll without records waits, here and at the broker: what a seek may have to wait for."""
 
 _HEARTBEAT_MS = 500
 
@@ -93,10 +93,11 @@ class BatchConsumer:
         self._next: dict[TopicPartition, int] | None = None
         """The next offset of each assigned partition; None: to be loaded."""
         self._outage = Outage(group, bootstrap)
+        self._polling: asyncio.Timeout | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; the batch in hand is finished. Raises OffsetOutOfRange."""
-        watching = asyncio.create_task(watch_lag(self), name=f"{self._group}-lag")
+        watching = asyncio.gather(watch_lag(self), self._interrupt_at(stopping))
         try:
             while not stopping.is_set():
                 try:
@@ -240,18 +241,31 @@ class BatchConsumer:
         self, consumer: AIOKafkaConsumer, timeout_ms: int, most: int
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         try:
-            async with asyncio.timeout(_REBALANCE_LIMIT):
+            async with asyncio.timeout(_REBALANCE_LIMIT) as self._polling:
                 polled: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
                     timeout_ms=timeout_ms, max_records=most
                 )
-        except TimeoutError:  # getmany waits without a limit while the group rebalances
+        except (
+            TimeoutError
+        ):  # getmany waits without a limit while the group rebalances; or it was interrupted
             return {}
         except OffsetOutOfRangeError as lost:
             await self._refuse_to_skip(consumer, lost.args[0])
             return {}
+        finally:
+            self._polling = None
         if polled or self._fetched_lately(consumer):
             self._outage.heard()
         return polled
+
+    def _interrupt(self) -> None:
+        """A poll that waits for records has something better to do. What it polled already is read again."""
+        if self._polling is not None and not self._polling.expired():
+            self._polling.reschedule(0.0)
+
+    async def _interrupt_at(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self._interrupt()
 
     def _fetched_lately(self, consumer: AIOKafkaConsumer) -> bool:
         """Kafka answers a fetch also where there is nothing new. A member without partitions fetches nothing,
@@ -288,6 +302,7 @@ class BatchConsumer:
         """Quick, because heartbeats wait for it. Paused at a placeholder position, aiokafka neither fetches
         nor looks for offsets committed to Kafka, of which there are none; `_resume` sets the real one."""
         self._assigned, self._next = True, None
+        self._interrupt()
         self._outage.heard()
         consumer.pause(*partitions)
         for partition in partitions:
