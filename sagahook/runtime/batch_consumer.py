@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import (
     Batch,
@@ -31,18 +31,13 @@ from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.outage import SILENCE_LIMIT, Outage
-from sagahook.runtime.rests import AT_ONCE, BACKLOG, FRESH_MS, Rests
+from sagahook.runtime.polls import IDLE_MS, Polled, Polls
+from sagahook.runtime.rests import BACKLOG, Rests
 from sagahook.saga.brokers import client_options
 
 log = get_logger(__name__)
 
-_IDLE_MS = 250
-"""How long a poll without records waits, here and at the broker: what a seek may have to wait for."""
-
 _HEARTBEAT_MS = 500
-
-_REBALANCE_LIMIT = 2.0
-"""Seconds after which a poll that waits for a rebalance gives the loop a turn."""
 
 _CONNECT_SECONDS = 20.0
 """A broker that takes connections and says nothing must not hold up the loop: what it waits for is bounded."""
@@ -87,13 +82,13 @@ class BatchConsumer:
         self._on_tick = on_tick
         self._max_records = max_records
         self._rests = Rests(rest, leisure=leisure)
+        self._polls = Polls(self._rests, max_records)
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = False
         self._next: dict[TopicPartition, int] | None = None
         """The next offset of each assigned partition; None: to be loaded."""
         self._outage = Outage(group, bootstrap)
-        self._polling: asyncio.Timeout | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; the batch in hand is finished. Raises OffsetOutOfRange."""
@@ -166,7 +161,7 @@ class BatchConsumer:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=_IDLE_MS,
+            fetch_max_wait_ms=IDLE_MS,
             # A broker that does not know a new topic yet leaves the group without partitions until it is asked
             # again; aiokafka's own five minutes would be a long time to stand still.
             metadata_max_age_ms=5_000,
@@ -179,7 +174,7 @@ class BatchConsumer:
         try:
             if self._assigned and self._next is None:
                 await self._resume(consumer)
-            polled = await self._rest_and_poll(consumer)
+            polled = await self._poll(consumer)
             if self._next is not None:  # else a rebalance came in between: what was polled is read again
                 await self._hand_over(await _batches(consumer, self._next, polled), self._next)
         except Unavailable as away:
@@ -226,46 +221,15 @@ class BatchConsumer:
             await self._handle(gone)
         offsets.update(beginnings)
 
-    async def _rest_and_poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """What there is once the rest is over; without one, the first that comes."""
-        rested = await self._rests.over()
-        began = time.monotonic()
-        polled = await self._poll(consumer, _IDLE_MS, self._max_records)
-        room = self._max_records - sum(map(len, polled.values()))
-        if rested and polled and room > 0 and time.monotonic() - began < AT_ONCE:
-            for partition, records in (await self._poll(consumer, FRESH_MS, room)).items():
-                polled.setdefault(partition, []).extend(records)
-        return polled
-
-    async def _poll(
-        self, consumer: AIOKafkaConsumer, timeout_ms: int, most: int
-    ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        try:
-            async with asyncio.timeout(_REBALANCE_LIMIT) as self._polling:
-                polled: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
-                    timeout_ms=timeout_ms, max_records=most
-                )
-        except (
-            TimeoutError
-        ):  # getmany waits without a limit while the group rebalances; or it was interrupted
-            return {}
-        except OffsetOutOfRangeError as lost:
-            await self._refuse_to_skip(consumer, lost.args[0])
-            return {}
-        finally:
-            self._polling = None
+    async def _poll(self, consumer: AIOKafkaConsumer) -> Polled:
+        polled = await self._polls.rest_and_poll(consumer, self._refuse_to_skip)
         if polled or self._fetched_lately(consumer):
             self._outage.heard()
         return polled
 
-    def _interrupt(self) -> None:
-        """A poll that waits for records has something better to do. What it polled already is read again."""
-        if self._polling is not None and not self._polling.expired():
-            self._polling.reschedule(0.0)
-
     async def _interrupt_at(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
-        self._interrupt()
+        self._polls.interrupt()
 
     def _fetched_lately(self, consumer: AIOKafkaConsumer) -> bool:
         """Kafka answers a fetch also where there is nothing new. A member without partitions fetches nothing,
@@ -302,7 +266,7 @@ class BatchConsumer:
         """Quick, because heartbeats wait for it. Paused at a placeholder position, aiokafka neither fetches
         nor looks for offsets committed to Kafka, of which there are none; `_resume` sets the real one."""
         self._assigned, self._next = True, None
-        self._interrupt()
+        self._polls.interrupt()
         self._outage.heard()
         consumer.pause(*partitions)
         for partition in partitions:
@@ -325,7 +289,7 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 async def _batches(
     consumer: AIOKafkaConsumer,
     offsets: Mapping[TopicPartition, int],
-    polled: Mapping[TopicPartition, list[ConsumerRecord]],
+    polled: Polled,
 ) -> dict[TopicPartition, Batch]:
     """What was polled, and the partitions where only markers were passed."""
     batches = {}

@@ -17,13 +17,6 @@ LONGEST_REST = 0.03
 BACKLOG = 500
 """Records in one batch that tell a reader of a backlog: it is worked off without rest."""
 
-AT_ONCE = 0.002
-"""Seconds: a poll that took no longer got what aiokafka held already. It fetches nothing as long as it holds records
-that nobody polled, and what it holds after a rest is from the rest's beginning: so it is polled once more then."""
-
-FRESH_MS = 10
-"""How long the answer to the fetch is waited for that the poll before has set off."""
-
 
 class Rests:
     """factor: in terms of what a batch took. longest: seconds that it rests at most. quick: seconds that a batch takes
