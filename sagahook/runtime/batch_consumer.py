@@ -54,8 +54,8 @@ class BatchConsumer:
     the database refuses (`OffsetsMoved`) means to read on from the stored offsets.
 
     finish: awaited whenever there is nothing to hand over, before offsets are loaded, and at the end. on_tick: called
-    at every turn of the loop, at least every few seconds. max_records: the most that one call of `handle` gets. rest,
-    leisure: see `Rests`. session_timeout: seconds after which a dead member's partitions go to another.
+    at every turn of the loop, at least every few seconds. max_records, first: see `Polls`.
+    rest, leisure: see `Rests`. session_timeout: seconds after which a dead member's partitions go to another.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class BatchConsumer:
         finish: Finish = _nothing_began,
         on_tick: Callable[[], None] = lambda: None,
         max_records: int = 5_000,
+        first: Collection[str] = (),
         rest: float = 0.0,
         leisure: Callable[[], float] = lambda: 0.0,
         session_timeout: float = 6.0,
@@ -80,9 +81,8 @@ class BatchConsumer:
         self._handle = handle
         self._finish = finish
         self._on_tick = on_tick
-        self._max_records = max_records
         self._rests = Rests(rest, leisure=leisure)
-        self._polls = Polls(self._rests, max_records)
+        self._polls = Polls(self._rests, max_records, first)
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = False
@@ -92,7 +92,7 @@ class BatchConsumer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; the batch in hand is finished. Raises OffsetOutOfRange."""
-        watching = asyncio.gather(watch_lag(self), self._interrupt_at(stopping))
+        watching = [asyncio.create_task(watch_lag(self)), asyncio.create_task(self._interrupt_at(stopping))]
         try:
             while not stopping.is_set():
                 try:
@@ -100,7 +100,8 @@ class BatchConsumer:
                 except (KafkaError, TimeoutError) as away:
                     await self._wait(stopping, f"Kafka at {self._bootstrap} is away: {away!r}")
         finally:
-            watching.cancel()
+            for each in watching:
+                each.cancel()
 
     async def check(self) -> Status:
         """Degraded while Kafka or whatever `handle` needs is away: the loop waits and will catch up."""
@@ -192,7 +193,8 @@ class BatchConsumer:
             await self._handle(batches)
             offsets.update({partition: batch.next_offset for partition, batch in batches.items()})
             count = sum(len(batch.records) for batch in batches.values())
-            self._rests.begin(began, is_behind=count >= min(BACKLOG, self._max_records))
+            self._rests.begin(began, is_behind=count >= min(BACKLOG, self._polls.most))
+            self._polls.handled(count, time.monotonic() - began)
         else:
             await self._finish()
 

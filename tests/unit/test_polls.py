@@ -15,7 +15,7 @@ from sagahook.runtime import polls as module
 from sagahook.runtime.polls import Polled, Polls
 from sagahook.runtime.rests import Rests
 
-PLACE = TopicPartition("orders", 0)
+PLACE, OTHER = TopicPartition("orders", 0), TopicPartition("parcels", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +29,15 @@ class Holding:
 
     def __init__(self, *held: list[str] | Exception) -> None:
         self._held = list(held)
-        self.polled = 0
+        self.polled: list[tuple[TopicPartition, ...]] = []
 
-    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
-        self.polled += 1
+    def assignment(self) -> set[TopicPartition]:
+        return {PLACE, OTHER}
+
+    async def getmany(
+        self, *places: TopicPartition, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, list[Any]]:
+        self.polled.append(places)
         if not self._held:
             await asyncio.Event().wait()
         match self._held.pop(0):
@@ -83,7 +88,7 @@ async def test_no_more_is_taken_than_fits() -> None:
     consumer = Holding(["a", "b"], ["c"])
 
     assert await Polls(rests, 2).rest_and_poll(consumer, never) == {PLACE: ["a", "b"]}
-    assert consumer.polled == 1
+    assert len(consumer.polled) == 1
 
 
 async def test_what_kafka_holds_no_more_is_told_and_what_was_polled_before_is_kept() -> None:
@@ -99,3 +104,35 @@ async def test_what_kafka_holds_no_more_is_told_and_what_was_polled_before_is_ke
 
     assert polled == {PLACE: ["a"]}
     assert told == [{PLACE: 7}]
+
+
+async def test_what_somebody_waits_for_is_taken_before_all_else() -> None:
+    consumer = Holding(["awaited"], ["another"])
+
+    polled = await Polls(Rests(1.0), 10, {"parcels"}).rest_and_poll(consumer, never)
+
+    assert polled == {PLACE: ["awaited", "another"]}
+    assert consumer.polled == [(OTHER,), ()]
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "most"),
+    [(1_000, 0.1, 2_000), (1_000, 1.0, 500), (2_000, 60.0, 200), (100, 60.0, 2_000)],
+    ids=["quick", "slow", "never fewer", "too few to tell"],
+)
+def test_where_a_batch_took_long_the_next_one_is_one_of_half_a_second(
+    count: int, seconds: float, most: int
+) -> None:
+    polls = Polls(Rests(1.0), 2_000)
+
+    polls.handled(count, seconds)
+
+    assert polls.most == most
+
+
+def test_what_was_quick_again_is_not_bounded_any_more() -> None:
+    polls = Polls(Rests(1.0), 2_000)
+    polls.handled(1_000, 2.0)
+    polls.handled(250, 0.01)
+
+    assert polls.most == 2_000

@@ -23,7 +23,13 @@ from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.starting import tell_started
 from sagahook.runtime.telemetry_kafka import linked
-from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_DEFINITIONS, SAGA_EVENTS, WEBHOOKS_RECEIVED
+from sagahook_schemas.topics import (
+    SAGA_COMMANDS,
+    SAGA_DEFINITIONS,
+    SAGA_EVENTS,
+    WEBHOOKS_RECEIVED,
+    WEBHOOKS_ROUTED,
+)
 from sagahook_tracker.adapters.audit_reading import AuditReading
 from sagahook_tracker.adapters.command_log import CommandLog
 from sagahook_tracker.adapters.dead_letters import DeadLetterTopics
@@ -106,6 +112,8 @@ class Projector:
             finish=pipeline.finish,
             on_tick=tick,
             max_records=MAX_RECORDS,
+            # For those who ask for a status as soon as their webhook was accepted.
+            first=[settings.topic(WEBHOOKS_RECEIVED), settings.topic(WEBHOOKS_ROUTED)],
             rest=REST,
             session_timeout=settings.session_timeout,
         )
