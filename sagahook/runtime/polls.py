@@ -29,7 +29,6 @@ that nobody polled, and what it holds after a rest is from the rest's beginning:
 _FRESH_MS = 10
 """How long the answer to the fetch is waited for that the poll before has set off."""
 
-
 _LONGEST_BATCH = 0.5
 """Seconds: what comes while a batch is handled waits for its end."""
 
@@ -47,6 +46,7 @@ class Polls:
         self._max_records = max_records
         self._first = frozenset(first)
         self._waiting: asyncio.Timeout | None = None
+        self._is_interrupted = False
         self.most = max_records
         """What one gets now."""
 
@@ -57,15 +57,18 @@ class Polls:
             self.most = min(max(in_time, _FEWEST), self._max_records)
 
     async def rest_and_poll(self, consumer: AIOKafkaConsumer, refuse: Refuse) -> Polled:
-        """What there is once the rest is over; without one, the first that comes."""
+        """What there is once the rest is over; without one, the first that comes; nothing once it is interrupted."""
         rested = await self._rests.over()
         began = time.monotonic()
         polled: Polled = {}
-        if first := [place for place in consumer.assignment() if place.topic in self._first]:
-            polled = await self._poll(consumer, refuse, 0, self.most, *first)
-        await self._add(polled, consumer, refuse, 0 if polled else IDLE_MS)
-        if rested and polled and time.monotonic() - began < _AT_ONCE:
-            await self._add(polled, consumer, refuse, _FRESH_MS)
+        try:
+            if first := [place for place in consumer.assignment() if place.topic in self._first]:
+                polled = await self._poll(consumer, refuse, 0, self.most, *first)
+            await self._add(polled, consumer, refuse, 0 if polled else IDLE_MS)
+            if rested and polled and time.monotonic() - began < _AT_ONCE:
+                await self._add(polled, consumer, refuse, _FRESH_MS)
+        finally:
+            self._is_interrupted = False
         return polled
 
     async def _add(self, polled: Polled, consumer: AIOKafkaConsumer, refuse: Refuse, timeout_ms: int) -> None:
@@ -75,7 +78,8 @@ class Polls:
                 polled.setdefault(partition, []).extend(records)
 
     def interrupt(self) -> None:
-        """A poll that waits for records ends without any: there is something better to do."""
+        """There is something better to do: a poll that waits for records ends without any, or the next one does."""
+        self._is_interrupted = True
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0.0)
 
@@ -83,6 +87,8 @@ class Polls:
         self, consumer: AIOKafkaConsumer, refuse: Refuse, timeout_ms: int, most: int, *places: TopicPartition
     ) -> Polled:
         """places: of these alone."""
+        if self._is_interrupted:
+            return {}
         try:
             async with asyncio.timeout(_REBALANCE_LIMIT) as self._waiting:
                 polled: Polled = await consumer.getmany(*places, timeout_ms=timeout_ms, max_records=most)

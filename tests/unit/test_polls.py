@@ -64,11 +64,24 @@ async def test_a_poll_that_waits_ends_without_records_when_it_is_interrupted() -
         assert await polling == {}
 
 
-async def test_to_interrupt_when_nothing_waits_changes_nothing() -> None:
-    polls = Polls(Rests(1.0), 10)
+async def test_one_that_is_interrupted_before_it_begins_takes_nothing_and_the_next_one_does() -> None:
+    polls, consumer = Polls(Rests(1.0), 10), Holding(["a"])
     polls.interrupt()
 
-    assert await polls.rest_and_poll(Holding(["a"]), never) == {PLACE: ["a"]}
+    assert await polls.rest_and_poll(consumer, never) == {}
+    assert await polls.rest_and_poll(consumer, never) == {PLACE: ["a"]}
+
+
+async def test_one_that_is_interrupted_waits_for_nothing_else() -> None:
+    polls, consumer = Polls(Rests(1.0), 10, {"parcels"}), Holding()
+    polling = asyncio.create_task(polls.rest_and_poll(consumer, never))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    polls.interrupt()
+
+    assert await polling == {}
+    assert consumer.polled == [(OTHER,)]
 
 
 @pytest.mark.parametrize(
