@@ -24,6 +24,8 @@ async def test_after_one_look_every_place_is_known_and_nothing_more_is_asked(
         def again() -> NoReturn:
             raise AssertionError("it asked again")
 
-        monkeypatch.setattr(consumer._client, "force_metadata_update", again)
-        await look_up(consumer, places)
+        assert all(consumer._client.cluster.partitions_for_topic(topic) == {0, 1} for topic, _ in places)
+        with monkeypatch.context() as patch:
+            patch.setattr(consumer._client, "force_metadata_update", again)
+            await look_up(consumer, places)
         assert await consumer.end_offsets(places) == dict.fromkeys(places, 0)
