@@ -84,9 +84,11 @@ class Tracker:
             await running
 
     @asynccontextmanager
-    async def api(self) -> AsyncIterator[Api]:
+    async def api(self, key: str = "") -> AsyncIterator[Api]:
+        """key: of whoever asks."""
         app = build_app(self.settings)
-        async with serving(app) as url, aiohttp.ClientSession(url) as http:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with serving(app) as url, aiohttp.ClientSession(url, headers=headers) as http:
             yield Api(http, app.state.dismiss)
 
     async def rows(self) -> dict[str, list[dict[str, Any]]]:

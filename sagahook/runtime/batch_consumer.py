@@ -27,6 +27,7 @@ from sagahook.runtime.batches import (
 )
 from sagahook.runtime.even_assignor import EvenAssignor
 from sagahook.runtime.health import Status
+from sagahook.runtime.kafka_closing import close_consumer
 from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
@@ -146,7 +147,7 @@ class BatchConsumer:
             with suppress(Unavailable, OffsetsMoved):  # what was not kept is read again
                 await self._finish()
             self._consumer, self._next, self._assigned = None, None, False
-            await _close(consumer)
+            await close_consumer(consumer)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         # The assignor keeps its previous assignment in class attributes: a class of its own for each consumer
@@ -284,21 +285,6 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self._batches.assigned(self._consumer, assigned)
-
-
-async def _close(consumer: AIOKafkaConsumer) -> None:
-    """Also where whoever closes it is cancelled meanwhile: one that is half closed would fetch for ever."""
-    closing = asyncio.create_task(_leave(consumer))
-    try:
-        await asyncio.shield(closing)
-    finally:
-        await closing
-
-
-async def _leave(consumer: AIOKafkaConsumer) -> None:
-    # Leaving the group is a courtesy; a broker that is away must not hold up the stop.
-    with suppress(TimeoutError):
-        await asyncio.wait_for(consumer.stop(), 5.0)
 
 
 async def _batches(

@@ -1,8 +1,8 @@
-"""Where partitions lie, before anything is asked of them."""
+"""Where partitions lie, before anything is asked of them, and where they begin and end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -19,3 +19,12 @@ async def look_up(consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]) 
         client.add_topic(topic)
     if unknown:
         await client.force_metadata_update()
+
+
+async def ranges(
+    consumer: AIOKafkaConsumer, places: Collection[TopicPartition]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Where each begins and ends now. Raises KafkaError."""
+    await look_up(consumer, places)
+    begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    return {place: (begins[place], ends[place]) for place in places}

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-LONGEST_REST = 0.03
+_LONGEST_REST = 0.03
 """Seconds that a reader rests at most: somebody may wait for what it reads."""
 
 BACKLOG = 500
@@ -27,7 +27,7 @@ class Rests:
         self,
         factor: float,
         *,
-        longest: float = LONGEST_REST,
+        longest: float = _LONGEST_REST,
         quick: float = 0.0,
         leisure: Callable[[], float] = lambda: 0.0,
     ) -> None:

@@ -94,8 +94,7 @@ async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Trac
 @pytest_asyncio.fixture(scope="module")
 async def api(tracker: Tracker) -> AsyncIterator[Api]:
     """Its caller is an operator."""
-    async with tracker.api() as api:
-        api.http.headers["Authorization"] = f"Bearer {OPERATOR}"
+    async with tracker.api(OPERATOR) as api:
         yield api
 
 

@@ -37,8 +37,7 @@ async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Trac
 @pytest_asyncio.fixture(scope="module")
 async def api(tracker: Tracker) -> AsyncIterator[Api]:
     """Its caller is an admin."""
-    async with tracker.api() as api:
-        api.http.headers["Authorization"] = f"Bearer {ADMIN}"
+    async with tracker.api(ADMIN) as api:
         yield api
 
 
@@ -261,13 +260,11 @@ async def test_many_watch_and_one_connection_listens(tracker: Tracker, api: Api,
 
 
 async def test_streams_end_when_the_process_is_to_end(tracker: Tracker) -> None:
-    async with tracker.api() as api:
-        api.http.headers["Authorization"] = f"Bearer {ADMIN}"
-        async with watching(api) as stream:
-            await anext(stream)
-            api.dismiss()
-            async with asyncio.timeout(10):
-                assert [data async for _, data in stream if data is not None] == []
+    async with tracker.api(ADMIN) as api, watching(api) as stream:
+        await anext(stream)
+        api.dismiss()
+        async with asyncio.timeout(10):
+            assert [data async for _, data in stream if data is not None] == []
 
 
 async def test_the_figures_count_everything_as_it_is_now(tracker: Tracker, api: Api, log: SagaLog) -> None:

@@ -40,13 +40,6 @@ async def deployed_twice(tracker: Tracker) -> AsyncIterator[Tracker]:
         yield tracker
 
 
-@asynccontextmanager
-async def asked_by_an_operator(tracker: Tracker) -> AsyncIterator[Api]:
-    async with tracker.api() as api:
-        api.http.headers["Authorization"] = f"Bearer {OPERATOR}"
-        yield api
-
-
 @pytest_asyncio.fixture
 async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) -> AsyncIterator[Tracker]:
     async with (
@@ -58,7 +51,7 @@ async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) ->
 
 @pytest_asyncio.fixture
 async def api(tracker: Tracker) -> AsyncIterator[Api]:
-    async with asked_by_an_operator(tracker) as api:
+    async with tracker.api(OPERATOR) as api:
         yield api
 
 
@@ -75,7 +68,7 @@ async def untouched(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Tr
 
 @pytest_asyncio.fixture
 async def untouched_api(untouched: Tracker) -> AsyncIterator[Api]:
-    async with asked_by_an_operator(untouched) as api:
+    async with untouched.api(OPERATOR) as api:
         yield api
 
 

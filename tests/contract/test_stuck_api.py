@@ -49,8 +49,7 @@ async def tracker(kafka_bootstrap: str, topic_prefix: str, database_url: str) ->
 
 @pytest_asyncio.fixture
 async def api(tracker: Tracker) -> AsyncIterator[Api]:
-    async with tracker.api() as api:
-        api.http.headers["Authorization"] = f"Bearer {KEY}"
+    async with tracker.api(KEY) as api:
         yield api
 
 

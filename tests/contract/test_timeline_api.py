@@ -41,8 +41,7 @@ async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Trac
 
 @pytest_asyncio.fixture(scope="module")
 async def api(tracker: Tracker) -> AsyncIterator[Api]:
-    async with tracker.api() as api:
-        api.http.headers["Authorization"] = f"Bearer {KEY}"
+    async with tracker.api(KEY) as api:
         yield api
 
 

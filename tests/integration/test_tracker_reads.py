@@ -32,13 +32,6 @@ async def tracker(kafka_bootstrap: str, postgres_url: str) -> AsyncIterator[Trac
 
 
 @asynccontextmanager
-async def replica(tracker: Tracker) -> AsyncIterator[Api]:
-    async with tracker.api() as api:
-        api.http.headers["Authorization"] = f"Bearer {KEY}"
-        yield api
-
-
-@asynccontextmanager
 async def projector_process(tracker: Tracker) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {
         **os.environ,
@@ -80,8 +73,8 @@ async def test_an_answer_right_after_the_post_is_never_404_also_while_the_projec
     codes: Counter[int] = Counter()
     numbers = iter(range(POSTS))
     async with (
-        replica(tracker) as one,
-        replica(tracker) as two,
+        tracker.api(KEY) as one,
+        tracker.api(KEY) as two,
         projector_process(tracker) as process,
     ):
         replicas = cycle((one, two))
@@ -111,7 +104,7 @@ async def test_an_answer_right_after_the_post_is_never_404_also_while_the_projec
 async def test_two_replicas_that_each_answer_half_of_the_reads_say_the_same(tracker: Tracker) -> None:
     log = SagaLog("s-half").started("e-half", "c-half").done("reserve").completed()
     paths = ("/webhooks/shop/status/c-half", "/api/v1/tasks/s-half", "/api/v1/status/s-half")
-    async with replica(tracker) as one, replica(tracker) as two, tracker.projecting():
+    async with tracker.api(KEY) as one, tracker.api(KEY) as two, tracker.projecting():
         # A saga that is asked for by its id must have begun.
         begun, *rest = log.written
         await tracker.log.write([received("e-half", "c-half"), routed("e-half", "c-half", "s-half"), begun])
@@ -146,7 +139,7 @@ async def test_while_postgresql_is_away_every_route_says_so_and_then_answers_aga
         "/api/v1/metrics",
     )
     log = SagaLog("s-away").started("e-away", "c-away")
-    async with tracker.projecting(), replica(tracker.told_otherwise(database_url=wire.url)) as api:
+    async with tracker.projecting(), tracker.told_otherwise(database_url=wire.url).api(KEY) as api:
         await tracker.log.write(
             [received("e-away", "c-away"), routed("e-away", "c-away", "s-away"), *log.written]
         )

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sagahook.runtime.batch_consumer import _close
+from sagahook.runtime.kafka_closing import close_consumer
 
 
 class Leaving:
@@ -23,7 +23,7 @@ class Leaving:
 
 async def test_whoever_is_cancelled_while_it_closes_a_consumer_closes_it_first() -> None:
     consumer = Leaving()
-    closing = asyncio.create_task(_close(consumer))
+    closing = asyncio.create_task(close_consumer(consumer))
     await asyncio.sleep(0)
     closing.cancel()
     await asyncio.sleep(0)

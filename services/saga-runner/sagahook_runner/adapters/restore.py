@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from sagahook.runtime.kafka_lookup import look_up
+from sagahook.runtime.kafka_lookup import look_up, ranges
 from sagahook.runtime.settings import ServiceSettings
 from sagahook_runner.adapters.attempt import AttemptKey
 from sagahook_runner.adapters.marks import mark_of
@@ -132,8 +132,7 @@ class _Log:
 
     async def check(self, begin: int) -> None:
         """Raises LogCut where it does not hold what is from that offset on."""
-        end = await self.end()
-        first = (await self._consumer.beginning_offsets([self._partition]))[self._partition]
+        first, end = (await ranges(self._consumer, [self._partition]))[self._partition]
         if not first <= begin <= end:
             topic, partition = self._partition
             raise LogCut(

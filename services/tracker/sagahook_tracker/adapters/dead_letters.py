@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import Unavailable
-from sagahook.runtime.kafka_lookup import look_up
+from sagahook.runtime.kafka_lookup import ranges
 from sagahook.saga.brokers import client_options
 from sagahook_tracker.domain.dead_letters import SUFFIX, DeadLetter, asks_for_something
 
@@ -171,9 +171,7 @@ class DeadLetterTopics:
 
 
 async def _spans(consumer: AIOKafkaConsumer, places: Sequence[TopicPartition]) -> list[Span]:
-    await look_up(consumer, places)
-    begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    return [(place, begins[place], ends[place]) for place in sorted(places)]
+    return [(place, begin, end) for place, (begin, end) in sorted((await ranges(consumer, places)).items())]
 
 
 async def _found(consumer: AIOKafkaConsumer, span: Span, most: int, *, to_the_end: bool) -> Found:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.batches import Unavailable
+from sagahook.runtime.kafka_closing import close_consumer
 from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.topics import TopicsMismatch, partition_count
 from sagahook.saga.brokers import client_options
@@ -82,5 +83,5 @@ class LogEnd:
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(consumer.stop(), 5.0)
+            with suppress(KafkaError):
+                await close_consumer(consumer)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from sagahook.runtime.kafka_lookup import look_up
+from sagahook.runtime.kafka_lookup import ranges
 from sagahook.saga.brokers import client_options
 
 _AT_ONCE = 1_000
@@ -24,11 +23,7 @@ class LogReader:
 
     async def ranges(self, places: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Where each begins and ends now."""
-        await look_up(self._consumer, places)
-        beginnings, ends = await asyncio.gather(
-            self._consumer.beginning_offsets(list(places)), self._consumer.end_offsets(list(places))
-        )
-        return {place: (beginnings[place], ends[place]) for place in places}
+        return await ranges(self._consumer, places)
 
     async def read(self, place: TopicPartition, begin: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """Its records of [begin, end), in lists; the log must reach that far."""

@@ -70,7 +70,7 @@ class Projection:
         with reaching_database():
             async with self._pool.acquire() as connection:
                 found = [row async for row in self._queries.load_offsets(connection, topics=topics)]
-        stored = _by_partition(found)
+        stored = rows.offsets_of(found)
         return {partition: stored[partition] for partition in partitions if partition in stored}
 
     async def take_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
@@ -81,7 +81,9 @@ class Projection:
         }
         with reaching_database():
             async with self._pool.acquire() as connection:
-                return _by_partition([row async for row in self._queries.take_offsets(connection, **columns)])
+                return rows.offsets_of(
+                    [row async for row in self._queries.take_offsets(connection, **columns)]
+                )
 
     async def store(self, batches: Batches, events: Sequence[Event]) -> Changes:
         """What the events changed. Raises OffsetsMoved, Refused or Unavailable, and then nothing was kept."""
@@ -209,10 +211,6 @@ def _kept_history(changes: Changes, kept: _Kept) -> list[Entry]:
             kept.rows is None or entry.sequence > changes.runs[entry.saga_id, entry.run].sequence - kept.rows
         )
     ]
-
-
-def _by_partition(found: Sequence[asyncpg.Record]) -> dict[TopicPartition, int]:
-    return {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in found}
 
 
 def _long_runs(changes: Changes, kept: _Kept) -> list[tuple[Run, int]]:

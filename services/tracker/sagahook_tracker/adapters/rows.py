@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from aiokafka import TopicPartition
 from orjson import dumps, loads
 
 from sagahook_schemas.base import JsonValue
@@ -22,6 +23,10 @@ Columns = dict[str, list[Any]]
 def text(value: str) -> str:
     """PostgreSQL's text holds every character but this one, which a webhook may well send."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def offsets_of(rows: Iterable[Mapping[str, Any]]) -> dict[TopicPartition, int]:
+    return {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
 def maybe_text(value: str | None) -> str | None:

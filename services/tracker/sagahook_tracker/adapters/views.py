@@ -13,7 +13,7 @@ from orjson import loads
 
 from sagahook.runtime.database import reaching_database
 from sagahook_schemas.definitions import ControlSet, SagaDefinition
-from sagahook_tracker.adapters.rows import run_of, steps_of
+from sagahook_tracker.adapters.rows import offsets_of, run_of, steps_of
 from sagahook_tracker.domain.deployment import DeployedVersion, Deployment
 from sagahook_tracker.domain.runs import Run
 from sagahook_tracker.domain.status import EventView, SagaView
@@ -41,7 +41,7 @@ class Views:
     async def offsets(self) -> dict[TopicPartition, int]:
         """What the views stand for: the next offset of each partition."""
         rows = await self._rows(self._queries.load_offsets, topics=self._topics)
-        return {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+        return offsets_of(rows)
 
     async def events(self, source: str, correlation_id: str) -> list[EventView]:
         """The webhooks of the correlation id; none where it is unknown."""
