@@ -34,9 +34,11 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 _SECRET = "It's a Secret to Everybody"  # noqa: S105  # made up
 _READY_SECONDS = 30.0
-_WARM_UP = ((2, 12.0), (64, 4.0))
-"""Connections, and for how many seconds. The fewer there are, the more requests Kafka gets for as many webhooks, and
-its JVM compiles what it was asked some ten thousand times."""
+_WARM_UP = ((2, 4.0), (64, 4.0))
+"""Connections, and for how many seconds."""
+_BROKERS_WARM_UP = (2, 60.0)
+"""The fewer connections there are, the more requests Kafka gets for as many webhooks. Its JVM is done with compiling,
+beside everything else, when it was asked some fifty thousand times: a broker in use has that behind it."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,15 @@ async def bare() -> AsyncIterator[Served]:
 
 
 async def warm_up(*servers: Served) -> None:
-    """Long enough for the broker behind them too: what its JVM has not compiled yet takes it three times as long."""
+    """The first of them long enough for the broker behind it too."""
+    await _drive(servers[0], *_BROKERS_WARM_UP)
     for server in servers:
         for connections, seconds in _WARM_UP:
-            await generate("bench.load", server, {"--path": SIGNED}, connections, seconds)
+            await _drive(server, connections, seconds)
+
+
+async def _drive(server: Served, connections: int, seconds: float) -> None:
+    await generate("bench.load", server, {"--path": SIGNED}, connections, seconds)
 
 
 async def load(

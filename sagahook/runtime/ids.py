@@ -6,6 +6,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 
 _TAILS = [b"%02x" % number for number in range(256)] * 2
@@ -14,7 +15,7 @@ _TAILS = [b"%02x" % number for number in range(256)] * 2
 _DRAWS = 256
 _BYTES = 10
 """Random bytes of an id, a few bits of which give way to its version and its variant."""
-_VARIANTS = "89ab"
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def _drawn() -> str:
@@ -31,7 +32,7 @@ def _drawn() -> str:
 def _ends_of_ids(digits: str) -> list[str]:
     """Version 7 and the variant of RFC 9562 in their places. digits: hexadecimal, `_BYTES` for each."""
     drawn = [digits[at : at + 2 * _BYTES] for at in range(0, len(digits), 2 * _BYTES)]
-    return [f"-7{d[1:4]}-{_VARIANTS[int(d[4], 16) & 3]}{d[5:8]}-{d[8:]}" for d in drawn]
+    return [f"-7{d[1:4]}-{_VARIANTS[d[4]]}{d[5:8]}-{d[8:]}" for d in drawn]
 
 
 def _forget() -> None:
@@ -45,8 +46,14 @@ os.register_at_fork(after_in_child=_forget)
 
 def new_event_id() -> str:
     """A UUIDv7 (RFC 9562): unique for each POST, and ordered by time, which keeps index pages warm."""
-    milliseconds = f"{time.time_ns() // 1_000_000:012x}"
-    return f"{milliseconds[:8]}-{milliseconds[8:]}{_drawn()}"
+    return _time_of_ids(time.time_ns() // 1_000_000) + _drawn()
+
+
+@lru_cache(maxsize=1)  # several are drawn within one
+def _time_of_ids(milliseconds: int) -> str:
+    """The two first groups. milliseconds: since 1970."""
+    digits = f"{milliseconds:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def event_id_in(partition: int, partitions: int) -> str:

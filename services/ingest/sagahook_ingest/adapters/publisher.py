@@ -27,9 +27,10 @@ from sagahook_ingest.domain.webhook import Webhook
 log = get_logger(__name__)
 
 _TICK_SECONDS = 0.1
-_FEW = 4
+_FEW, _MANY = 4, 12
 """So few webhooks at once leave in two groups that take turns, which costs the broker a request more and each of them
-less time. Of more that is no gain: it is processor time then that they wait for, and a request takes much of it."""
+less time. Of more that is no gain: a request takes much of the processor's, for which they wait then. Of more than many
+it is one again: else nobody here has anything to do while all of them are on their way."""
 _GATHER_SECONDS = 0.001
 """The longest that a group waits for company; about what its way to Kafka and back takes."""
 _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
@@ -38,8 +39,8 @@ _RECONNECT_SECONDS = (0.1, 0.25, 0.5, 1.0)
 class GroupPublisher:
     """One idempotent producer, a group to each partition that one has to go to, and bounds on what is held.
 
-    While one is under way the next waits, so that it is large, and while two are where there is little to do; past a
-    partition that is stuck it leaves at the next tick.
+    While one is under way the next waits, so that it is large, and while two are where two take turns; past a partition
+    that is stuck it leaves at the next tick.
 
     timeout: seconds after which a sender is told to try again. max_records, max_bytes: what may be held at
     once. A producer that Kafka refuses for good is replaced by a new one.
@@ -149,11 +150,15 @@ class GroupPublisher:
 
     def _go_on(self) -> None:
         """Let a group leave if it is time for one."""
-        under_way = len(self._under_way)
-        shares = 2 if self._most <= _FEW else 1
         if self._leaving:
             return
+        under_way, are_many = len(self._under_way), self._most > _MANY
+        shares = 2 if are_many or self._most <= _FEW else 1
         if under_way < shares and shares * len(self._waiting) >= self._most:
+            if are_many:
+                # Now: what else came with it is the other group, read while this one is on its way.
+                self._flush()
+                return
             # Soon, not now: what came together leaves together, or groups could become smaller, and never larger.
             self._leaving = True
             self._loop.call_soon(self._flush)
@@ -168,7 +173,8 @@ class GroupPublisher:
             self._gathering = None
         if self._producer is None or self._end.done() or not self._waiting:
             return
-        self._most = max(self.held, self._most - 1 - self._most // 8)
+        # Slowly: of those who send again at once some are on their way at any moment, and groups would become smaller.
+        self._most = max(self.held, self._most - 1 - self._most // 32)
         try:
             self._send(self._producer)
         except Exception as failed:  # it is not the sender's whose webhook came last

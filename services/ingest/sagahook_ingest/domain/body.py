@@ -118,16 +118,17 @@ def _depth_exceeds(parsed: JsonValue, limit: int) -> bool:
 def _may_repeat_names(body: bytes, parsed: JsonValue) -> bool:
     """False: certainly not, and it cost a fraction of what looking at each name does.
 
-    Of a repeated name the parser keeps the last, so the text then names more than the tree has. Without white space
-    every name in the text ends in `":`, and so it does when the tree is written anew. Texts within the JSON may hold
-    more of those, but the same in both, as long as none is spelled by escapes; else it is looked at more closely.
+    Of a repeated name the parser keeps the last: a body that comes out as it went in has none, and that of many a
+    sender does. Else the text names more than the tree has. Without white space every name in the text ends in `":`,
+    and so it does when the tree is written anew. Texts within the JSON may hold more of those, but the same in both, as
+    long as none is spelled by escapes; else it is looked at more closely.
     """
-    ends = body.translate(None, _WHITESPACE).count(_NAME_END)
-    if isinstance(parsed, dict) and len(parsed) == ends:
+    written = dumps(parsed)
+    if written == body:
         return False
     if _ESCAPED in body and any(escape in body for escape in _NAME_END_ESCAPED):
         return True
-    return dumps(parsed).count(_NAME_END) != ends
+    return written.count(_NAME_END) != body.translate(None, _WHITESPACE).count(_NAME_END)
 
 
 def _refuse_repeated_names(body: bytes) -> None:
