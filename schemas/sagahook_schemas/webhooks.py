@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 from sagahook_schemas.base import Contract
@@ -85,14 +84,14 @@ def received_headers(
 
     extensions: those of `received_envelope`, without those that are empty. http_headers: the value of HTTP_HEADERS.
     """
-    where_from, content, source_name = _of_many(source, content_type)
+    source_name = source.encode()
     headers: list[Header] = [
         _SPEC,
         ("ce_id", event_id.encode()),
-        where_from,
+        ("ce_source", b"/webhooks/" + source_name),
         _TYPE,
         ("ce_time", rfc3339(time).encode()),
-        content,
+        ("content-type", content_type.encode()),
     ]
     if event_type:
         headers.append(("ce_subject", event_type.encode()))
@@ -100,22 +99,11 @@ def received_headers(
         headers.append(("ce_correlationid", correlation_id.encode()))
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
-    headers.append(source_name)
+    headers.append(("ce_webhooksource", source_name))
     headers += [(f"ce_{name}", value.encode()) for name, value in extensions]
     if http_headers:
         headers.append((HTTP_HEADERS, http_headers))
     return headers
-
-
-@lru_cache(maxsize=256)
-def _of_many(source: str, content_type: str) -> tuple[Header, Header, Header]:
-    """The headers that a source's webhooks share."""
-    name = source.encode()
-    return (
-        ("ce_source", b"/webhooks/" + name),
-        ("content-type", content_type.encode()),
-        ("ce_webhooksource", name),
-    )
 
 
 def request_headers(headers: Iterable[Header]) -> dict[str, str] | None:
