@@ -42,7 +42,7 @@ async def _compare(
     ours: Served, bare: Served, connections: int, rounds: int, seconds: float
 ) -> dict[str, float]:
     runs = [
-        (await _load(ours, connections, seconds), await _load(bare, connections, seconds))
+        (await served.drive(ours, connections, seconds), await served.drive(bare, connections, seconds))
         for _ in range(rounds)
     ]
     for run, _ in runs:
@@ -57,10 +57,6 @@ async def _compare(
         "p50_ms": median(run["p50_ms"] for run, _ in runs),
         "p99_ms": median(run["p99_ms"] for run, _ in runs),
     }
-
-
-async def _load(server: Served, connections: int, seconds: float) -> dict[str, Any]:
-    return await served.generate("bench.load", server, {"--path": served.SIGNED}, connections, seconds)
 
 
 if __name__ == "__main__":

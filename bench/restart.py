@@ -10,7 +10,6 @@ after a start: until every live saga is a state again with its timer armed, and 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import random
@@ -23,6 +22,7 @@ from typing import Any
 import uvloop
 
 from bench.broker import long_lived_broker
+from sagahook.runtime.collector import calm_the_collector
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.topics import ensure_topics
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
@@ -129,9 +129,7 @@ async def read_back(bootstrap: str, prefix: str) -> dict[str, Any]:
     """What the fresh process does and prints."""
     # As every service does. With Python's own thresholds the collector walks the growing heap time and again: that
     # doubled the CPU, and one walk of 100,000 live sagas took half a second.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    calm_the_collector()
     watching = asyncio.create_task(_longest_slice())
     began, began_cpu = time.perf_counter(), time.process_time()
     shards = await asyncio.gather(*(_restore(bootstrap, prefix, number) for number in range(PARTITIONS)))

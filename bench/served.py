@@ -86,14 +86,15 @@ async def bare() -> AsyncIterator[Served]:
 
 async def warm_up(*servers: Served) -> None:
     """The first of them long enough for the broker behind it too."""
-    await _drive(servers[0], *_BROKERS_WARM_UP)
+    await drive(servers[0], *_BROKERS_WARM_UP)
     for server in servers:
         for connections, seconds in _WARM_UP:
-            await _drive(server, connections, seconds)
+            await drive(server, connections, seconds)
 
 
-async def _drive(server: Served, connections: int, seconds: float) -> None:
-    await generate("bench.load", server, {"--path": SIGNED}, connections, seconds)
+async def drive(server: Served, connections: int, seconds: float) -> dict[str, Any]:
+    """One run of bench/load.py with signed webhooks."""
+    return await generate("bench.load", server, {"--path": SIGNED}, connections, seconds)
 
 
 async def load(

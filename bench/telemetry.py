@@ -74,16 +74,12 @@ async def _ingest(bootstrap: str, endpoint: str, rounds: int) -> dict[str, Any]:
         runs: dict[str, list[float]] = {name: [] for name in SAMPLED}
         for each in range(2 * rounds):
             for name in _in_turn(each):
-                runs[name].append((await _load(servers[name]))["per_second"])
+                run = await served.drive(servers[name], CONNECTIONS, SECONDS)
+                runs[name].append(run["per_second"])
     return {
         name: {"posts_per_second": median(of_name), "ratio": _ratio(of_name, runs["off"])}
         for name, of_name in runs.items()
     }
-
-
-async def _load(server: served.Served) -> dict[str, Any]:
-    options = {"--path": served.SIGNED}
-    return await served.generate("bench.load", server, options, CONNECTIONS, SECONDS)
 
 
 def _in_turn(each: int) -> list[str]:

@@ -1,7 +1,6 @@
 """Real parts for the tests: Kafka and PostgreSQL, each once a session. A test that needs one never skips."""
 
 import asyncio
-import gc
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from hypothesis import settings
 from sagahook.embedded.kafka import EmbeddedKafka
 from sagahook.embedded.kafka_prepare import prepare_kafka
 from sagahook.embedded.postgres import EmbeddedPostgres
+from sagahook.runtime.collector import calm_the_collector
 from tests.databases import migrated_once, open_database, open_migrated_database
 from tests.topics import open_prefix
 
@@ -44,10 +44,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now stays: to look through it for cycles again and again takes a tenth of the time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    """To look through all that was imported again and again takes a twentieth of the tests' own processor time."""
+    calm_the_collector()
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import resource
@@ -19,6 +18,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from sagahook.runtime import telemetry
+from sagahook.runtime.collector import calm_the_collector
 from sagahook.runtime.health import Healthy
 from sagahook.runtime.http_guard import HttpGuard
 from sagahook.runtime.http_protocol import GuardedHttp, guarded
@@ -98,7 +98,7 @@ async def _run(settings: ServiceSettings, app: ASGIApp, main: Main, health: Heal
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     working = asyncio.create_task(main(stopping), name="main")
-    _calm_the_collector()
+    calm_the_collector()
     log.info("service.started", port=listening.getsockname()[1])
     await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
     stopping.set()
@@ -138,11 +138,3 @@ def allow_files(connections: int) -> None:
         needed = most
     if allowed != resource.RLIM_INFINITY and allowed < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
-
-
-def _calm_the_collector() -> None:
-    """What is there now stays for good, and what comes is freed by its reference counts: left as it is, the
-    cycle collector takes half of the runner's time (docs/performance.md)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)

@@ -264,10 +264,9 @@ async def test_views_hold_it_sealed_and_the_api_tells_it_until_it_is_erased(
     async with (
         open_tracker(runners.bootstrap, runners.prefix, database_url, PARTITIONS, **settings) as tracker,
         tracker.projecting(),
-        tracker.api() as api,
+        tracker.api(key) as api,
         ingest(runners) as served,
     ):
-        api.http.headers["Authorization"] = f"Bearer {key}"
         await send(served, 1, "ada", fail=True)
         event, saga, history, timeline = await told(api)
         assert event["payload"]["note"] == "secret-of-ada"

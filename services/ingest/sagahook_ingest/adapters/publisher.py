@@ -158,10 +158,10 @@ class GroupPublisher:
             if are_many:
                 # Now: what else came with it is the other group, read while this one is on its way.
                 self._flush()
-                return
-            # Soon, not now: what came together leaves together, or groups could become smaller, and never larger.
-            self._leaving = True
-            self._loop.call_soon(self._flush)
+            else:
+                # Soon: what came together leaves together, or groups could become smaller, and never larger.
+                self._leaving = True
+                self._loop.call_soon(self._flush)
         elif not under_way and self._gathering is None:
             self._gathering = self._loop.call_later(_GATHER_SECONDS, self._flush)
 

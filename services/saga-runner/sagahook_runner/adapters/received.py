@@ -8,6 +8,7 @@ import contextlib
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from sagahook.runtime.kafka_lookup import ranges
 from sagahook.saga.brokers import client_options
 
 _READ_SECONDS = 5.0
@@ -38,8 +39,7 @@ class ReceivedLog:
     async def _read(self, place: TopicPartition, offset: int) -> ConsumerRecord | None:
         consumer = await self._connected()
         consumer.assign([place])
-        first = (await consumer.beginning_offsets([place]))[place]
-        end = (await consumer.end_offsets([place]))[place]
+        first, end = (await ranges(consumer, [place]))[place]
         if not first <= offset < end:
             return None
         consumer.seek(place, offset)

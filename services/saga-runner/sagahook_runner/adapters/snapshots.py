@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from sagahook.runtime.kafka_lookup import ranges
 from sagahook.saga.brokers import client_options
 
 SLICE = 100
@@ -41,8 +42,7 @@ async def read_partition(
     log was cut meanwhile.
     """
     consumer.assign([partition])
-    first = (await consumer.beginning_offsets([partition]))[partition]
-    end = (await consumer.end_offsets([partition]))[partition]
+    first, end = (await ranges(consumer, [partition]))[partition]
     consumer.seek(partition, max(first, begin))
     # The last records may be an aborted transaction's or a transaction's end: the position passes these too.
     while await consumer.position(partition) < end:
