@@ -53,8 +53,8 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 message.max.bytes={max_message_bytes}
 replica.fetch.max.bytes={max_message_bytes}
-num.network.threads=2
-num.io.threads=4
+num.network.threads=1
+num.io.threads=2
 log.cleaner.dedupe.buffer.size=8388608
 metric.reporters=
 """

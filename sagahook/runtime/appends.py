@@ -13,7 +13,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidTxnState, for_code
-from aiokafka.protocol.produce import ProduceRequest
+
+from sagahook.runtime import kafka_produce
+from sagahook.runtime.kafka_line import Lines
 
 _PAUSE = 0.002
 """Seconds before what was refused for the moment is sent once more."""
@@ -29,6 +31,7 @@ class Appends:
         self._client = producer.client
         self._sequences = producer._txn_manager
         self._timeout_ms = timeout_ms
+        self._lines = Lines(producer.client, timeout_ms / 1000)
 
     async def write(self, batches: Batches) -> dict[TopicPartition, int]:
         """Each batch all or nothing; some of them alone, where it fails. Returns the offset behind each.
@@ -67,16 +70,15 @@ class Appends:
         return written
 
     async def _ask(self, leader: int, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, int]:
-        by_topic: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        by_topic: defaultdict[str, dict[int, bytes]] = defaultdict(dict)
         for (topic, number), batch in batches.items():
-            by_topic[topic].append((number, batch))
-        answer = await self._client.send(
-            leader, ProduceRequest(None, -1, self._timeout_ms, list(by_topic.items()))
-        )
+            by_topic[topic][number] = batch
+        line = await self._lines.to(leader)
+        answer = await line.answer(kafka_produce.body(by_topic, self._timeout_ms))
         written: dict[TopicPartition, int] = {}
         has_moved = False
-        for topic, partitions in answer.topics:
-            for number, code, offset, *_ in partitions:
+        for topic, partitions in kafka_produce.answer(answer).items():
+            for number, (code, offset) in partitions.items():
                 refusal = for_code(code)
                 if not code:
                     written[TopicPartition(topic, number)] = offset

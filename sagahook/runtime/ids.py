@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -47,6 +48,15 @@ os.register_at_fork(after_in_child=_forget)
 def new_event_id() -> str:
     """A UUIDv7 (RFC 9562): unique for each POST, and ordered by time, which keeps index pages warm."""
     return _time_of_ids(time.time_ns() // 1_000_000) + _drawn()
+
+
+_UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+
+
+def drawn_at(drawn: str) -> float | None:
+    """When the id was drawn, in seconds since 1970; None where it is none of these."""
+    found = _UUID7.fullmatch(drawn)
+    return int(found[1] + found[2], 16) / 1000 if found else None
 
 
 @lru_cache(maxsize=1)  # several are drawn within one

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from sagahook.runtime.health import Status
 from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partition_workers import Start, StartOffset
+from sagahook.runtime.partition_workers import GroupOffset, Start
 from sagahook.runtime.transactions import OwnershipLost
 from sagahook.saga.brokers import client_options
 
@@ -77,16 +77,8 @@ class Membership:
         is_up = self.consumer is not None and await answers(self.consumer._client)
         return "healthy" if is_up else "unhealthy"
 
-    def start_offset(self, partition: TopicPartition) -> StartOffset:
-        async def ask() -> Start:
-            # aiokafka has no public way to ask for what was noted beside an offset.
-            known = await self.consumer._coordinator.fetch_committed_offsets([partition])
-            if partition in known and known[partition].offset >= 0:
-                return Start(known[partition].offset, True, known[partition].metadata)
-            first: int = (await self.consumer.beginning_offsets([partition]))[partition]
-            return Start(first, False)
-
-        return ask
+    def offset(self, partition: TopicPartition) -> GroupOffset:
+        return _Offset(self, partition)
 
     async def confirm(self, partition: TopicPartition) -> None:
         """A heartbeat, so that only the rightful owner fences. Raises OwnershipLost.
@@ -110,3 +102,23 @@ class Membership:
         if self.consumer is not None:
             with suppress(KafkaError, OSError, TimeoutError):
                 await asyncio.wait_for(self.consumer.stop(), CLOSING_SECONDS)
+
+
+class _Offset:
+    """Asks and tells by whichever consumer the membership has at the time."""
+
+    def __init__(self, membership: Membership, partition: TopicPartition) -> None:
+        self._membership = membership
+        self._partition = partition
+
+    async def start(self) -> Start:
+        consumer, partition = self._membership.consumer, self._partition
+        # aiokafka has no public way to ask for what was noted beside an offset.
+        known = await consumer._coordinator.fetch_committed_offsets([partition])
+        if partition in known and known[partition].offset >= 0:
+            return Start(known[partition].offset, True, known[partition].metadata)
+        first: int = (await consumer.beginning_offsets([partition]))[partition]
+        return Start(first, False)
+
+    async def tell(self, next_offset: int, note: str) -> None:
+        await self._membership.consumer.commit({self._partition: (next_offset, note)})

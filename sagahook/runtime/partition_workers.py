@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from aiokafka import ConsumerRecord
@@ -17,8 +17,16 @@ class Start(NamedTuple):
     note: str = ""
 
 
-StartOffset = Callable[[], Awaitable[Start]]
-"""To be asked after the fence: an earlier answer may be overtaken."""
+class GroupOffset(Protocol):
+    """How far a group has taken one partition."""
+
+    async def start(self) -> Start:
+        """To be asked after the fence: an earlier answer may be overtaken."""
+        ...
+
+    async def tell(self, next_offset: int, note: str) -> None:
+        """Outside of any transaction. Raises KafkaError where Kafka is away, or the partition not this member's."""
+        ...
 
 
 class OffsetsLost(Exception):
@@ -69,7 +77,7 @@ class PartitionWorker(Protocol):
 class PartitionHost(Protocol):
     """Makes the workers of one process."""
 
-    def worker(self, partition: int, start_offset: StartOffset) -> PartitionWorker: ...
+    def worker(self, partition: int, offset: GroupOffset) -> PartitionWorker: ...
 
     def moved(self, partition: int) -> None:
         """The partition belongs to another process now."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime.health import Status
@@ -23,6 +23,10 @@ from sagahook.runtime.partition_workers import PartitionHost, PartitionWorker
 from sagahook.runtime.transactions import OwnershipLost
 
 log = get_logger(__name__)
+
+
+_POLL_MS, _IDLE_MS = 50, 500
+"""How long a poll without records waits: where a full worker may have room again, and else."""
 
 
 @dataclass(slots=True)
@@ -70,6 +74,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         self._held: set[TopicPartition] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
+        self._polling: asyncio.Timeout | None = None
         self._joined = False
         self._stopping = False
 
@@ -171,14 +176,26 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
                     (self._member.consumer.pause if slot.paused else self._member.consumer.resume)(
                         slot.partition
                     )
-            # A short poll, because a partition that was just resumed is only fetched by the next one.
-            polled = await self._member.consumer.getmany(timeout_ms=50, max_records=self._max_records)
-            for partition, records in polled.items():
+            for partition, records in (await self._poll()).items():
                 owner = self._slots.get(partition)
                 if owner is not None and owner.state == "owned" and owner.worker is not None:
                     owner.worker.deliver(records)
             if self._failure is not None:
                 raise self._failure
+
+    async def _poll(self) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """What has come. A partition that was just resumed is only fetched by the next poll."""
+        try:
+            async with asyncio.timeout(None) as self._polling:
+                polled: dict[TopicPartition, list[ConsumerRecord]] = await self._member.consumer.getmany(
+                    timeout_ms=_POLL_MS if any(slot.paused for slot in self._slots.values()) else _IDLE_MS,
+                    max_records=self._max_records,
+                )
+                return polled
+        except TimeoutError:
+            return {}
+        finally:
+            self._polling = None
 
     async def _own(self, slot: _Slot) -> None:
         """Keep the partition owned while it is assigned: take over, work, and after a loss take over anew."""
@@ -188,9 +205,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
             try:
                 began = asyncio.get_running_loop().time()
                 await self._member.confirm(slot.partition)
-                slot.worker = self._host.worker(
-                    slot.partition.partition, self._member.start_offset(slot.partition)
-                )
+                slot.worker = self._host.worker(slot.partition.partition, self._member.offset(slot.partition))
                 offset = await slot.worker.take_over()
                 self._open(slot, offset)
                 attempt = 0
@@ -231,6 +246,8 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         self._member.consumer.seek(slot.partition, offset)
         self._member.consumer.resume(slot.partition)
         slot.paused, slot.state = False, "owned"
+        if self._polling is not None and not self._polling.expired():
+            self._polling.reschedule(0.0)
 
     async def _let_go(self, slot: _Slot) -> None:
         try:

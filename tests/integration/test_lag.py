@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from sagahook.runtime.batches import Batches
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.lag import lag_of
-from sagahook.runtime.partition_workers import StartOffset
+from sagahook.runtime.partition_workers import GroupOffset
 from sagahook.runtime.partitions import PartitionedConsumer
 from tests.integration.test_batch_consumer import Log, Table, open_log, running
 from tests.processes import until
@@ -58,12 +58,12 @@ async def test_a_reader_that_waits_for_its_database_tells_what_comes_in_meanwhil
 class Full:
     """A partition's worker that takes up one record, and then is full."""
 
-    def __init__(self, start: StartOffset) -> None:
+    def __init__(self, offset: GroupOffset) -> None:
         self.inbox = Inbox()
-        self._start = start
+        self._offset = offset
 
     async def take_over(self) -> int:
-        self.inbox.next_offset = (await self._start()).offset
+        self.inbox.next_offset = (await self._offset.start()).offset
         return self.inbox.next_offset
 
     def deliver(self, records: Sequence[ConsumerRecord]) -> None:
@@ -95,8 +95,8 @@ class FullHost:
     def __init__(self) -> None:
         self.workers: dict[int, Full] = {}
 
-    def worker(self, partition: int, start_offset: StartOffset) -> Full:
-        self.workers[partition] = Full(start_offset)
+    def worker(self, partition: int, offset: GroupOffset) -> Full:
+        self.workers[partition] = Full(offset)
         return self.workers[partition]
 
     def moved(self, partition: int) -> None: ...

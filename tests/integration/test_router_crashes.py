@@ -16,11 +16,13 @@ from sagahook.runtime.partition_workers import Start
 from sagahook.runtime.transactions import CommitUnknown, OwnershipLost
 from sagahook.saga import load_app
 from sagahook_runner.adapters.triggers import Triggers
+from sagahook_runner.handlers.handing import Handing
 from sagahook_runner.handlers.router import PartitionRouter
 from sagahook_runner.settings import RunnerSettings
 from sagahook_runner.wiring import RoutersHost
 from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
 from tests.kafka_transactions import committed
+from tests.owners import Untold
 from tests.runner_harness import RunnerHarness, open_runners
 
 
@@ -75,16 +77,13 @@ async def route_and_die(runners: RunnerHarness) -> None:
 
 async def taken_over(runners: RunnerHarness) -> PartitionRouter:
     """Once its topic, which is new, has a leader."""
-
-    async def start() -> Start:
-        return Start(0, was_committed=False)
-
+    offset = Untold(Start(0, was_committed=False))
     settings = RunnerSettings(kafka=runners.bootstrap, topic_prefix=runners.prefix, app=runners.app)
     triggers = Triggers(load_app(runners.app), timeout=5)
-    host = RoutersHost(settings, triggers, SystemClock(), runners.partitions, None)
+    host = RoutersHost(settings, triggers, SystemClock(), runners.partitions, Handing(), None)
     async with asyncio.timeout(60):
         while True:
-            router = host.worker(0, start)
+            router = host.worker(0, offset)
             try:
                 await router.take_over()
             except OwnershipLost:

@@ -3,29 +3,17 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from sagahook.runtime.clock import SystemClock
-from sagahook.runtime.partition_workers import Start
 from sagahook.runtime.topics import ensure_topics
-from sagahook.runtime.transactions import OutRecord, OwnershipLost
-from sagahook.saga import SagaApp
-from sagahook_runner.adapters.execution import Executor
-from sagahook_runner.adapters.records import EventRecords, Stamp
+from sagahook.runtime.transactions import OwnershipLost
 from sagahook_runner.adapters.restore import restore
-from sagahook_runner.domain.controls import Controls
 from sagahook_runner.handlers import owner
-from sagahook_runner.handlers.conductor import Conductors
-from sagahook_runner.handlers.owner import PartitionOwner
-from sagahook_runner.settings import RunnerSettings
-from sagahook_runner.wiring import OwnersHost
-from sagahook_schemas.sagas import OwnerReleased
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED
 from tests.kafka_transactions import committed
+from tests.owners import Owners
 from tests.runner_harness import PARTITIONS, RunnerHarness
 from tests.runner_log import routed
 
@@ -46,6 +34,19 @@ async def test_a_runner_that_died_before_it_told_the_group_takes_up_nothing_twic
     kinds = Counter(event.kind for event in events)
     assert (kinds["saga.started"], kinds["saga.joined"]) == (41, 0)
     assert Counter(await routed(runners)) == Counter(ids)
+
+
+async def test_the_group_hears_how_far_they_were_taken_while_the_runner_works(runners: RunnerHarness) -> None:
+    await runners.start_runner()
+    await runners.publish([{"id": number} for number in range(5)])
+    places = [TopicPartition(WEBHOOKS_RECEIVED.name(runners.prefix), number) for number in range(PARTITIONS)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=runners.bootstrap, group_id=f"{runners.prefix}-router", enable_auto_commit=False
+    )
+    async with consumer, asyncio.timeout(30):
+        consumer.assign(places)
+        while sum([await consumer.committed(place) or 0 for place in places]) < 5:
+            await asyncio.sleep(0.1)
 
 
 async def test_an_offset_that_an_operator_set_stands_whatever_the_log_says(runners: RunnerHarness) -> None:
@@ -89,40 +90,6 @@ async def test_what_an_earlier_owner_wrote_at_the_last_moment_is_restored_first(
         await earlier._writer.commit(owners.event(), {}, "")
     for each in (earlier, hasty, patient):
         await each.close()
-
-
-class Owners:
-    """Of one partition, one after the other."""
-
-    def __init__(self, kafka: str, prefix: str) -> None:
-        self._settings = RunnerSettings(kafka=kafka, topic_prefix=prefix, app="unused")
-        executor = Executor(max_running=1, threads=1, forward=lambda outcome: None)
-        app = SagaApp([])
-        conductors = Conductors(app, executor.say)
-        clock = SystemClock()
-        self._host = OwnersHost(self._settings, app, executor, conductors, clock, 1, Controls(), None)
-
-    async def take_over(self) -> PartitionOwner:
-        """Until it goes well: a new topic may have no leader yet."""
-        async with asyncio.timeout(60):
-            while True:
-                owner = self.make()
-                try:
-                    await owner.take_over()
-                except OwnershipLost:
-                    await owner.close()
-                else:
-                    return owner
-
-    def make(self) -> PartitionOwner:
-        async def start() -> Start:
-            return Start(0, True)
-
-        return self._host.worker(0, start)
-
-    def event(self) -> Sequence[OutRecord]:
-        records = EventRecords(self._settings, 0, Stamp(datetime.now(UTC), 1))
-        return records.owner(OwnerReleased(partition=0, epoch=1, in_flight=()), b"")[:1]
 
 
 async def set_to_the_beginning(runners: RunnerHarness) -> None:

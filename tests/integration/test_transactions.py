@@ -1,7 +1,7 @@
 """`TransactionalWriter` on a real broker: nothing of a fenced or ambiguous transaction ever shows in another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -226,15 +226,16 @@ async def test_a_batch_whose_answer_was_missed_is_not_written_twice(
     writer = await make_writer()
     await writer.commit([record(topic, "begun")], {}, "group")
     writer.alone_in(TopicPartition(topic, 0))
-    send = writer._send_request
+    ask = writer._appends._ask
 
-    async def lose_the_answer(node: int, request: Any, **options: Any) -> Any:
-        answer = await send(node, request, **options)
-        if answer.topics[0][1][0][1]:
-            return answer  # refused, because the markers of the transaction are not written yet
+    async def lose_the_answer(
+        leader: int, batches: Mapping[TopicPartition, bytes]
+    ) -> dict[TopicPartition, int]:
+        if not await ask(leader, batches):
+            return {}  # refused, because the markers of the transaction are not written yet
         raise RequestTimedOutError()
 
-    writer._send_request = lose_the_answer
+    writer._appends._ask = lose_the_answer  # type: ignore[method-assign]  # a network that loses it
     with pytest.raises(CommitUnknown):
         await writer.commit([record(topic, "landed")], {}, "group")
     assert await committed(kafka_bootstrap, topic) == ["begun", "landed"]
@@ -279,14 +280,16 @@ async def test_the_records_are_not_written_where_what_goes_ahead_of_them_was_not
     commands = SAGA_COMMANDS.name(topic_prefix)
     writer = await make_writer()
     await writer.claim(TopicPartition(topic, 0))
-    send = writer._send_request
+    ask = writer._appends._ask
 
-    async def lose_the_answer(*arguments: Any, **options: Any) -> Any:
-        await send(*arguments, **options)
+    async def lose_the_answer(
+        leader: int, batches: Mapping[TopicPartition, bytes]
+    ) -> dict[TopicPartition, int]:
+        await ask(leader, batches)
         raise RequestTimedOutError()
 
     await writer.commit([record(topic, "first")], {}, "group", ahead=[record(commands, "start 1")])
-    writer._send_request = lose_the_answer
+    writer._appends._ask = lose_the_answer  # type: ignore[method-assign]  # a network that loses it
     with pytest.raises(CommitUnknown):
         await writer.commit([record(topic, "second")], {}, "group", ahead=[record(commands, "start 2")])
     assert await committed(kafka_bootstrap, commands) == ["start 1", "start 2"]

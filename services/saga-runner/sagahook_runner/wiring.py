@@ -15,7 +15,7 @@ from sagahook.runtime.health import Health, Status, health_app
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.metrics import watch_ready
-from sagahook.runtime.partition_workers import PartitionHost, StartOffset
+from sagahook.runtime.partition_workers import GroupOffset, PartitionHost
 from sagahook.runtime.partitions import PartitionedConsumer
 from sagahook.runtime.topics import await_partition_count
 from sagahook.runtime.transactions import TransactionalWriter
@@ -30,6 +30,7 @@ from sagahook_runner.adapters.reach import reach, written_by_owners
 from sagahook_runner.adapters.triggers import Triggers
 from sagahook_runner.domain.controls import Controls
 from sagahook_runner.handlers.conductor import Conductors
+from sagahook_runner.handlers.handing import Handing
 from sagahook_runner.handlers.owner import PartitionOwner
 from sagahook_runner.handlers.rekey import RepliesHost, replies_group
 from sagahook_runner.handlers.reprocess import ReprocessorsHost
@@ -66,9 +67,11 @@ class OwnersHost:
         clock: Clock,
         partitions: int,
         controls: Controls,
+        handing: Handing,
         keys: DataKeys | None,
     ) -> None:
         self._keys = keys
+        self._handing = handing
         self._settings = settings
         self._app = app
         self._controls = controls
@@ -79,7 +82,7 @@ class OwnersHost:
         self._process_id = new_event_id()
         self._suspects = Suspects()
 
-    def worker(self, partition: int, start_offset: StartOffset) -> PartitionOwner:
+    def worker(self, partition: int, offset: GroupOffset) -> PartitionOwner:
         return PartitionOwner(
             partition,
             settings=self._settings,
@@ -97,12 +100,13 @@ class OwnersHost:
                     partitions=self._partitions,
                 ),
             ),
-            start_offset=start_offset,
+            offset=offset,
             clock=self._clock,
             process_id=self._process_id,
             partitions=self._partitions,
             suspects=self._suspects,
             controls=self._controls,
+            handing=self._handing,
             keys=self._keys,
         )
 
@@ -123,15 +127,17 @@ class RoutersHost:
         triggers: Triggers,
         clock: Clock,
         partitions: int,
+        handing: Handing,
         keys: DataKeys | None,
     ) -> None:
         self._keys = keys
+        self._handing = handing
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
         self._partitions = partitions
 
-    def worker(self, partition: int, start_offset: StartOffset) -> PartitionRouter:
+    def worker(self, partition: int, offset: GroupOffset) -> PartitionRouter:
         return PartitionRouter(
             partition,
             settings=self._settings,
@@ -147,9 +153,10 @@ class RoutersHost:
                     partitions=self._partitions,
                 ),
             ),
-            start_offset=start_offset,
+            offset=offset,
             clock=self._clock,
             partitions=self._partitions,
+            handing=self._handing,
             keys=self._keys,
         )
 
@@ -193,7 +200,7 @@ class Runner:
         )
         conductors = Conductors(self._sagas, executor.say)
         metrics.ATTEMPTS_IN_FLIGHT.set_function(lambda: executor.load)
-        controls = Controls()
+        controls, handing = Controls(), Handing()
         pauses = controls_tail(settings, partitions, controls)
         keys = data_keys(settings, partitions)
         triggers = Triggers(self._sagas, timeout=settings.route_timeout)
@@ -201,13 +208,23 @@ class Runner:
             settings,
             settings.owners_group,
             SAGA_COMMANDS.name(settings.topic_prefix),
-            OwnersHost(settings, self._sagas, executor, conductors, self._clock, partitions, controls, keys),
+            OwnersHost(
+                settings,
+                self._sagas,
+                executor,
+                conductors,
+                self._clock,
+                partitions,
+                controls,
+                handing,
+                keys,
+            ),
         )
         routers = self._consumer(
             settings,
             settings.router_group,
             WEBHOOKS_RECEIVED.name(settings.topic_prefix),
-            RoutersHost(settings, triggers, self._clock, partitions, keys),
+            RoutersHost(settings, triggers, self._clock, partitions, handing, keys),
         )
         replies = self._consumer(
             settings,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from math import inf
 
 from aiokafka import TopicPartition
 
+from sagahook.runtime.ids import drawn_at
 from sagahook_schemas.definitions import ControlKind, SagaDefinition
 from sagahook_schemas.identity import partition_of
 from sagahook_tracker.adapters.log_end import LogEnd
@@ -25,6 +27,11 @@ PATIENCE = 0.5
 almost always they do, and that costs the broker nothing. Whatever becomes final before costs no look either."""
 
 Ends = dict[TopicPartition, int]
+
+
+NEWBORN, GROWN = 0.03, 0.1
+"""Seconds. Almost every question that may wait comes right after its POST, before the views can know the webhook: what is
+younger than the first is looked for when there is news of it, or at the latest after the second."""
 
 
 class Behind(Exception):
@@ -55,6 +62,8 @@ class Answers:
         Raises Behind."""
         deadline = time.monotonic() + wait
         with self._news.following(correlation_id) as follower:
+            if wait and _age(correlation_id) < NEWBORN:
+                await follower.hears(min(deadline, time.monotonic() + GROWN))
             found = await self._look(source, correlation_id)
             if found is None and wait:
                 await follower.hears(min(deadline, time.monotonic() + PATIENCE))
@@ -142,6 +151,12 @@ class Answers:
     async def _reach(self, ends: Ends) -> None:
         if not await self._news.reaches(ends, CATCH_UP):
             raise Behind(f"the views are {self._news.lag(ends)} records behind the log")
+
+
+def _age(correlation_id: str) -> float:
+    """Seconds since ingest drew it, by this machine's clock; for ever, where it is the sender's."""
+    drawn = drawn_at(correlation_id)
+    return inf if drawn is None else abs(time.time() - drawn)
 
 
 def _partition(ends: Ends, topic: str, key: str | None) -> Ends:

@@ -17,12 +17,11 @@ from functools import partial
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     DuplicateSequenceNumber,
     KafkaError,
     LeaderNotAvailableError,
-    NodeNotReadyError,
     NoError,
     UnknownError,
     for_code,
@@ -30,9 +29,9 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
+from sagahook.runtime import kafka_produce
+from sagahook.runtime.kafka_line import Line, Lines
 from sagahook.saga.brokers import client_options
-from sagahook_ingest.adapters import produce
-from sagahook_ingest.adapters.line import Line
 
 _CLIENT = "sagahook-ingest"
 _BATCH_BYTES = 1024 * 1024
@@ -77,8 +76,7 @@ class Producer:
         """The producer's id and its epoch."""
         self._numbers: defaultdict[int, int] = defaultdict(int)
         """By partition, the number of the next record."""
-        self._lines: dict[int, Line] = {}
-        """By broker."""
+        self._lines = Lines(self.client, _REQUEST_SECONDS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
 
@@ -101,8 +99,7 @@ class Producer:
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_STOP_SECONDS):
-                    for line in tuple(self._lines.values()):
-                        await line.quiet.wait()
+                    await self._lines.quiet()
         finally:
             self._stopped = True
             for task in self._tasks:
@@ -130,43 +127,31 @@ class Producer:
             leader = self.client.cluster.leader_for_partition(TopicPartition(self._topic, each.partition))
             led[_NOBODY if leader is None else leader].append(each)
         for leader, those in led.items():
-            line = self._lines.get(leader)
-            if line is not None and line.is_open():
+            if line := self._lines.open_to(leader):
                 self._ask(line, those)
             else:
                 self._in_task(self._connect_and_ask(leader, those))
 
     def _ask(self, line: Line, sending: Sequence[_Sending]) -> None:
         batches = {each.partition: each.records for each in sending}
-        request = produce.body(self._topic, batches, int(_REQUEST_SECONDS * 1000))
+        request = kafka_produce.body({self._topic: batches}, int(_REQUEST_SECONDS * 1000))
         line.ask(request, partial(self._answered, sending))
 
     async def _connect_and_ask(self, leader: int, sending: Sequence[_Sending]) -> None:
         try:
-            line = await self._connected(leader)
+            if leader == _NOBODY:
+                raise LeaderNotAvailableError
+            line = await self._lines.to(leader)
         except Exception as failed:
             self._answered(sending, failed)
         else:
             self._ask(line, sending)
 
-    async def _connected(self, leader: int) -> Line:
-        """Raises KafkaError."""
-        if leader == _NOBODY:
-            raise LeaderNotAvailableError
-        # Of another group than the client's own requests, so that nothing else is under way on it.
-        connection = await self.client._get_conn(leader, group=ConnectionGroup.COORDINATION)
-        if connection is None:
-            raise NodeNotReadyError
-        line = self._lines.get(leader)
-        if line is None or not line.is_open():
-            line = self._lines[leader] = Line(connection, _CLIENT, _REQUEST_SECONDS)
-        return line
-
     def _answered(self, sending: Sequence[_Sending], outcome: bytes | BaseException) -> None:
         if self._stopped:
             return
         if isinstance(outcome, bytes):
-            told = produce.answer(self._topic, outcome)
+            told = kafka_produce.answer(outcome).get(self._topic, {})
             again = [
                 each for each in sending if not self._is_settled(each, *told.get(each.partition, _UNTOLD))
             ]

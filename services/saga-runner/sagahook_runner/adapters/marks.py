@@ -1,18 +1,20 @@
 """How far a partition was taken up, said by what is written of it (docs/decisions/0031).
 
 The last record that a writer adds to its log tells which offset comes next. The group is told too, for those who watch
-it: in the transactions that there are anyway, and else once a second, in one of its own that no record waits for.
+it: in the transactions that there are anyway, and else once a second by a request that nobody waits for.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from sagahook.runtime.partition_workers import Start
+from sagahook.runtime.partition_workers import GroupOffset, Start
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 
 _HEADER = "taken"
@@ -22,20 +24,30 @@ note is an operator's, or an older version's: it stands."""
 
 _TELL_SECONDS = 1.0
 
+_TELL_LIMIT = 1.0
+"""Seconds that telling the group may take."""
+
 
 class Mark:
     """Writes, and says how far it was with what is written. source: what is taken up, in the name of the group. log:
     the partition that nobody else writes."""
 
     def __init__(
-        self, source: TopicPartition, log: TopicPartition, writer: TransactionalWriter, group: str
+        self,
+        source: TopicPartition,
+        log: TopicPartition,
+        writer: TransactionalWriter,
+        group: str,
+        offset: GroupOffset,
     ) -> None:
         self._source = source
         self._writer = writer
         self._group = group
         self._log = log
         self._log_end = 0
+        self._offset = offset
         self._untold_since: float | None = None
+        self._telling: asyncio.Task[None] | None = None
         self.next_offset = 0
         """To be taken up next, once what is under way is written."""
 
@@ -50,12 +62,7 @@ class Mark:
     @property
     def is_told(self) -> bool:
         """Whether the group knows it as it is."""
-        return self._untold_since is None
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the group is to be told."""
-        return self._untold_since is not None and monotonic() >= self._untold_since + _TELL_SECONDS
+        return self._untold_since is None and self._telling is None
 
     async def write(
         self, records: Sequence[OutRecord], next_offset: int, *, ahead: Sequence[OutRecord] = ()
@@ -66,17 +73,45 @@ class Mark:
         if self._untold_since is None:
             self._untold_since = monotonic()
         by_log = bool(records) and all(each.topic == self._log.topic for each in records)
-        marked, offsets = self._marked(records, next_offset), {} if by_log else self._offsets()
+        marked, offsets = self._marked(records, next_offset), {} if by_log else await self._offsets()
         ends = await self._writer.commit(marked, offsets, self._group, ahead=ahead)
         self._log_end = ends.get(self._log, self._log_end)
         return ends
 
     async def tell_the_group(self) -> None:
-        await self._writer.commit((), self._offsets(), self._group)
+        """For sure, as only the writer of this partition can."""
+        await self._writer.commit((), await self._offsets(), self._group)
 
-    def _offsets(self) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    def tell_now_and_then(self) -> None:
+        """Where it was not told for a while. Nothing depends on it: who takes over reads what the log tells as well."""
+        if self._telling is not None or self._untold_since is None:
+            return
+        if monotonic() >= self._untold_since + _TELL_SECONDS:
+            self._telling = asyncio.create_task(self._tell(self.next_offset, self._note))
+
+    async def _tell(self, next_offset: int, note: str) -> None:
         self._untold_since = None
-        return {self._source: OffsetAndMetadata(self.next_offset, f"{_LOG} {self._log_end}")}
+        try:
+            async with asyncio.timeout(_TELL_LIMIT):
+                await self._offset.tell(next_offset, note)
+        except (KafkaError, OSError, TimeoutError):
+            self._untold_since = monotonic()  # the group changes, or Kafka is away: again, in a while
+        finally:
+            self._telling = None
+
+    def close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+
+    @property
+    def _note(self) -> str:
+        return f"{_LOG} {self._log_end}"
+
+    async def _offsets(self) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        if self._telling is not None:  # what was told before must not arrive behind this
+            await asyncio.wait({self._telling}, timeout=_TELL_LIMIT)
+        self._untold_since = None
+        return {self._source: OffsetAndMetadata(self.next_offset, self._note)}
 
     def _marked(self, records: Sequence[OutRecord], next_offset: int) -> list[OutRecord]:
         marked = list(records)

@@ -240,7 +240,7 @@ class Asked(NamedTuple):
     command: Contract
 
 
-def read_command(record: ConsumerRecord) -> Asked:
+def read_command(record: ConsumerRecord | OutRecord) -> Asked:
     """What is asked of whom; the rest of the envelope is not needed here. Raises Undecodable."""
     headers = dict(record.headers)
     try:

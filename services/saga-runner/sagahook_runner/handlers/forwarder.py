@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partition_workers import Start, StartOffset
+from sagahook.runtime.partition_workers import GroupOffset, Start
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner.handlers.pace import MANY, rests
@@ -32,7 +32,7 @@ TRANSACTION_BYTES = 900 * 1024
 
 
 _REST_SECONDS = 1.0
-"""After so long without a record, what was left for later is written."""
+"""After so long without a record the worker is idle."""
 
 
 class PartitionForwarder(ABC):
@@ -46,12 +46,12 @@ class PartitionForwarder(ABC):
     """Whether a record that has no trace begins one: where work comes in."""
 
     def __init__(
-        self, source: TopicPartition, group: str, *, writer: TransactionalWriter, start_offset: StartOffset
+        self, source: TopicPartition, group: str, *, writer: TransactionalWriter, offset: GroupOffset
     ) -> None:
         self._source = source
         self._group = group
         self._writer = writer
-        self._start_offset = start_offset
+        self._offset = offset
         self._inbox = Inbox()
         self._may_write = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -65,7 +65,7 @@ class PartitionForwarder(ABC):
 
     async def take_over(self) -> int:
         await self._writer.start()
-        self._inbox.next_offset = await self._begin(await self._start_offset())
+        self._inbox.next_offset = await self._begin(await self._offset.start())
         self._may_write.set()
         return self._inbox.next_offset
 
@@ -83,7 +83,10 @@ class PartitionForwarder(ABC):
             await self._rests.over()
             async with self._writing:
                 if self._may_write.is_set():
-                    await (self._forward() if self._inbox else self._persist_rest())
+                    if self._inbox:
+                        await self._forward()
+                    else:
+                        self._idle()
 
     async def _wait(self) -> None:
         self._wake.clear()
@@ -146,8 +149,12 @@ class PartitionForwarder(ABC):
     async def _persist(self, out: Sequence[OutRecord], next_offset: int) -> None:
         await self._writer.commit(out, {self._source: next_offset}, self._group)
 
+    def _idle(self) -> None:
+        """Nothing came for a while."""
+        return
+
     async def _persist_rest(self) -> None:
-        """What `_persist` left for later."""
+        """What `_persist` left for later, before the partition may move."""
         return
 
     def _next_batch(self) -> list[ConsumerRecord]:

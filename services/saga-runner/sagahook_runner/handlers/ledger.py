@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 
 from sagahook.runtime.clock import Clock
-from sagahook.runtime.partition_workers import Start
+from sagahook.runtime.partition_workers import GroupOffset, Start
 from sagahook.runtime.transactions import OwnershipLost, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.attempt import AttemptKey
@@ -45,6 +45,7 @@ class Ledger:
         clock: Clock,
         group: str,
         process_id: str,
+        offset: GroupOffset,
         keys: DataKeys | None,
         on_written: Callable[[OwnerTransaction], None],
     ) -> None:
@@ -59,7 +60,7 @@ class Ledger:
         self._on_written = on_written
         self._events = TopicPartition(place.settings.topic(SAGA_EVENTS), place.partition)
         commands = TopicPartition(place.settings.topic(SAGA_COMMANDS), place.partition)
-        self._mark = Mark(commands, self._events, writer, group)
+        self._mark = Mark(commands, self._events, writer, group, offset)
         self._unkept = Unkept(0, ())
         self._promised: frozenset[AttemptKey] = frozenset()
         self.epoch = 0
@@ -179,10 +180,12 @@ class Ledger:
                 transaction.apply(*commands.popleft())
             await self.write(transaction)
 
-    async def tell_the_group(self) -> None:
-        """How far the commands were taken, where it was not told for a while."""
-        if self._mark.is_due:
-            await self._mark.tell_the_group()
+    def tell_the_group(self) -> None:
+        """How far the commands were taken, where it was not told for a while. Nobody waits for it."""
+        self._mark.tell_now_and_then()
+
+    def close(self) -> None:
+        self._mark.close()
 
     # -- snapshots ------------------------------------------------------------------------------------------
 

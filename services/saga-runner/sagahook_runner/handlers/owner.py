@@ -20,7 +20,7 @@ from aiokafka import ConsumerRecord
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.inbox import Inbox
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partition_workers import OffsetsLost, StartOffset
+from sagahook.runtime.partition_workers import GroupOffset, OffsetsLost
 from sagahook.runtime.telemetry_kafka import consuming
 from sagahook.runtime.transactions import TransactionalWriter
 from sagahook.saga import SagaApp
@@ -33,6 +33,7 @@ from sagahook_runner.domain.shard import Definitions, Shard
 from sagahook_runner.domain.timers import Timer
 from sagahook_runner.handlers.conductor import Conductors, is_code
 from sagahook_runner.handlers.erasing import Erasing
+from sagahook_runner.handlers.handing import Handed, Handing
 from sagahook_runner.handlers.ledger import Ledger
 from sagahook_runner.handlers.left import Left
 from sagahook_runner.handlers.letting_go import LettingGo
@@ -69,12 +70,13 @@ class PartitionOwner:
         executor: Executor,
         conductors: Conductors,
         writer: TransactionalWriter,
-        start_offset: StartOffset,
+        offset: GroupOffset,
         clock: Clock,
         process_id: str,
         partitions: int,
         suspects: Suspects,
         controls: Controls,
+        handing: Handing,
         keys: DataKeys | None = None,
     ) -> None:
         self._keys = keys
@@ -83,14 +85,14 @@ class PartitionOwner:
         self._executor = executor
         self._conductors = conductors
         self._writer = writer
-        self._start_offset = start_offset
+        self._offset = offset
         self._process_id = process_id
         self._suspects = suspects
         self._shard = Shard(Definitions(app.definitions()), timedelta(seconds=settings.deduplication_window))
         self._app = app
         place = Place(partition, partitions, settings, app, self._shard, conductors, controls)
         self._ledger = Ledger(
-            place, writer, clock, settings.owners_group, process_id, keys, self._begin_attempts
+            place, writer, clock, settings.owners_group, process_id, offset, keys, self._begin_attempts
         )
         self._controls = controls
         self._letting_go = LettingGo(self._shard, controls)
@@ -104,12 +106,14 @@ class PartitionOwner:
         self._writing = asyncio.Lock()
         self._rests = rests()
         self._wake = asyncio.Event()
+        self._handing = handing
+        self._handed = Handed(self._wake.set, lambda: self._takes_starts)
 
     # -- the life of an owner -------------------------------------------------------------------------------
 
     async def take_over(self) -> int:
         await self._writer.start()
-        start = await self._start_offset()
+        start = await self._offset.start()
         restored = await restore(self._settings, self._partition, self._shard, self._keys)
         if restored.owner.epoch and not start.was_committed:
             raise OffsetsLost(
@@ -131,6 +135,7 @@ class PartitionOwner:
         if self._keys is not None:
             self._keys.watch(self._wake.set)
         self._may_write.set()
+        self._handing.begin(self._partition, self._handed)
         return self._inbox.next_offset
 
     async def run(self) -> None:
@@ -141,11 +146,13 @@ class PartitionOwner:
                 if self._may_write.is_set() and not self._executor.is_draining:
                     await self._turn()
         # The process stops: what is decided now could not begin here any more. `let_go` says the rest.
+        self._handed.refuse()
         await asyncio.Event().wait()
 
     async def let_go(self) -> None:
         self._may_write.clear()
         async with self._writing:
+            self._handed.refuse()
             lost = self._executor.collect_lost(self._partition)
             await self._ledger.write_all(deque((outcome.saga_id, outcome.command) for outcome in lost))
             await self._ledger.keep_changed()
@@ -160,9 +167,11 @@ class PartitionOwner:
 
     async def close(self) -> None:
         self._may_write.clear()
+        self._handing.end(self._partition, self._handed)
         self._controls.unwatch(self._wake.set)
         if self._keys is not None:
             self._keys.unwatch(self._wake.set)
+        self._ledger.close()
         self._drop_functions()
         # What the lost transaction carried is told again; what was committed after all is a duplicate then.
         self._executor.give_back(self._partition, self._collected)
@@ -176,6 +185,11 @@ class PartitionOwner:
     @property
     def is_full(self) -> bool:
         return self._inbox.is_full or self._executor.is_full
+
+    @property
+    def _takes_starts(self) -> bool:
+        """Whether what is handed to it now will be written soon."""
+        return self._may_write.is_set() and not self.is_full and not self._executor.is_draining
 
     @property
     def next_offset(self) -> int:
@@ -247,6 +261,7 @@ class PartitionOwner:
         """Something that waits for no time."""
         return (
             bool(self._inbox)
+            or bool(self._handed)
             or self._executor.has_outcomes(self._partition)
             or self._letting_go.has_work(has_room=not self._executor.is_full)
             or (self._erasing is not None and self._erasing.has_work)
@@ -266,9 +281,12 @@ class PartitionOwner:
         with consuming(self._settings.owners_group) as consumed:
             while transaction.is_open and self._inbox:
                 transaction.take(consumed.take(self._inbox.popleft()))
+            while transaction.is_open and self._handed:
+                transaction.take_start(self._handed.popleft())
             await self._ledger.write(transaction)
+        self._handed.written()
         self._collected.clear()
-        await self._ledger.tell_the_group()
+        self._ledger.tell_the_group()
         self._catch_up()
         self._rests.begin(began, is_behind=transaction.counted.total() >= MANY)
 

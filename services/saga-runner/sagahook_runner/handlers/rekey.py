@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partition_workers import StartOffset
+from sagahook.runtime.partition_workers import GroupOffset
 from sagahook.runtime.settings import ServiceSettings
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner.adapters.participants import completion
@@ -38,12 +38,12 @@ class ReplyForwarder(PartitionForwarder):
         *,
         settings: ServiceSettings,
         writer: TransactionalWriter,
-        start_offset: StartOffset,
+        offset: GroupOffset,
         clock: Clock,
         partitions: int,
     ) -> None:
         source = TopicPartition(settings.topic(SAGA_REPLIES), partition)
-        super().__init__(source, replies_group(settings), writer=writer, start_offset=start_offset)
+        super().__init__(source, replies_group(settings), writer=writer, offset=offset)
         self._settings = settings
         self._clock = clock
         self._partitions = partitions
@@ -71,7 +71,7 @@ class RepliesHost:
         self._clock = clock
         self._partitions = partitions
 
-    def worker(self, partition: int, start_offset: StartOffset) -> ReplyForwarder:
+    def worker(self, partition: int, offset: GroupOffset) -> ReplyForwarder:
         # A stable id: whoever starts under it fences the last.
         group = replies_group(self._settings)
         written = (SAGA_REPLIES.dead_letters,)
@@ -81,7 +81,7 @@ class RepliesHost:
             partition,
             settings=self._settings,
             writer=writer,
-            start_offset=start_offset,
+            offset=offset,
             clock=self._clock,
             partitions=self._partitions,
         )

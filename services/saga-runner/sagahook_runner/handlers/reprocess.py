@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partition_workers import StartOffset
+from sagahook.runtime.partition_workers import GroupOffset
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.opening import opened, seal_routed
@@ -50,13 +50,13 @@ class Reprocessor(PartitionForwarder):
         triggers: Triggers,
         received: ReceivedLog,
         writer: TransactionalWriter,
-        start_offset: StartOffset,
+        offset: GroupOffset,
         clock: Clock,
         partitions: int,
         keys: DataKeys | None = None,
     ) -> None:
         source = TopicPartition(settings.topic(WEBHOOKS_COMMANDS), partition)
-        super().__init__(source, settings.reprocess_group, writer=writer, start_offset=start_offset)
+        super().__init__(source, settings.reprocess_group, writer=writer, offset=offset)
         self._partition = partition
         self._partitions = partitions
         self._keys = keys
@@ -155,7 +155,7 @@ class ReprocessorsHost:
         self._partitions = partitions
         self._received = ReceivedLog(settings.kafka, settings.topic(WEBHOOKS_RECEIVED))
 
-    def worker(self, partition: int, start_offset: StartOffset) -> Reprocessor:
+    def worker(self, partition: int, offset: GroupOffset) -> Reprocessor:
         # A stable id: whoever starts under it fences the last.
         group = self._settings.reprocess_group
         written = (WEBHOOKS_ROUTED, WEBHOOKS_COMMANDS.dead_letters)
@@ -167,7 +167,7 @@ class ReprocessorsHost:
             triggers=self._triggers,
             received=self._received,
             writer=writer,
-            start_offset=start_offset,
+            offset=offset,
             clock=self._clock,
             partitions=self._partitions,
             keys=self._keys,

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from sagahook.runtime.clock import Clock
 from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.logging import get_logger
-from sagahook.runtime.partition_workers import OffsetsLost, Start, StartOffset
+from sagahook.runtime.partition_workers import GroupOffset, OffsetsLost, Start
 from sagahook.runtime.transactions import OutRecord, TransactionalWriter
 from sagahook_runner import metrics
 from sagahook_runner.adapters.marks import Mark, last_mark, told_from
@@ -21,6 +21,7 @@ from sagahook_runner.adapters.snapshots import read_partition, snapshot_consumer
 from sagahook_runner.adapters.triggers import Triggers, Webhook
 from sagahook_runner.domain.firsts import FirstRecords
 from sagahook_runner.handlers.forwarder import PartitionForwarder
+from sagahook_runner.handlers.handing import Handing
 from sagahook_runner.settings import RunnerSettings
 from sagahook_schemas.envelope import Envelope, InvalidEnvelope
 from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
@@ -43,23 +44,25 @@ class PartitionRouter(PartitionForwarder):
         settings: RunnerSettings,
         triggers: Triggers,
         writer: TransactionalWriter,
-        start_offset: StartOffset,
+        offset: GroupOffset,
         clock: Clock,
         partitions: int,
+        handing: Handing,
         keys: DataKeys | None = None,
     ) -> None:
         source = TopicPartition(settings.topic(WEBHOOKS_RECEIVED), partition)
-        super().__init__(source, settings.router_group, writer=writer, start_offset=start_offset)
+        super().__init__(source, settings.router_group, writer=writer, offset=offset)
         self._partition = partition
         self._partitions = partitions
         self._keys = keys
+        self._handing = handing
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
         self._firsts = FirstRecords()
         self._commands = settings.topic(SAGA_COMMANDS)
         self._routed = TopicPartition(settings.topic(WEBHOOKS_ROUTED), partition)
-        self._mark = Mark(source, self._routed, writer, settings.router_group)
+        self._mark = Mark(source, self._routed, writer, settings.router_group, offset)
 
     async def _begin(self, start: Start) -> int:
         """What was routed after the group was told of it last, the log of it says, to which nobody else adds now."""
@@ -84,16 +87,23 @@ class PartitionRouter(PartitionForwarder):
         return next_offset
 
     async def _persist(self, out: Sequence[OutRecord], next_offset: int) -> None:
-        """The starts go ahead of what says that the webhooks were routed (docs/decisions/0034)."""
-        starts = [each for each in out if each.topic == self._commands]
+        """The starts go ahead of what says that the webhooks were routed: to owners of this process, or by the log
+        (docs/decisions/0034, 0039)."""
+        starts = await self._handing.over([each for each in out if each.topic == self._commands])
         told = [each for each in out if each.topic != self._commands]
         await self._mark.write(told, next_offset, ahead=starts)
-        if self._mark.is_due:
-            await self._mark.tell_the_group()
+        self._mark.tell_now_and_then()
+
+    def _idle(self) -> None:
+        self._mark.tell_now_and_then()
 
     async def _persist_rest(self) -> None:
         if not self._mark.is_told:
             await self._mark.tell_the_group()
+
+    async def close(self) -> None:
+        self._mark.close()
+        await super().close()
 
     async def _begin_anew(self, consumer: AIOKafkaConsumer) -> None:
         """Sagas that are forgotten would start once more."""

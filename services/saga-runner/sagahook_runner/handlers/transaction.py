@@ -138,6 +138,11 @@ class OwnerTransaction:
             topic = self._place.settings.topic(SAGA_COMMANDS.dead_letters)
             self._add(dead_letter(topic, record, record.partition, str(refused), self._stamp.milliseconds))
 
+    def take_start(self, start: OutRecord) -> None:
+        """A start that a router of this process has made for this partition."""
+        asked = read_command(start)
+        self._take(asked.key, asked.id, asked.command)
+
     def _take(self, key: str, command_id: str, command: Contract) -> None:
         match command:
             case StartSaga():

@@ -13,10 +13,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import CorrelationIdError, KafkaConnectionError, KafkaError, RequestTimedOutError
+from aiokafka.errors import (
+    CorrelationIdError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+)
 
-from sagahook_ingest.adapters import produce
+from sagahook.runtime import kafka_produce
+
+_GROUP = 2
+"""Of connections, in aiokafka's table of them: neither its requests' own, nor those to coordinators."""
 
 Answered = Callable[[bytes | KafkaError], None]
 """Told once what the broker answered, or why it did not."""
@@ -27,7 +37,7 @@ class Line(asyncio.Protocol):
 
     def __init__(self, connection: AIOKafkaConnection, client_id: str, seconds: float) -> None:
         """connection: one that nothing is under way on. Raises IncompatibleBrokerVersion."""
-        produce.check_version(connection._versions)
+        kafka_produce.check_version(connection._versions)
         self._connection = connection
         self._client_id = client_id.encode()
         self._seconds = seconds
@@ -48,16 +58,22 @@ class Line(asyncio.Protocol):
         return bool(self._connection.connected())
 
     def ask(self, request: bytes, answered: Answered) -> None:
-        """request: what `produce.body` makes."""
+        """request: what `kafka_produce.body` makes."""
         self._number = (self._number + 1) & 0x7FFF_FFFF
         late = self._loop.call_later(self._seconds, self._give_up, RequestTimedOutError())
         self._under_way.append((self._number, answered, late))
         self.quiet.clear()
-        self._transport.write(produce.framed(self._number, self._client_id, request))
+        self._transport.write(kafka_produce.framed(self._number, self._client_id, request))
+
+    def answer(self, request: bytes) -> asyncio.Future[bytes]:
+        """For whoever waits in a task. It raises KafkaError where none came."""
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        self.ask(request, partial(_resolve, answer))
+        return answer
 
     def data_received(self, data: bytes) -> None:
         self._unread = self._unread + data if self._unread else data
-        while (frame := produce.first_answer(self._unread)) is not None:
+        while (frame := kafka_produce.first_answer(self._unread)) is not None:
             number, answer, self._unread = frame
             if not self._under_way or self._under_way[0][0] != number:
                 self._give_up(CorrelationIdError(f"the broker answered {number}, which was not asked next"))
@@ -89,3 +105,42 @@ class Line(asyncio.Protocol):
         for _, answered, late in under_way:
             late.cancel()
             self._loop.call_soon(partial(answered, why))
+
+
+def _resolve(answer: asyncio.Future[bytes], outcome: bytes | KafkaError) -> None:
+    if answer.done():
+        return  # nobody waits any more
+    if isinstance(outcome, bytes):
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)
+
+
+class Lines:
+    """To the brokers that one client knows; they are closed with it. seconds: see `Line`."""
+
+    def __init__(self, client: AIOKafkaClient, seconds: float) -> None:
+        self._client = client
+        self._seconds = seconds
+        self._lines: dict[int, Line] = {}
+
+    def open_to(self, broker: int) -> Line | None:
+        line = self._lines.get(broker)
+        return line if line is not None and line.is_open() else None
+
+    async def to(self, broker: int) -> Line:
+        """Raises KafkaError."""
+        if line := self.open_to(broker):
+            return line
+        connection = await self._client._get_conn(broker, group=_GROUP)
+        if connection is None:
+            raise NodeNotReadyError
+        line = self.open_to(broker)  # another task may have come first
+        if line is None:
+            line = self._lines[broker] = Line(connection, self._client._client_id, self._seconds)
+        return line
+
+    async def quiet(self) -> None:
+        """Until nothing is under way."""
+        for line in tuple(self._lines.values()):
+            await line.quiet.wait()

@@ -1,4 +1,4 @@
-"""Kafka's request `Produce`, version 7 (kafka.apache.org, "The Messages: Produce"), of one topic.
+"""Kafka's request `Produce`, version 7 (kafka.apache.org, "The Messages: Produce"), without a transaction.
 
 It is encoded in one piece, and so is its answer decoded; aiokafka's own does it field by field.
 """
@@ -15,14 +15,15 @@ _ALL = -1
 """Acknowledged when every replica in sync has it."""
 
 _HEAD = struct.Struct(">ihhih")
-_BEFORE_TOPIC = struct.Struct(">hhiih")
+_BEFORE_TOPICS = struct.Struct(">hhii")
+_LENGTH = struct.Struct(">h")
 _BATCH = struct.Struct(">ii")
 _COUNT = struct.Struct(">i")
 _ANSWER = struct.Struct(">ihqqq")
 _ANSWER_HEAD = struct.Struct(">ii")
 
-Answer = Mapping[int, tuple[int, int]]
-"""By partition, an error's code and the offset of the first record."""
+Answer = Mapping[str, Mapping[int, tuple[int, int]]]
+"""By topic and partition, an error's code and the offset of the first record."""
 
 
 def check_version(versions: Mapping[int, tuple[int, int]]) -> None:
@@ -34,17 +35,15 @@ def check_version(versions: Mapping[int, tuple[int, int]]) -> None:
         )
 
 
-def body(topic: str, batches: Mapping[int, bytes], timeout: int) -> bytes:
-    """batches: by partition. timeout: milliseconds for the replicas."""
-    name = topic.encode()
-    no_transaction, one_topic = -1, 1
-    parts = [
-        _BEFORE_TOPIC.pack(no_transaction, _ALL, timeout, one_topic, len(name)),
-        name,
-        _COUNT.pack(len(batches)),
-    ]
-    for partition, records in batches.items():
-        parts += (_BATCH.pack(partition, len(records)), records)
+def body(batches: Mapping[str, Mapping[int, bytes]], timeout: int) -> bytes:
+    """batches: by topic and partition. timeout: milliseconds for the replicas."""
+    no_transaction = -1
+    parts = [_BEFORE_TOPICS.pack(no_transaction, _ALL, timeout, len(batches))]
+    for topic, of_topic in batches.items():
+        name = topic.encode()
+        parts += (_LENGTH.pack(len(name)), name, _COUNT.pack(len(of_topic)))
+        for partition, records in of_topic.items():
+            parts += (_BATCH.pack(partition, len(records)), records)
     return b"".join(parts)
 
 
@@ -66,10 +65,19 @@ def first_answer(received: bytes) -> tuple[int, bytes, bytes] | None:
     return number, received[_ANSWER_HEAD.size : end], received[end:]
 
 
-def answer(topic: str, told: bytes) -> Answer:
+def answer(told: bytes) -> Answer:
     """Raises struct.error where it is no answer to this."""
-    at = _COUNT.size + 2 + len(topic.encode())  # behind how many topics there are, and the name of the one
-    (count,) = _COUNT.unpack_from(told, at)
-    at += _COUNT.size
-    answers = (_ANSWER.unpack_from(told, at + index * _ANSWER.size) for index in range(count))
-    return {partition: (code, offset) for partition, code, offset, _, _ in answers}
+    (topics,) = _COUNT.unpack_from(told)
+    at = _COUNT.size
+    answers: dict[str, Mapping[int, tuple[int, int]]] = {}
+    for _ in range(topics):
+        (length,) = _LENGTH.unpack_from(told, at)
+        behind_name = at + _LENGTH.size + length
+        (count,) = _COUNT.unpack_from(told, behind_name)
+        begin = behind_name + _COUNT.size
+        at = begin + count * _ANSWER.size
+        of_topic = (_ANSWER.unpack_from(told, place) for place in range(begin, at, _ANSWER.size))
+        answers[told[behind_name - length : behind_name].decode()] = {
+            partition: (code, offset) for partition, code, offset, _, _ in of_topic
+        }
+    return answers

@@ -1,0 +1,72 @@
+"""Owners of one partition, in the test's own process."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sagahook.runtime.clock import SystemClock
+from sagahook.runtime.partition_workers import Start
+from sagahook.runtime.transactions import OutRecord, OwnershipLost
+from sagahook.saga import SagaApp
+from sagahook_runner.adapters.execution import Executor
+from sagahook_runner.adapters.records import EventRecords, Stamp
+from sagahook_runner.domain.controls import Controls
+from sagahook_runner.handlers.conductor import Conductors
+from sagahook_runner.handlers.handing import Handing
+from sagahook_runner.handlers.owner import PartitionOwner
+from sagahook_runner.settings import RunnerSettings
+from sagahook_runner.wiring import OwnersHost
+from sagahook_schemas.sagas import OwnerReleased
+
+
+class Untold:
+    """What a group says of a partition: always the same, whatever it is told."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+
+    async def start(self) -> Start:
+        return self._start
+
+    async def tell(self, next_offset: int, note: str) -> None: ...
+
+
+class Owners:
+    """Of one partition, one after the other."""
+
+    def __init__(self, kafka: str, prefix: str, app: SagaApp | None = None) -> None:
+        self.handing = Handing()
+        self.settings = RunnerSettings(kafka=kafka, topic_prefix=prefix, app="unused")
+        self.executor = Executor(max_running=1, threads=1, forward=lambda outcome: None)
+        app = app or SagaApp([])
+        conductors = Conductors(app, self.executor.say)
+        self._host = OwnersHost(
+            self.settings,
+            app,
+            self.executor,
+            conductors,
+            SystemClock(),
+            1,
+            Controls(),
+            self.handing,
+            None,
+        )
+
+    async def take_over(self) -> PartitionOwner:
+        """Until it goes well: a new topic may have no leader yet."""
+        async with asyncio.timeout(60):
+            while True:
+                owner = self.make()
+                try:
+                    await owner.take_over()
+                except OwnershipLost:
+                    await owner.close()
+                else:
+                    return owner
+
+    def make(self) -> PartitionOwner:
+        return self._host.worker(0, Untold(Start(0, True)))
+
+    def event(self) -> Sequence[OutRecord]:
+        records = EventRecords(self.settings, 0, Stamp(datetime.now(UTC), 1))
+        return records.owner(OwnerReleased(partition=0, epoch=1, in_flight=()), b"")[:1]
