@@ -262,11 +262,13 @@ class BatchConsumer:
 
     def revoked(self) -> None:
         self._assigned, self._next = False, None
+        self._polls.reassigned()
 
     def assigned(self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
         """Quick, because heartbeats wait for it. Paused at a placeholder position, aiokafka neither fetches
         nor looks for offsets committed to Kafka, of which there are none; `_resume` sets the real one."""
         self._assigned, self._next = True, None
+        self._polls.reassigned()
         self._polls.interrupt()
         self._outage.heard()
         consumer.pause(*partitions)

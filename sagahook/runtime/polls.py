@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from sagahook.runtime.rests import Rests
+from sagahook.runtime.rests import BACKLOG, Rests
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
 
@@ -21,13 +20,6 @@ IDLE_MS = 250
 
 _REBALANCE_LIMIT = 2.0
 """Seconds after which a poll that waits for a rebalance gives the loop a turn."""
-
-_AT_ONCE = 0.002
-"""Seconds: a poll that took no longer got what aiokafka held already. It fetches nothing as long as it holds records
-that nobody polled, and what it holds after a rest is from the rest's beginning: so it is polled once more then."""
-
-_FRESH_MS = 10
-"""How long the answer to the fetch is waited for that the poll before has set off."""
 
 _LONGEST_BATCH = 0.5
 """Seconds: what comes while a batch is handled waits for its end."""
@@ -47,6 +39,7 @@ class Polls:
         self._first = frozenset(first)
         self._waiting: asyncio.Timeout | None = None
         self._is_interrupted = False
+        self._paused: set[TopicPartition] = set()
         self.most = max_records
         """What one gets now."""
 
@@ -58,18 +51,34 @@ class Polls:
 
     async def rest_and_poll(self, consumer: AIOKafkaConsumer, refuse: Refuse) -> Polled:
         """What there is once the rest is over; without one, the first that comes; nothing once it is interrupted."""
-        rested = await self._rests.over()
-        began = time.monotonic()
+        await self._rests.over()
+        holds = not self._go_on(consumer)
         polled: Polled = {}
         try:
-            if first := [place for place in consumer.assignment() if place.topic in self._first]:
+            if holds and (first := [place for place in consumer.assignment() if place.topic in self._first]):
                 polled = await self._poll(consumer, refuse, 0, self.most, *first)
             await self._add(polled, consumer, refuse, 0 if polled else IDLE_MS)
-            if rested and polled and time.monotonic() - began < _AT_ONCE:
-                await self._add(polled, consumer, refuse, _FRESH_MS)
         finally:
             self._is_interrupted = False
+        if polled and sum(map(len, polled.values())) < min(BACKLOG, self.most):
+            self._pause(consumer)
         return polled
+
+    def _pause(self, consumer: AIOKafkaConsumer) -> None:
+        """Until the next poll. Else aiokafka would fetch at once, get the first record that comes, and fetch nothing
+        more as long as that one is held: two fetches for each batch, and the first for next to nothing."""
+        self._paused = consumer.assignment() - consumer.paused()
+        consumer.pause(*self._paused)
+
+    def _go_on(self, consumer: AIOKafkaConsumer) -> bool:
+        """Whether there was a pause, so that nothing is held."""
+        paused, self._paused = self._paused & consumer.assignment(), set()
+        consumer.resume(*paused)
+        return bool(paused)
+
+    def reassigned(self) -> None:
+        """Whatever was paused here, where each partition is to be read on is somebody else's to say now."""
+        self._paused = set()
 
     async def _add(self, polled: Polled, consumer: AIOKafkaConsumer, refuse: Refuse, timeout_ms: int) -> None:
         room = self.most - sum(map(len, polled.values()))

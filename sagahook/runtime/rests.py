@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-_LONGEST_REST = 0.03
-"""Seconds that a reader rests at most: somebody may wait for what it reads."""
+_LONGEST_REST = 0.01
+"""Seconds that a reader rests at most: somebody waits for what it reads, half of this and a batch on average."""
 
 BACKLOG = 500
 """Records in one batch that tell a reader of a backlog: it is worked off without rest."""

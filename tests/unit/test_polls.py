@@ -1,27 +1,19 @@
-"""A poll waits for records, or until it is interrupted, and takes what came during a rest too."""
+"""A poll waits for records, or until it is interrupted, and between two of them nothing is fetched for nothing."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from time import monotonic
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from sagahook.runtime import polls as module
-from sagahook.runtime.polls import Polled, Polls
+from sagahook.runtime.polls import Polls
 from sagahook.runtime.rests import Rests
 
 PLACE, OTHER = TopicPartition("orders", 0), TopicPartition("parcels", 0)
-
-
-@pytest.fixture(autouse=True)
-def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ours may be one, and everything here is held already."""
-    monkeypatch.setattr(module, "_AT_ONCE", 60.0)
 
 
 class Holding:
@@ -30,14 +22,27 @@ class Holding:
     def __init__(self, *held: list[str] | Exception) -> None:
         self._held = list(held)
         self.polled: list[tuple[TopicPartition, ...]] = []
+        self.assigned = {PLACE, OTHER}
+        self.stopped: set[TopicPartition] = set()
 
     def assignment(self) -> set[TopicPartition]:
-        return {PLACE, OTHER}
+        return set(self.assigned)
+
+    def paused(self) -> set[TopicPartition]:
+        return set(self.stopped)
+
+    def pause(self, *places: TopicPartition) -> None:
+        self.stopped |= set(places)
+
+    def resume(self, *places: TopicPartition) -> None:
+        assert self.assigned.issuperset(places)
+        self.stopped -= set(places)
 
     async def getmany(
         self, *places: TopicPartition, timeout_ms: int, max_records: int
     ) -> dict[TopicPartition, list[Any]]:
         self.polled.append(places)
+        assert not self.stopped
         if not self._held:
             await asyncio.Event().wait()
         match self._held.pop(0):
@@ -84,23 +89,43 @@ async def test_one_that_is_interrupted_waits_for_nothing_else() -> None:
     assert consumer.polled == [(OTHER,)]
 
 
-@pytest.mark.parametrize(
-    ("after_a_rest", "found"), [(True, {PLACE: ["old", "new"]}), (False, {PLACE: ["old"]})]
-)
-async def test_after_a_rest_what_came_during_it_is_taken_too(after_a_rest: bool, found: Polled) -> None:
-    rests = Rests(1.0)
-    if after_a_rest:
-        rests.begin(monotonic() - 1.0, is_behind=False)
+async def test_nothing_is_fetched_until_the_next_poll() -> None:
+    polls, consumer = Polls(Rests(1.0), 10, {"parcels"}), Holding(["a"], [], [])
 
-    assert await Polls(rests, 10).rest_and_poll(Holding(["old"], ["new"]), never) == found
+    await polls.rest_and_poll(consumer, never)
+    assert consumer.stopped == {PLACE, OTHER}
+
+    assert await polls.rest_and_poll(consumer, never) == {}
+    assert consumer.stopped == set(), "where nothing came, something may be on its way"
+    assert consumer.polled == [(OTHER,), (), ()], (
+        "after a pause nothing is held of which to take a part first"
+    )
+
+
+async def test_behind_a_backlog_the_next_records_are_fetched_meanwhile() -> None:
+    consumer = Holding(["a", "b"])
+
+    await Polls(Rests(1.0), 2).rest_and_poll(consumer, never)
+
+    assert consumer.stopped == set()
+
+
+async def test_where_partitions_are_assigned_anew_whoever_assigned_them_says_when_they_are_read() -> None:
+    polls, consumer = Polls(Rests(1.0), 10), Holding(["a"])
+    await polls.rest_and_poll(consumer, never)
+
+    polls.reassigned()
+    consumer.assigned = {PLACE}
+    with pytest.raises(AssertionError):  # what is paused is not polled here
+        await polls.rest_and_poll(consumer, never)
+
+    assert consumer.stopped == {PLACE, OTHER}
 
 
 async def test_no_more_is_taken_than_fits() -> None:
-    rests = Rests(1.0)
-    rests.begin(monotonic() - 1.0, is_behind=False)
     consumer = Holding(["a", "b"], ["c"])
 
-    assert await Polls(rests, 2).rest_and_poll(consumer, never) == {PLACE: ["a", "b"]}
+    assert await Polls(Rests(1.0), 2).rest_and_poll(consumer, never) == {PLACE: ["a", "b"]}
     assert len(consumer.polled) == 1
 
 
@@ -110,10 +135,8 @@ async def test_what_kafka_holds_no_more_is_told_and_what_was_polled_before_is_ke
     async def tell(_: Any, lost: Mapping[TopicPartition, int]) -> None:
         told.append(lost)
 
-    rests = Rests(1.0)
-    rests.begin(monotonic() - 1.0, is_behind=False)
-
-    polled = await Polls(rests, 10).rest_and_poll(Holding(["a"], OffsetOutOfRangeError({PLACE: 7})), tell)
+    consumer = Holding(["a"], OffsetOutOfRangeError({PLACE: 7}))
+    polled = await Polls(Rests(1.0), 10, {"parcels"}).rest_and_poll(consumer, tell)
 
     assert polled == {PLACE: ["a"]}
     assert told == [{PLACE: 7}]

@@ -30,8 +30,8 @@ Ends = dict[TopicPartition, int]
 
 
 NEWBORN, GROWN = 0.03, 0.1
-"""Seconds. Almost every question that may wait comes right after its POST, before the views can know the webhook: what is
-younger than the first is looked for when there is news of it, or at the latest after the second."""
+"""Seconds. Almost every question that may wait comes right after its POST, before the views can know the webhook: what
+is younger than the first is looked for when there is news of it, or at the latest after the second."""
 
 
 class Behind(Exception):
