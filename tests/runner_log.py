@@ -243,6 +243,14 @@ def broken_runs(events: list[LogEvent]) -> dict[str, list[str]]:
     }
 
 
+async def all_routed(runners: RunnerHarness, webhooks: int) -> list[str]:
+    """As `routed`, once there are so many: a saga may come to its end before its router says that there is one."""
+    async with asyncio.timeout(60):
+        while len(found := await routed(runners)) < webhooks:
+            await asyncio.sleep(0.1)
+    return found
+
+
 async def routed(runners: RunnerHarness) -> list[str]:
     """The ids of the webhooks, once for each time that one was routed."""
     places = [

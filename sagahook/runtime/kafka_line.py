@@ -63,6 +63,7 @@ class Line(asyncio.Protocol):
         late = self._loop.call_later(self._seconds, self._give_up, RequestTimedOutError())
         self._under_way.append((self._number, answered, late))
         self.quiet.clear()
+        self._connection._last_action = time.monotonic()  # or aiokafka takes it for idle, and closes it
         self._transport.write(kafka_produce.framed(self._number, self._client_id, request))
 
     def answer(self, request: bytes) -> asyncio.Future[bytes]:
@@ -83,7 +84,6 @@ class Line(asyncio.Protocol):
             if not self._under_way:
                 self.quiet.set()
             answered(answer)
-        self._connection._last_action = time.monotonic()  # or aiokafka takes it for idle, and closes it
 
     def eof_received(self) -> None:
         pass
@@ -133,7 +133,7 @@ class Lines:
         if line := self.open_to(broker):
             return line
         connection = await self._client._get_conn(broker, group=_GROUP)
-        if connection is None:
+        if connection is None or not connection.connected():  # it may be closed again already
             raise NodeNotReadyError
         line = self.open_to(broker)  # another task may have come first
         if line is None:

@@ -71,7 +71,7 @@ class Polls:
         consumer.pause(*self._paused)
 
     def _go_on(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether there was a pause, so that nothing is held."""
+        """Whether there was a pause, so that nothing is held, or no more than another broker sent at last."""
         paused, self._paused = self._paused & consumer.assignment(), set()
         consumer.resume(*paused)
         return bool(paused)

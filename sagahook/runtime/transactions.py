@@ -112,7 +112,7 @@ class TransactionalWriter:
         self._alone_in: TopicPartition | None = None
         self._appends = Appends(self._producer, REQUEST_TIMEOUT_MS)
         self._before = Settling(self._producer, transactional_id, reach)
-        self._disturbed: KafkaError | OSError | None = None
+        self._disturbed: Exception | None = None
         self._send_request = self._producer.client.send
         self._producer.client.send = self._send_and_notice
 
@@ -176,6 +176,8 @@ class TransactionalWriter:
         is written with them, or before them. Returns the offset behind the last record in each of their partitions.
         Raises Fenced or CommitUnknown.
         """
+        if self._disturbed is not None:
+            raise CommitUnknown(f"{self.transactional_id} has failed before: {self._disturbed!r}")
         await self.ready()
         alone = None if offsets else self._alone(records, ahead)
         try:
@@ -188,9 +190,11 @@ class TransactionalWriter:
             if self._disturbed is not None:
                 raise self._disturbed
         except _FENCES as fenced:
+            self._disturbed = fenced
             raise Fenced(f"{self.transactional_id} belongs to another writer: {fenced!r}") from fenced
         except (TimeoutError, KafkaError, OSError, AssertionError) as failure:
             # aiokafka answers a call in the wrong state of its transaction with an assertion.
+            self._disturbed = failure
             raise CommitUnknown(f"a commit of {self.transactional_id} failed: {failure!r}") from failure
         return ends
 

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from tests.runner_harness import RunnerHarness
-from tests.runner_log import routed
+from tests.runner_log import all_routed
 
 SECONDS = 90
 AT_ONCE = 20
@@ -42,7 +42,7 @@ async def test_whatever_is_killed_each_webhook_is_routed_once_and_each_saga_begi
     assert len(begun) == begun.total() == sagas
     joined = {event.envelope.id: event.data["event_id"] for event in events if event.kind == "saga.joined"}
     assert len(joined) == len({*joined.values()}) == sagas, "one that joined twice did under one id"
-    assert Counter(await routed(runners)) == Counter(published)
+    assert Counter(await all_routed(runners, len(published))) == Counter(published)
 
 
 def pauses() -> list[float]:

@@ -15,7 +15,7 @@ from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED
 from tests.kafka_transactions import committed
 from tests.owners import Owners
 from tests.runner_harness import PARTITIONS, RunnerHarness
-from tests.runner_log import routed
+from tests.runner_log import all_routed, routed
 
 
 async def test_a_runner_that_died_before_it_told_the_group_takes_up_nothing_twice(
@@ -33,7 +33,7 @@ async def test_a_runner_that_died_before_it_told_the_group_takes_up_nothing_twic
 
     kinds = Counter(event.kind for event in events)
     assert (kinds["saga.started"], kinds["saga.joined"]) == (41, 0)
-    assert Counter(await routed(runners)) == Counter(ids)
+    assert Counter(await all_routed(runners, len(ids))) == Counter(ids)
 
 
 async def test_the_group_hears_how_far_they_were_taken_while_the_runner_works(runners: RunnerHarness) -> None:

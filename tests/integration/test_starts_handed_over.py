@@ -20,7 +20,7 @@ from sagahook_schemas.topics import SAGA_COMMANDS, SAGA_EVENTS
 from tests.kafka_transactions import committed
 from tests.owners import Owners
 from tests.runner_harness import PARTITIONS, RunnerHarness
-from tests.runner_log import routed
+from tests.runner_log import all_routed
 
 SAGA = "0f8b1a52-0000-5000-8000-000000000001"
 
@@ -66,7 +66,7 @@ async def test_one_runner_starts_every_saga_once_and_writes_no_command(runners: 
     ids = await runners.publish([{"id": number} for number in range(40)])
     events = await runners.read_until_final(40)
     assert Counter(event.kind for event in events)["saga.started"] == 40
-    assert Counter(await routed(runners)) == Counter(ids)
+    assert Counter(await all_routed(runners, len(ids))) == Counter(ids)
     async with runners.reader(SAGA_COMMANDS) as consumer:
         assert not await consumer.getmany(timeout_ms=500)
 
@@ -83,7 +83,7 @@ async def test_of_two_runners_each_starts_the_others_by_the_log(runners: RunnerH
     started = Counter(event.kind for event in events)["saga.started"]
     assert started == len(ids)
     assert commands < started, "some of them have their owner beside their router"
-    assert Counter(await routed(runners)) == Counter(ids)
+    assert Counter(await all_routed(runners, len(ids))) == Counter(ids)
 
 
 @pytest.fixture

@@ -89,3 +89,11 @@ def test_an_id_tells_when_it_was_drawn() -> None:
     assert drawn is not None
     assert before - 0.002 <= drawn <= time.time()
     assert drawn_at(AN_AGE_AGO) == int("01890a5dac96", 16) / 1000
+
+
+async def test_whoever_is_dismissed_waits_for_nothing_more() -> None:
+    news = asked(Looks(know=False))[1]
+    news.dismiss()
+    with news.following("anything") as follower:
+        async with asyncio.timeout(10):
+            assert [await follower.hears(time.monotonic() + 60) for _ in range(2)] == [False, False]

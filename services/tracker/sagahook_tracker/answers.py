@@ -154,7 +154,7 @@ class Answers:
 
 
 def _age(correlation_id: str) -> float:
-    """Seconds since ingest drew it, by this machine's clock; for ever, where it is the sender's."""
+    """Seconds since it was drawn, by this machine's clock; for ever, where it does not tell."""
     drawn = drawn_at(correlation_id)
     return inf if drawn is None else abs(time.time() - drawn)
 

@@ -25,7 +25,7 @@ note is an operator's, or an older version's: it stands."""
 _TELL_SECONDS = 1.0
 
 _TELL_LIMIT = 1.0
-"""Seconds that telling the group may take."""
+"""Seconds that a transaction waits for the telling before it."""
 
 
 class Mark:
@@ -87,13 +87,12 @@ class Mark:
         if self._telling is not None or self._untold_since is None:
             return
         if monotonic() >= self._untold_since + _TELL_SECONDS:
+            self._untold_since = None
             self._telling = asyncio.create_task(self._tell(self.next_offset, self._note))
 
     async def _tell(self, next_offset: int, note: str) -> None:
-        self._untold_since = None
         try:
-            async with asyncio.timeout(_TELL_LIMIT):
-                await self._offset.tell(next_offset, note)
+            await self._offset.tell(next_offset, note)
         except (KafkaError, OSError, TimeoutError):
             self._untold_since = monotonic()  # the group changes, or Kafka is away: again, in a while
         finally:
@@ -108,9 +107,10 @@ class Mark:
         return f"{_LOG} {self._log_end}"
 
     async def _offsets(self) -> Mapping[TopicPartition, OffsetAndMetadata]:
-        if self._telling is not None:  # what was told before must not arrive behind this
+        if self._telling is not None:  # what was told before should not arrive behind this
             await asyncio.wait({self._telling}, timeout=_TELL_LIMIT)
-        self._untold_since = None
+        # If it may still, it is told once more afterwards.
+        self._untold_since = None if self._telling is None else monotonic()
         return {self._source: OffsetAndMetadata(self.next_offset, self._note)}
 
     def _marked(self, records: Sequence[OutRecord], next_offset: int) -> list[OutRecord]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sagahook.runtime.transactions import OutRecord
+from sagahook_schemas.codec import Undecodable
 
 
 @dataclass(slots=True)
@@ -44,10 +45,15 @@ class Handed:
         self._wake()
         return lot.written
 
-    def popleft(self) -> OutRecord:
+    def take(self, apply: Callable[[OutRecord], None]) -> None:
+        """The one that waited longest. What cannot be read goes by the log, and to the dead letters from there."""
         start, lot = self._waiting.popleft()
-        self._taken.append(lot)
-        return start
+        try:
+            apply(start)
+        except Undecodable:
+            _tell(lot, False)
+        else:
+            self._taken.append(lot)
 
     def written(self) -> None:
         """All that was taken."""
@@ -57,12 +63,18 @@ class Handed:
                 _tell(lot, True)
         self._taken.clear()
 
+    def refuse_waiting(self) -> None:
+        """It is not going to be written here, unless some of it was taken with what is being written now."""
+        for _, lot in self._waiting:
+            _tell(lot, False)
+        self._waiting.clear()
+
     def refuse(self) -> None:
-        """What waits is not going to be written here; what was taken may have been, or not."""
-        for lot in [*self._taken, *(lot for _, lot in self._waiting)]:
+        """Nothing more is written here; what was taken may have been, or not."""
+        self.refuse_waiting()
+        for lot in self._taken:
             _tell(lot, False)
         self._taken.clear()
-        self._waiting.clear()
 
 
 def _tell(lot: _Lot, written: bool) -> None:
@@ -77,6 +89,8 @@ class Handing:
         self._owners: dict[int, Handed] = {}
 
     def begin(self, partition: int, handed: Handed) -> None:
+        if (before := self._owners.get(partition)) is not None and before is not handed:
+            before.refuse()
         self._owners[partition] = handed
 
     def end(self, partition: int, handed: Handed) -> None:

@@ -151,6 +151,7 @@ class PartitionOwner:
 
     async def let_go(self) -> None:
         self._may_write.clear()
+        self._handed.refuse_waiting()
         async with self._writing:
             self._handed.refuse()
             lost = self._executor.collect_lost(self._partition)
@@ -188,8 +189,9 @@ class PartitionOwner:
 
     @property
     def _takes_starts(self) -> bool:
-        """Whether what is handed to it now will be written soon."""
-        return self._may_write.is_set() and not self.is_full and not self._executor.is_draining
+        """Whether what is handed to it now will be written soon, and overtakes no command."""
+        is_free = not self._inbox and not self._executor.is_full and not self._executor.is_draining
+        return is_free and self._may_write.is_set()
 
     @property
     def next_offset(self) -> int:
@@ -281,8 +283,6 @@ class PartitionOwner:
         with consuming(self._settings.owners_group) as consumed:
             while transaction.is_open and self._inbox:
                 transaction.take(consumed.take(self._inbox.popleft()))
-            while transaction.is_open and self._handed:
-                transaction.take_start(self._handed.popleft())
             await self._ledger.write(transaction)
         self._handed.written()
         self._collected.clear()
@@ -291,7 +291,9 @@ class PartitionOwner:
         self._rests.begin(began, is_behind=transaction.counted.total() >= MANY)
 
     def _take_what_became_due(self, transaction: OwnerTransaction) -> None:
-        """All but the commands."""
+        """All but the commands. Starts first: their routers stand still until they are written."""
+        while transaction.is_open and self._handed:
+            self._handed.take(transaction.take_start)
         while transaction.is_open and (outcome := self._executor.collect(self._partition)) is not None:
             self._collected.append(outcome)
             self._suspects.ended((outcome.saga_id, outcome.command.step))

@@ -63,7 +63,8 @@ class Follower:
         where the wait is to end now."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
-            self._changed.clear()
+            if not self._dismissed:
+                self._changed.clear()
             return not self._dismissed
         return False
 
