@@ -1,6 +1,6 @@
 """The whole stack: from a POST to a status that says `completed`, at a steady rate.
 
-`sagahook dev` as it comes (one process for the HTTP of all, one runner, four partitions), keep-alive connections,
+`sagahook dev` as it comes (one process for the HTTP of all, one runner and so one partition), keep-alive connections,
 a saga of three steps that do nothing. The status is asked for at once, with `?wait=`. The client is a lean one:
 aiohttp's would take a twelfth of what all the rest takes.
 """

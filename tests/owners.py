@@ -1,11 +1,12 @@
 """Owners of one partition, in the test's own process."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sagahook.runtime.clock import SystemClock
-from sagahook.runtime.partition_workers import Start
+from sagahook.runtime.partition_workers import PartitionWorker, Start
 from sagahook.runtime.transactions import OutRecord, OwnershipLost
 from sagahook.saga import SagaApp
 from sagahook_runner.adapters.execution import Executor
@@ -18,6 +19,8 @@ from sagahook_runner.settings import RunnerSettings
 from sagahook_runner.wiring import OwnersHost
 from sagahook_schemas.sagas import OwnerReleased
 
+Worker = TypeVar("Worker", bound=PartitionWorker)
+
 
 class Untold:
     """What a group says of a partition: always the same, whatever it is told."""
@@ -29,6 +32,19 @@ class Untold:
         return self._start
 
     async def tell(self, next_offset: int, note: str) -> None: ...
+
+
+async def taken_over(make: Callable[[], Worker]) -> Worker:
+    """Until it goes well: a new topic may have no leader yet."""
+    async with asyncio.timeout(60):
+        while True:
+            worker = make()
+            try:
+                await worker.take_over()
+            except OwnershipLost:
+                await worker.close()
+            else:
+                return worker
 
 
 class Owners:
@@ -53,16 +69,7 @@ class Owners:
         )
 
     async def take_over(self) -> PartitionOwner:
-        """Until it goes well: a new topic may have no leader yet."""
-        async with asyncio.timeout(60):
-            while True:
-                owner = self.make()
-                try:
-                    await owner.take_over()
-                except OwnershipLost:
-                    await owner.close()
-                else:
-                    return owner
+        return await taken_over(self.make)
 
     def make(self) -> PartitionOwner:
         return self._host.worker(0, Untold(Start(0, True)))

@@ -20,6 +20,7 @@ from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.membership import CLOSING_SECONDS, Membership, backoff
 from sagahook.runtime.partition_workers import PartitionHost, PartitionWorker
+from sagahook.runtime.polls import end_now
 from sagahook.runtime.transactions import OwnershipLost
 
 log = get_logger(__name__)
@@ -246,8 +247,7 @@ class PartitionedConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # a
         self._member.consumer.seek(slot.partition, offset)
         self._member.consumer.resume(slot.partition)
         slot.paused, slot.state = False, "owned"
-        if self._polling is not None and not self._polling.expired():
-            self._polling.reschedule(0.0)
+        end_now(self._polling)
 
     async def _let_go(self, slot: _Slot) -> None:
         try:

@@ -28,6 +28,12 @@ _FEWEST = 200
 """Records: how long fewer of them take says little about how long more would."""
 
 
+def end_now(waiting: asyncio.Timeout | None) -> None:
+    """What waits within this, if anything does."""
+    if waiting is not None and not waiting.expired():
+        waiting.reschedule(0.0)
+
+
 class Polls:
     """max_records: the most that one of them gets; fewer where the last batch took long. first: topics of which
     somebody waits for each record. aiokafka gives what it holds in the order in which that came, and so of one topic
@@ -89,8 +95,7 @@ class Polls:
     def interrupt(self) -> None:
         """There is something better to do: a poll that waits for records ends without any, or the next one does."""
         self._is_interrupted = True
-        if self._waiting is not None and not self._waiting.expired():
-            self._waiting.reschedule(0.0)
+        end_now(self._waiting)
 
     async def _poll(
         self, consumer: AIOKafkaConsumer, refuse: Refuse, timeout_ms: int, most: int, *places: TopicPartition

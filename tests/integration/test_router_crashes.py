@@ -1,6 +1,5 @@
 """A router writes the starts of its webhooks before it says that they were routed: what a crash in between leaves."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from orjson import loads
 
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.partition_workers import Start
-from sagahook.runtime.transactions import CommitUnknown, OwnershipLost
+from sagahook.runtime.transactions import CommitUnknown
 from sagahook.saga import load_app
 from sagahook_runner.adapters.triggers import Triggers
 from sagahook_runner.handlers.handing import Handing
@@ -22,7 +21,7 @@ from sagahook_runner.settings import RunnerSettings
 from sagahook_runner.wiring import RoutersHost
 from sagahook_schemas.topics import SAGA_COMMANDS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED, Topic
 from tests.kafka_transactions import committed
-from tests.owners import Untold
+from tests.owners import Untold, taken_over
 from tests.runner_harness import RunnerHarness, open_runners
 from tests.runner_log import all_routed
 
@@ -47,6 +46,7 @@ async def test_of_webhooks_whose_router_died_between_their_starts_and_its_word_e
 
     # The first two were asked for twice; the second time, and the last one, by the log or past it.
     assert Counter(await all_routed(runners, 3)) == Counter([starting, joining, last])
+    assert [each["sagas"][0]["name"] for each in await written(runners, WEBHOOKS_ROUTED)] == ["effects"] * 3
     starts = [event.data["event_id"] for event in events if event.kind == "saga.started"]
     assert starts == [starting, last]
     joins = Counter(
@@ -58,7 +58,7 @@ async def test_of_webhooks_whose_router_died_between_their_starts_and_its_word_e
 
 async def route_and_die(runners: RunnerHarness) -> None:
     """The process of a router ends as soon as it has sent the starts."""
-    router = await taken_over(runners)
+    router = await a_router(runners)
     async with runners.reader(WEBHOOKS_RECEIVED) as consumer:
         records = [
             record for found in (await consumer.getmany(timeout_ms=5_000)).values() for record in found
@@ -76,21 +76,11 @@ async def route_and_die(runners: RunnerHarness) -> None:
     await router.close()
 
 
-async def taken_over(runners: RunnerHarness) -> PartitionRouter:
-    """Once its topic, which is new, has a leader."""
-    offset = Untold(Start(0, was_committed=False))
+async def a_router(runners: RunnerHarness) -> PartitionRouter:
     settings = RunnerSettings(kafka=runners.bootstrap, topic_prefix=runners.prefix, app=runners.app)
     triggers = Triggers(load_app(runners.app), timeout=5)
     host = RoutersHost(settings, triggers, SystemClock(), runners.partitions, Handing(), None)
-    async with asyncio.timeout(60):
-        while True:
-            router = host.worker(0, offset)
-            try:
-                await router.take_over()
-            except OwnershipLost:
-                await router.close()
-            else:
-                return router
+    return await taken_over(lambda: host.worker(0, Untold(Start(0, was_committed=False))))
 
 
 async def written(runners: RunnerHarness, topic: Topic) -> list[dict[str, Any]]:

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -39,12 +41,7 @@ async def test_a_runner_that_died_before_it_told_the_group_takes_up_nothing_twic
 async def test_the_group_hears_how_far_they_were_taken_while_the_runner_works(runners: RunnerHarness) -> None:
     await runners.start_runner()
     await runners.publish([{"id": number} for number in range(5)])
-    places = [TopicPartition(WEBHOOKS_RECEIVED.name(runners.prefix), number) for number in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=runners.bootstrap, group_id=f"{runners.prefix}-router", enable_auto_commit=False
-    )
-    async with consumer, asyncio.timeout(30):
-        consumer.assign(places)
+    async with routers_group(runners) as (consumer, places), asyncio.timeout(30):
         while sum([await consumer.committed(place) or 0 for place in places]) < 5:
             await asyncio.sleep(0.1)
 
@@ -94,10 +91,19 @@ async def test_what_an_earlier_owner_wrote_at_the_last_moment_is_restored_first(
 
 async def set_to_the_beginning(runners: RunnerHarness) -> None:
     """As kafka-consumer-groups.sh --reset-offsets --to-earliest does."""
+    async with routers_group(runners) as (consumer, places):
+        await consumer.commit(dict.fromkeys(places, 0))
+
+
+@asynccontextmanager
+async def routers_group(
+    runners: RunnerHarness,
+) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+    """To ask and to set its offsets, without being one of its members."""
     places = [TopicPartition(WEBHOOKS_RECEIVED.name(runners.prefix), number) for number in range(PARTITIONS)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=runners.bootstrap, group_id=f"{runners.prefix}-router", enable_auto_commit=False
     )
     async with consumer:
         consumer.assign(places)
-        await consumer.commit(dict.fromkeys(places, 0))
+        yield consumer, places

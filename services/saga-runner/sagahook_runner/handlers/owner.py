@@ -293,7 +293,7 @@ class PartitionOwner:
     def _take_what_became_due(self, transaction: OwnerTransaction) -> None:
         """All but the commands. Starts first: their routers stand still until they are written."""
         while transaction.is_open and self._handed:
-            self._handed.take(transaction.take_start)
+            self._handed.take(transaction.take_asked)
         while transaction.is_open and (outcome := self._executor.collect(self._partition)) is not None:
             self._collected.append(outcome)
             self._suspects.ended((outcome.saga_id, outcome.command.step))

@@ -127,7 +127,7 @@ class OwnerTransaction:
         """A command from the topic. One that cannot be read or does not belong here is a dead letter."""
         self.next_offset = record.offset + 1
         try:
-            self._read_and_take(record)
+            self.take_asked(record)
         except Undecodable as refused:
             log.warning(
                 "command.refused", partition=record.partition, offset=record.offset, reason=str(refused)
@@ -135,11 +135,8 @@ class OwnerTransaction:
             topic = self._place.settings.topic(SAGA_COMMANDS.dead_letters)
             self._add(dead_letter(topic, record, record.partition, str(refused), self._stamp.milliseconds))
 
-    def take_start(self, start: OutRecord) -> None:
-        """A start that a router of this process has made for this partition. Raises Undecodable."""
-        self._read_and_take(start)
-
-    def _read_and_take(self, record: ConsumerRecord | OutRecord) -> None:
+    def take_asked(self, record: ConsumerRecord | OutRecord) -> None:
+        """A command, from wherever it comes. Raises Undecodable."""
         asked = read_command(record)
         if partition_of(asked.key, self._place.partitions) != self._place.partition:
             raise Undecodable(f"{asked.key!r} does not live in this partition")
