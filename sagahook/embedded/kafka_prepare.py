@@ -11,7 +11,7 @@ from sagahook.embedded.downloads import KAFKA_VERSION, kafka_jars
 from sagahook.embedded.errors import StackError
 from sagahook.embedded.java import find_java
 from sagahook.embedded.kafka import EmbeddedKafka, new_id, write_properties
-from sagahook.embedded.kafka_runtime import FLAGS, KafkaRuntime
+from sagahook.embedded.kafka_runtime import KafkaRuntime
 from sagahook.embedded.paths import cache_dir, held
 from sagahook.embedded.process import Child, last_lines
 
@@ -27,7 +27,7 @@ async def prepare_kafka(cache: Path | None = None) -> KafkaRuntime:
     cache = cache or cache_dir()
     java = find_java()
     jars = await kafka_jars(cache)
-    runtime = KafkaRuntime(java, jars, cache / f"kafka-{KAFKA_VERSION}" / f"java-{java.key(FLAGS)}")
+    runtime = KafkaRuntime(java, jars, cache / f"kafka-{KAFKA_VERSION}" / f"java-{java.key()}")
     if not runtime.home.exists():
         async with held(cache / "prepare.lock"):
             if not runtime.home.exists():

@@ -7,11 +7,6 @@ from pathlib import Path
 from sagahook.embedded.java import Java
 from sagahook.embedded.process import Command
 
-# Here memory counts for more than pauses of milliseconds. And the second compiler costs more than it gives: with
-# it a broker takes 3.0 s of processor time to start and have its topics, without it 1.7 s, and then a thousand
-# records or a transaction cost the same with either (docs/decisions/0004).
-FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-
 
 @dataclass(frozen=True)
 class KafkaRuntime:
@@ -41,7 +36,7 @@ class KafkaRuntime:
             argv=(
                 str(self.java.command),
                 f"-Xmx{heap_mb}m",
-                *FLAGS,
+                *self.java.flags,
                 "-Djava.awt.headless=true",
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-Dorg.slf4j.simpleLogger.showDateTime=true",
