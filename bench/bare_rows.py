@@ -1,8 +1,8 @@
 """What the projector is measured against: the rows of a log, batch by batch, written by nothing but batched upserts.
 
-First the projector's own code projects the log, and what it writes is kept, its columns ready. Of what the database
-computes (how events stand, the rollups) the rows are kept as each batch left them. Then all of it is written to an
-empty database: the same rows, columns, batches, indexes and durability, and nobody who reads, decodes or decides.
+First the projector's own code projects the log, and of each batch the rows are kept as it left them. Then they are
+written to an empty database: the same rows, columns, batches, indexes and durability, and nobody who reads, decodes or
+decides.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -18,99 +17,87 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sagahook.runtime.batches import Batch, Batches
 from sagahook.runtime.database import open_pool
-from sagahook_tracker.adapters.combined import Combined, Parameters
 from sagahook_tracker.adapters.projection import Projection
-from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.queries import SCHEMA, load_queries
+from sagahook_tracker.adapters.storing import Storing
 from sagahook_tracker.handlers import project
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import MAX_RECORDS
 
-_COMPUTED = {"standings": ("event_id",), "rollups": ("minute", "kind", "source", "type", "outcome")}
-_GENERATED = {"processed", "outcome"}
+_WRITTEN = {
+    "offset_rows": ("offsets", "topic text, partition int"),
+    "webhook_rows": ("webhooks", "event_id text"),
+    "route_rows": ("routes", "event_id text, number bigint"),
+    "asked_rows": ("asked", "saga_id text, event_id text"),
+    "link_rows": ("links", "event_id text, saga_id text, run bigint"),
+    "run_rows": ("runs", "saga_id text, run bigint"),
+    "attempt_rows": ("attempts", "saga_id text, run bigint, step text, phase text, attempt bigint"),
+    "history_rows": ("history", "number bigint, at timestamptz"),
+}
+"""By the parameter: the table, and the key by which its rows are found."""
+
+_STANDINGS = """
+    SELECT * FROM tracker.standings
+    WHERE event_id = ANY ($1::text[]) OR event_id IN (
+        SELECT event_id FROM tracker.links JOIN json_to_recordset($2) AS moved (saga_id text, run bigint)
+        USING (saga_id, run)
+    )
+"""
+_ROLLUPS = """
+    SELECT * FROM tracker.rollups
+    WHERE minute = '-infinity'
+       OR minute IN (SELECT minute FROM json_to_recordset($1) AS given (minute timestamptz))
+"""
+
+_COLUMNS = """
+    SELECT attname AS name, format_type(atttypid, NULL) AS type
+    FROM pg_attribute
+    WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+"""
 
 Upsert = tuple[str, Sequence[Any]]
 """SQL and its columns"""
 
 
-class _Recording(Combined):
-    """Keeps the upserts of each batch."""
+class _Recording(Storing):
+    """Keeps what each batch leaves, as upserts."""
 
-    def __init__(self, queries: Any) -> None:
-        super().__init__(queries)
+    def __init__(self) -> None:
+        super().__init__(SCHEMA)
         self.writes: list[list[Upsert]] = []
 
-    def statement(self, writes: Sequence[tuple[str, Parameters]], last: tuple[str, Parameters]) -> list[Any]:
-        for name, values in writes:
-            columns = [values[each] for each in self._queries.driver_adapter.var_sorted[name]]
-            self.writes[-1].append((getattr(self._queries, name).sql, columns))
-        return super().statement(writes, last)
+    async def call(self, connection: asyncpg.Connection, parameters: Mapping[str, Any]) -> asyncpg.Record:
+        kept = await super().call(connection, parameters)
+        self.writes.append([])
+        for name, (table, key) in _WRITTEN.items():
+            if parameters[name] is not None:
+                columns = ", ".join(part.split()[0] for part in key.split(", "))
+                found = await connection.fetch(
+                    f"SELECT given.* FROM tracker.{table} AS given "  # noqa: S608  # our own names
+                    f"JOIN json_to_recordset($1) AS keys ({key}) USING ({columns})",
+                    parameters[name],
+                )
+                await self._keep(connection, table, columns if table != "history" else "", found)
+        standings = await connection.fetch(_STANDINGS, parameters["touched"], parameters["moved_keys"])
+        await self._keep(connection, "standings", "event_id", standings)
+        rollups = await connection.fetch(_ROLLUPS, parameters["rollup_rows"])
+        await self._keep(connection, "rollups", "minute, kind, source, type, outcome", rollups)
+        return kept
 
-
-class _Recorded:
-    """A connection that remembers what is computed through it."""
-
-    def __init__(self, connection: Any, recording: _Recording, queries: Any) -> None:
-        self._connection = connection
-        self._recording = recording
-        self._queries = queries
-        self._held: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    async def fetchrow(self, sql: str, *parameters: Any) -> Any:
-        if sql == self._queries.advance_offsets.sql:
-            self._recording.writes.append([(sql, parameters)])
-        return await self._connection.fetchrow(sql, *parameters)
-
-    async def fetch(self, sql: str, *parameters: Any) -> Any:
-        rows = await self._connection.fetch(sql, *parameters)
-        if "tracker.standings" in sql:
-            self._held = [row["event_id"] for row in rows]
-        return rows
-
-    async def execute(self, sql: str, *parameters: Any) -> Any:
-        done = await self._connection.execute(sql, *parameters)
-        if sql == self._queries.settle.sql:
-            await self._keep("standings", "event_id = ANY ($1)", self._held)
-            await self._keep("rollups", "minute = ANY ($1) OR minute = '-infinity'", list(set(parameters[1])))
-        return done
-
-    async def _keep(self, table: str, condition: str, value: Any) -> None:
-        """The rows as they are now, for an upsert that replaces them."""
-        rows = await self._connection.fetch(f"SELECT * FROM tracker.{table} WHERE {condition}", value)  # noqa: S608  # our own names
+    async def _keep(
+        self, connection: asyncpg.Connection, table: str, key: str, rows: list[asyncpg.Record]
+    ) -> None:
+        """An upsert that replaces the rows; without a key: that adds them."""
         if not rows:
             return
-        types = {
-            row["name"]: row["type"]
-            for row in await self._connection.fetch(
-                "SELECT attname AS name, format_type(atttypid, NULL) AS type FROM pg_attribute "
-                "WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
-                f"tracker.{table}",
-            )
-        }
-        generated = _GENERATED if table == "standings" else set()
-        names = [name for name in rows[0].keys() if name not in generated]  # noqa: SIM118  # an asyncpg.Record
-        given = ", ".join(f"${at}::{types[name]}[]" for at, name in enumerate(names, start=1))
-        key = _COMPUTED[table]
-        replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
-        sql = (
-            f"INSERT INTO tracker.{table} ({', '.join(names)}) SELECT * FROM unnest({given}) "  # noqa: S608  # our own names
-            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {replaced}"
-        )
-        self._recording.writes[-1].append((sql, [[row[name] for row in rows] for name in names]))
-
-
-class _RecordingPool:
-    def __init__(self, pool: asyncpg.Pool, recording: _Recording, queries: Any) -> None:
-        self._pool = pool
-        self._recording = recording
-        self._queries = queries
-
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Any]:
-        async with self._pool.acquire() as connection:
-            yield _Recorded(connection, self._recording, self._queries)
+        types = {row["name"]: row["type"] for row in await connection.fetch(_COLUMNS, f"tracker.{table}")}
+        given = ", ".join(f"${at}::{type_}[]" for at, type_ in enumerate(types.values(), start=1))
+        sql = f"INSERT INTO tracker.{table} ({', '.join(types)}) SELECT * FROM unnest({given})"  # noqa: S608  # our own names
+        others = [name for name in types if name not in key.split(", ")]
+        if key and others:
+            replaced = ", ".join(f"{name} = excluded.{name}" for name in others)
+            sql += f" ON CONFLICT ({key}) DO UPDATE SET {replaced}"
+        self.writes[-1].append((sql, [[row[name] for row in rows] for name in types]))
 
 
 class _Nothing:
@@ -120,12 +107,11 @@ class _Nothing:
 
 async def record(settings: TrackerSettings, ends: Mapping[TopicPartition, int]) -> list[list[Upsert]]:
     """Of each batch what projecting the log up to its ends writes, into the database of the settings."""
-    queries = load_queries()
-    recording = _Recording(queries)
+    recording = _Recording()
     pool = await open_pool(settings)
     try:
-        projection = Projection(_RecordingPool(pool, recording, queries), queries)
-        projection._combined = recording
+        projection = Projection(pool, load_queries())
+        projection._storing = recording
         async for batches in _batches(settings, ends):
             await project(batches, projection, _Nothing())
     finally:

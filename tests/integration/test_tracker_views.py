@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 from orjson import loads
 
-from sagahook.runtime.batches import OffsetsMoved
+from sagahook.runtime.batches import Batch, OffsetsMoved, Unavailable
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliveryExhausted, DeliverySucceeded
 from sagahook_schemas.steps import CompensationResolved, StepScheduled
 from sagahook_schemas.webhooks import RouteError
@@ -158,6 +159,71 @@ async def test_batches_that_come_again_change_nothing(database: Database) -> Non
         with pytest.raises(OffsetsMoved):
             await project(batches, projection, database.refusals)
         assert await database.everything() == before
+
+
+async def test_an_event_that_is_in_the_log_twice_changes_nothing(database: Database) -> None:
+    """Also where it begins a run that is there, whether the run has ended or not."""
+    saga = SagaLog("s1").started("e1", "c1").done("reserve").scheduled("charge").written
+    ended = SagaLog("s2").started("e1", "c1").done("reserve").completed().written
+    once = [received("e1", "c1"), routed("e1", "c1", "s1", "s2"), *saga, *ended]
+    await database.project(log_of(once))
+    expected = await database.everything()
+    del expected["offsets"]
+    for again in ([*saga, *ended], [*saga[:1], *ended[:1]], [*saga[2:], *ended[:2]]):
+        await database.clear()
+        await database.project(log_of(once))
+        at = {place: len(records) for place, records in log_of(once).items()}
+        longer = {
+            place: Batch(at.get(place, 0), len(records), tuple(records[at.get(place, 0) :]))
+            for place, records in log_of([*once, *again]).items()
+            if len(records) > at.get(place, 0)
+        }
+        await project(longer, database.projection(), database.refusals)
+        found = await database.everything()
+        del found["offsets"]
+        assert found == expected
+
+
+async def test_who_takes_partitions_back_goes_on_from_what_another_has_stored(database: Database) -> None:
+    [(place, records)] = log_of(SagaLog("s1").started("e1", "c1").done("a", "b").completed().written).items()
+    mine, other = database.projection(), database.projection()
+    for first, (start, end) in ((mine, (0, 2)), (other, (2, 4)), (mine, (4, 6))):
+        assert (await first.take_offsets([place])).get(place, 0) == start
+        await project({place: Batch(start, end, tuple(records[start:end]))}, first, database.refusals)
+    [run] = await database.rows("runs")
+    assert (run["state"], run["sequence"]) == ("COMPLETED", 6)
+    assert loads(run["completed_steps"]) == ["a", "b"]
+    assert len(await database.rows("history")) == 6
+
+
+async def test_a_role_that_may_make_no_functions_of_its_session_is_told_what_to_grant(
+    database: Database, postgres_url: str
+) -> None:
+    name = await database.pool.fetchval("SELECT current_database()")
+    await database.pool.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+    await database.pool.execute(f"CREATE ROLE humble_{name} LOGIN PASSWORD 'humble'")
+    await database.pool.execute(f"GRANT USAGE ON SCHEMA tracker TO humble_{name}")
+    await database.pool.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA tracker TO humble_{name}")
+    parts = urlsplit(postgres_url)
+    url = parts._replace(
+        netloc=f"humble_{name}:humble@{parts.hostname}:{parts.port}", path=f"/{name}"
+    ).geturl()
+    whole = SagaLog("s1").started("e1", "c1").scheduled("a").written
+    await database.project(log_of(whole[:1]))  # makes the day's partitions
+    before = await database.rows("offsets")
+    [(place, records)] = log_of(whole).items()
+    batches = {place: Batch(1, 2, tuple(records[1:]))}
+    try:
+        async with open_database(url) as humble:
+            with pytest.raises(Unavailable, match=f"GRANT TEMPORARY ON DATABASE {name} TO humble_{name}"):
+                await project(batches, humble.projection(), humble.refusals)
+            assert await database.rows("offsets") == before
+            await database.pool.execute(f"GRANT TEMPORARY ON DATABASE {name} TO humble_{name}")
+            await project(batches, humble.projection(), humble.refusals)
+        assert [row["next_offset"] for row in await database.rows("offsets")] == [2]
+    finally:
+        await database.pool.execute(f"DROP OWNED BY humble_{name}")
+        await database.pool.execute(f"DROP ROLE humble_{name}")
 
 
 async def test_every_event_stands_as_its_sagas_do(database: Database) -> None:

@@ -67,7 +67,7 @@ from sagahook_tracker.watching import Watching
 MAX_RECORDS = 2_000
 """Of one transaction: what is projected while it runs is not visible yet."""
 
-REST = 2.0
+REST = 0.7
 """Of what a batch took: a third of the time at most goes into batches, unless there is a backlog."""
 
 

@@ -1,23 +1,25 @@
-"""Between the domain's values and PostgreSQL's: columns for a batch, values for a row."""
+"""Between the domain's values and PostgreSQL's: rows of a batch to write, and values of a row that was read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
 from orjson import dumps, loads
 
+from sagahook.runtime.batches import Batches
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.commands import ParentStep
 from sagahook_tracker.domain.attempts import Attempt
 from sagahook_tracker.domain.changes import Controlled, Deployed, Link, Route, Webhook
 from sagahook_tracker.domain.history import Entry
 from sagahook_tracker.domain.rollups import Rollups
-from sagahook_tracker.domain.runs import Act, Run, Step
+from sagahook_tracker.domain.runs import Act, Run, RunKey, Step
 
-Columns = dict[str, list[Any]]
-"""By the name of the query's parameter; one element for each row."""
+Row = dict[str, Any]
+"""By the names that store.sql calls its columns. What a column of json holds is text here: as part of the row's own
+JSON it could not hold every character."""
 
 
 def text(value: str) -> str:
@@ -37,8 +39,12 @@ def as_json(value: Any) -> str:
     return dumps(value).decode()
 
 
+def maybe_json(value: Any) -> str | None:
+    return None if value is None else as_json(value)
+
+
 def without_nul(value: JsonValue) -> JsonValue:
-    """As a value for jsonb, which the pool writes and reads as such: it refuses the same one character."""
+    """As a value for jsonb, which refuses the same one character."""
     match value:
         case str():
             return text(value)
@@ -49,191 +55,187 @@ def without_nul(value: JsonValue) -> JsonValue:
     return value
 
 
-def webhook_columns(webhooks: Iterable[Webhook]) -> Columns:
-    rows = list(webhooks)
+def offset_rows(batches: Batches) -> Iterator[Row]:
+    for partition, batch in batches.items():
+        yield {
+            "topic": partition.topic,
+            "partition": partition.partition,
+            "expected": batch.first_offset,
+            "next": batch.next_offset,
+        }
+
+
+def key_rows(keys: Collection[RunKey]) -> Iterator[Row]:
+    for saga_id, run in sorted(keys):
+        yield {"saga_id": text(saga_id), "run": run}
+
+
+def webhook_row(webhook: Webhook) -> Row:
     return {
-        "event_ids": [text(row.event_id) for row in rows],
-        "numbers": [row.number for row in rows],
-        "sources": [text(row.source) for row in rows],
-        "correlation_ids": [text(row.correlation_id) for row in rows],
-        "event_types": [text(row.event_type) for row in rows],
-        "received_at": [row.received_at for row in rows],
-        "delivery_ids": [maybe_text(row.delivery_id) for row in rows],
-        "task_ids": [row.task_id for row in rows],
-        "content_types": [maybe_text(row.content_type) for row in rows],
-        "sizes": [row.size for row in rows],
-        "headers": [None if row.headers is None else as_json(row.headers) for row in rows],
+        "event_id": text(webhook.event_id),
+        "number": webhook.number,
+        "source": text(webhook.source),
+        "correlation_id": text(webhook.correlation_id),
+        "event_type": text(webhook.event_type),
+        "received_at": webhook.received_at,
+        "delivery_id": maybe_text(webhook.delivery_id),
+        "task_id": webhook.task_id,
+        "content_type": maybe_text(webhook.content_type),
+        "size": webhook.size,
+        "headers": maybe_json(webhook.headers),
     }
 
 
-def route_columns(routes: Iterable[Route]) -> Columns:
-    rows = list(routes)
+def route_row(route: Route) -> Row:
     return {
-        "event_ids": [text(row.event_id) for row in rows],
-        "numbers": [row.number for row in rows],
-        "outcomes": [row.outcome for row in rows],
-        "reasons": [maybe_text(row.reason) for row in rows],
-        "sagas": [
-            as_json([{"saga_id": saga.saga_id, "name": saga.name} for saga in row.sagas]) for row in rows
-        ],
-        "errors": [
-            as_json([{"name": error.name, "error": error.error} for error in row.errors]) for row in rows
-        ],
-        "routed_at": [row.routed_at for row in rows],
-        "reprocesses": [maybe_text(row.reprocess) for row in rows],
+        "event_id": text(route.event_id),
+        "number": route.number,
+        "outcome": route.outcome,
+        "reason": maybe_text(route.reason),
+        "sagas": as_json([{"saga_id": saga.saga_id, "name": saga.name} for saga in route.sagas]),
+        "errors": as_json([{"name": error.name, "error": error.error} for error in route.errors]),
+        "routed_at": route.routed_at,
+        "reprocess": maybe_text(route.reprocess),
     }
 
 
-def asked_columns(routes: Iterable[Route]) -> Columns:
-    rows = [(route, saga) for route in routes for saga in route.sagas]
+def asked_rows(routes: Iterable[Route]) -> Iterator[Row]:
+    for route in routes:
+        for saga in route.sagas:
+            yield {
+                "saga_id": text(saga.saga_id),
+                "event_id": text(route.event_id),
+                "name": text(saga.name),
+                "correlation_id": text(route.correlation_id),
+                "asked_at": route.routed_at,
+            }
+
+
+def link_row(link: Link) -> Row:
     return {
-        "saga_ids": [text(saga.saga_id) for _, saga in rows],
-        "event_ids": [text(route.event_id) for route, _ in rows],
-        "names": [text(saga.name) for _, saga in rows],
-        "correlation_ids": [text(route.correlation_id) for route, _ in rows],
-        "asked_at": [route.routed_at for route, _ in rows],
+        "event_id": text(link.event_id),
+        "saga_id": text(link.saga_id),
+        "run": link.run,
+        "correlation_id": text(link.correlation_id),
+        "linked_at": link.linked_at,
     }
 
 
-def link_columns(links: Iterable[Link]) -> Columns:
-    rows = list(links)
+def attempt_row(attempt: Attempt) -> Row:
+    saga_id, run, step, phase, count = attempt.key
     return {
-        "event_ids": [text(row.event_id) for row in rows],
-        "saga_ids": [text(row.saga_id) for row in rows],
-        "runs": [row.run for row in rows],
-        "correlation_ids": [text(row.correlation_id) for row in rows],
-        "linked_at": [row.linked_at for row in rows],
+        "saga_id": text(saga_id),
+        "run": run,
+        "step": text(step),
+        "phase": phase,
+        "attempt": count,
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "completed_at": attempt.completed_at,
+        "status": attempt.status,
+        "error": maybe_text(attempt.error),
+        "duration_ms": attempt.duration_ms,
+        "participant": maybe_text(attempt.participant),
     }
 
 
-def attempt_columns(attempts: Iterable[Attempt]) -> Columns:
-    rows = list(attempts)
+def history_row(entry: Entry, newest: int) -> Row:
+    """newest: the run's sequence after the batch, by which it is told what of it is too old to be kept."""
     return {
-        "saga_ids": [text(row.key[0]) for row in rows],
-        "runs": [row.key[1] for row in rows],
-        "steps": [text(row.key[2]) for row in rows],
-        "phases": [row.key[3] for row in rows],
-        "attempts": [row.key[4] for row in rows],
-        "numbers": [row.number for row in rows],
-        "started_at": [row.started_at for row in rows],
-        "completed_at": [row.completed_at for row in rows],
-        "statuses": [row.status for row in rows],
-        "errors": [maybe_text(row.error) for row in rows],
-        "durations": [row.duration_ms for row in rows],
-        "participants": [maybe_text(row.participant) for row in rows],
+        "number": entry.number,
+        "saga_id": text(entry.saga_id),
+        "run": entry.run,
+        "sequence": entry.sequence,
+        "at": entry.at,
+        "type": entry.type,
+        "status": entry.status,
+        "state": entry.state,
+        "step": maybe_text(entry.step),
+        "progress": entry.progress,
+        "message": maybe_text(entry.message),
+        "metadata": as_json(entry.metadata),
+        "correlation_id": maybe_text(entry.correlation_id),
+        "traceparent": maybe_text(entry.traceparent),
+        "newest": newest,
     }
 
 
-def history_columns(entries: Iterable[Entry]) -> Columns:
-    rows = list(entries)
-    return {
-        "numbers": [row.number for row in rows],
-        "saga_ids": [text(row.saga_id) for row in rows],
-        "runs": [row.run for row in rows],
-        "sequences": [row.sequence for row in rows],
-        "at": [row.at for row in rows],
-        "types": [row.type for row in rows],
-        "statuses": [row.status for row in rows],
-        "states": [row.state for row in rows],
-        "steps": [maybe_text(row.step) for row in rows],
-        "progress": [row.progress for row in rows],
-        "messages": [maybe_text(row.message) for row in rows],
-        "metadata": [as_json(row.metadata) for row in rows],
-        "correlation_ids": [maybe_text(row.correlation_id) for row in rows],
-        "traceparents": [maybe_text(row.traceparent) for row in rows],
-    }
-
-
-def trimmed_columns(long: Iterable[tuple[Run, int]]) -> Columns:
-    """Each run, and up to which sequence nothing of it is kept."""
-    rows = list(long)
-    return {
-        "saga_ids": [text(run.saga_id) for run, _ in rows],
-        "runs": [run.run for run, _ in rows],
-        "sequences": [sequence for _, sequence in rows],
-    }
-
-
-def rollup_columns(rollups: Rollups) -> Columns:
+def rollup_rows(rollups: Rollups) -> Iterator[Row]:
     """A place whose sums are nothing is left out."""
-    rows = [
-        (place, count, rollups.milliseconds[place])
-        for place, count in rollups.counts.items()
-        if count or rollups.milliseconds[place]
-    ]
+    for place, count in rollups.counts.items():
+        minute, kind, source, type_, outcome = place
+        if count or rollups.milliseconds[place]:
+            yield {
+                "minute": minute,
+                "kind": kind,
+                "source": text(source),
+                "type": text(type_),
+                "outcome": outcome,
+                "count": count,
+                "milliseconds": rollups.milliseconds[place],
+            }
+
+
+def run_row(run: Run) -> Row:
     return {
-        "minutes": [place[0] for place, _, _ in rows],
-        "kinds": [place[1] for place, _, _ in rows],
-        "sources": [text(place[2]) for place, _, _ in rows],
-        "types": [text(place[3]) for place, _, _ in rows],
-        "outcomes": [place[4] for place, _, _ in rows],
-        "counts": [count for _, count, _ in rows],
-        "milliseconds": [milliseconds for _, _, milliseconds in rows],
+        "saga_id": text(run.saga_id),
+        "run": run.run,
+        "number": run.number,
+        "sequence": run.sequence,
+        "name": text(run.name),
+        "version": run.version,
+        "state": run.state,
+        "user_id": maybe_text(run.user_id),
+        "context": maybe_json(run.context),
+        "total_steps": run.total_steps,
+        "steps": as_json(run.steps),
+        "completed_steps": as_json(run.completed_steps),
+        "failed_step": maybe_text(run.failed_step),
+        "error": maybe_text(run.error),
+        "reason": maybe_text(run.reason),
+        "definition_hash": maybe_text(run.definition_hash),
+        "source": maybe_text(run.source),
+        "correlation_id": maybe_text(run.correlation_id),
+        "suspended_in": run.suspended_in,
+        "attributes": maybe_json(without_nul(run.attributes)),
+        "parent": None if run.parent is None else as_json(run.parent.model_dump()),
+        "limit_key": maybe_text(run.limit_key),
+        "deadline_at": run.deadline_at,
+        "progress": run.said_progress,
+        "message": maybe_text(run.message),
+        "unresolved": as_json(run.unresolved),
+        "cause": run.cause,
+        "acts": as_json(run.acts),
+        "started_at": run.started_at,
+        "updated_at": run.updated_at,
+        "finished_at": run.finished_at,
+        "event_id": maybe_text(run.event_id),
+        "held": run.held,
+        "result": maybe_json(run.result),
     }
 
 
-def run_columns(runs: Iterable[Run]) -> Columns:
-    rows = list(runs)
+def definition_row(deployed: Deployed) -> Row:
     return {
-        "saga_ids": [text(row.saga_id) for row in rows],
-        "runs": [row.run for row in rows],
-        "numbers": [row.number for row in rows],
-        "sequences": [row.sequence for row in rows],
-        "names": [text(row.name) for row in rows],
-        "versions": [row.version for row in rows],
-        "states": [row.state for row in rows],
-        "user_ids": [maybe_text(row.user_id) for row in rows],
-        "contexts": [None if row.context is None else as_json(row.context) for row in rows],
-        "total_steps": [row.total_steps for row in rows],
-        "steps": [as_json(row.steps) for row in rows],
-        "completed_steps": [as_json(row.completed_steps) for row in rows],
-        "failed_steps": [maybe_text(row.failed_step) for row in rows],
-        "errors": [maybe_text(row.error) for row in rows],
-        "reasons": [maybe_text(row.reason) for row in rows],
-        "definition_hashes": [maybe_text(row.definition_hash) for row in rows],
-        "sources": [maybe_text(row.source) for row in rows],
-        "correlation_ids": [maybe_text(row.correlation_id) for row in rows],
-        "suspended_in": [row.suspended_in for row in rows],
-        "attributes": [without_nul(row.attributes) for row in rows],
-        "parents": [None if row.parent is None else as_json(row.parent.model_dump()) for row in rows],
-        "limit_keys": [maybe_text(row.limit_key) for row in rows],
-        "deadlines": [row.deadline_at for row in rows],
-        "progress": [row.said_progress for row in rows],
-        "messages": [maybe_text(row.message) for row in rows],
-        "unresolved": [as_json(row.unresolved) for row in rows],
-        "causes": [row.cause for row in rows],
-        "acts": [as_json(row.acts) for row in rows],
-        "started_at": [row.started_at for row in rows],
-        "updated_at": [row.updated_at for row in rows],
-        "finished_at": [row.finished_at for row in rows],
-        "event_ids": [maybe_text(row.event_id) for row in rows],
-        "held": [row.held for row in rows],
-        "results": [None if row.result is None else as_json(row.result) for row in rows],
+        "name": text(deployed.definition.name),
+        "version": deployed.definition.version,
+        "number": deployed.number,
+        "hash": deployed.definition.hash,
+        "definition": deployed.definition.model_dump_json(exclude_defaults=True),
+        "deployed_at": deployed.deployed_at,
     }
 
 
-def definition_columns(definitions: Iterable[Deployed]) -> Columns:
-    rows = list(definitions)
+def control_row(controlled: Controlled) -> Row:
+    control = controlled.control
     return {
-        "names": [text(row.definition.name) for row in rows],
-        "versions": [row.definition.version for row in rows],
-        "numbers": [row.number for row in rows],
-        "hashes": [row.definition.hash for row in rows],
-        "definitions": [row.definition.model_dump_json(exclude_defaults=True) for row in rows],
-        "deployed_at": [row.deployed_at for row in rows],
-    }
-
-
-def control_columns(controls: Iterable[Controlled]) -> Columns:
-    rows = list(controls)
-    return {
-        "kinds": [row.control.kind for row in rows],
-        "names": [text(row.control.name) for row in rows],
-        "numbers": [row.number for row in rows],
-        "paused": [row.control.paused for row in rows],
-        "actors": [text(row.control.actor) for row in rows],
-        "reasons": [text(row.control.reason) for row in rows],
-        "set_at": [row.control.at for row in rows],
+        "kind": control.kind,
+        "name": text(control.name),
+        "number": controlled.number,
+        "paused": control.paused,
+        "actor": text(control.actor),
+        "reason": text(control.reason),
+        "set_at": control.at,
     }
 
 
