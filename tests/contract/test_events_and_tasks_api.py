@@ -403,6 +403,17 @@ async def test_tasks_are_found_by_everything_that_is_asked_for(
     assert await found(f"correlation_id={story.cid}&status=running") == []
 
 
+async def test_a_task_that_was_run_again_is_listed_by_its_newest_run(
+    tracker: Tracker, api: Api, story: Story
+) -> None:
+    first = SagaLog(story.saga).started(story.event, story.cid).declined()
+    again = SagaLog(story.saga, run=2).started(story.event, story.cid).scheduled("reserve")
+    await write(tracker, story.received(), *first.written, *again.written)
+    for query, found in (("", ["running"]), ("&status=running", ["running"]), ("&status=failed", [])):
+        tasks = await get(api, f"{TASKS}?event_id={story.event}{query}")
+        assert [task["status"] for task in tasks] == found
+
+
 async def test_pages_of_tasks_have_each_of_them_once(tracker: Tracker, api: Api, story: Story) -> None:
     logs = [SagaLog(f"{story.saga}-{n}").started(story.event, story.cid) for n in range(5)]
     await write(tracker, *(record for log in logs for record in log.written))

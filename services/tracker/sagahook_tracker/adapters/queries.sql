@@ -84,7 +84,10 @@ WHERE (:states::text[] IS NULL OR state = ANY (:states::text[]))
        OR (coalesce(started_at, '-infinity'::timestamptz), number)
           < (:after_start::text::timestamptz, :after_number::bigint))
   AND NOT EXISTS (
-      SELECT FROM tracker.runs AS newer WHERE newer.saga_id = runs.saga_id AND newer.run > runs.run
+      SELECT
+      FROM tracker.runs AS newer
+      WHERE newer.saga_id = runs.saga_id AND newer.run > runs.run AND newer.run > 1  -- few, by runs_again
+      OFFSET 0  -- for each row by itself
   )
 ORDER BY coalesce(started_at, '-infinity'::timestamptz) DESC, number DESC
 LIMIT :how_many::bigint;
