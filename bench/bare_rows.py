@@ -21,8 +21,8 @@ from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import SCHEMA, load_queries
 from sagahook_tracker.adapters.storing import Storing
 from sagahook_tracker.handlers import project
+from sagahook_tracker.projector import MAX_RECORDS
 from sagahook_tracker.settings import TrackerSettings
-from sagahook_tracker.wiring import MAX_RECORDS
 
 _WRITTEN = {
     "offset_rows": ("offsets", "topic text, partition int"),

@@ -25,8 +25,9 @@ from sagahook.runtime.migrations import migrate
 from sagahook.runtime.service import bind
 from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.topics import SAGA_COMMANDS, Topic
+from sagahook_tracker.projector import Projector
 from sagahook_tracker.settings import TrackerSettings
-from sagahook_tracker.wiring import Projector, build_app
+from sagahook_tracker.wiring import build_app
 from tests.databases import open_migrated_database
 from tests.topics import open_prefix
 from tests.tracker_log import LogWriter, open_writer

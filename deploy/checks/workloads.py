@@ -9,6 +9,8 @@ from functools import cache
 from fastapi import FastAPI
 from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 import sagahook_notifier.wiring
 import sagahook_tracker.wiring
@@ -42,7 +44,7 @@ class Workload:
     image: str
     args: tuple[str, ...]
     settings: tuple[type[BaseSettings], ...]
-    serves: Callable[[], FastAPI] | None
+    serves: Callable[[], Starlette] | None
     stopping: Callable[[BaseSettings], float]
 
     @property
@@ -63,9 +65,16 @@ class Workload:
 
 
 @cache
-def _routes(serves: Callable[[], FastAPI]) -> Mapping[str, Iterable[str]]:
-    paths: Mapping[str, Iterable[str]] = serves().openapi()["paths"]
-    return paths
+def _routes(serves: Callable[[], Starlette]) -> Mapping[str, Iterable[str]]:
+    app = serves()
+    if isinstance(app, FastAPI):
+        paths: Mapping[str, Iterable[str]] = app.openapi()["paths"]
+        return paths
+    return {
+        route.path: [method.lower() for method in route.methods or ()]
+        for route in app.routes
+        if isinstance(route, Route)
+    }
 
 
 def variables(settings: type[BaseSettings]) -> Iterator[str]:
@@ -102,7 +111,7 @@ def _stop_of_projector(_: BaseSettings) -> float:
     return HAND_OVER
 
 
-def _probes_alone() -> FastAPI:
+def _probes_alone() -> Starlette:
     """What runner, projector and notifier serve."""
     return health_app(Health())
 

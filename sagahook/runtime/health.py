@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from fastapi import APIRouter, FastAPI
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel, Field
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from sagahook.runtime.metrics import HEALTH, tell_ready
-from sagahook.runtime.telemetry_http import HTTP_SPANS
 from sagahook_schemas.base import AwareDatetime
 from sagahook_schemas.envelope import rfc3339
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 Check = Callable[[], Awaitable[Status]]
@@ -115,47 +119,71 @@ class Health:
         }
 
 
-def health_routes(health: Healthy) -> APIRouter:
-    router = APIRouter(tags=["health"])
+class _Answers:
+    def __init__(self, health: Healthy) -> None:
+        self._health = health
 
-    @router.get("/health", response_model=HealthBody, responses={503: {"model": HealthBody}})
-    async def health_report() -> JSONResponse:
+    async def health_report(self) -> JSONResponse:
         """`healthy` and `degraded` (it still does its work) are 200, `unhealthy` is 503."""
-        report = await health.report()
+        report = await self._health.report()
         return JSONResponse(report, status_code=503 if report["status"] == "unhealthy" else 200)
 
-    @router.get("/livez", name="livez", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
-    async def live() -> JSONResponse:
+    async def live(self) -> JSONResponse:
         """503: start the process anew."""
-        return _probe(health.is_live())
+        return _probe(self._health.is_live())
 
-    @router.get("/readyz", name="readyz", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
-    async def ready() -> JSONResponse:
+    async def ready(self) -> JSONResponse:
         """503: it cannot do its work now: it catches up, stops, or what it needs is away."""
-        return _probe(await health.is_ready())
+        return _probe(await self._health.is_ready())
 
-    @router.get("/startupz", name="startupz", response_model=ProbeBody, responses={503: {"model": ProbeBody}})
-    async def started() -> JSONResponse:
+    async def started(self) -> JSONResponse:
         """503: its topics or its tables were not there yet."""
-        return _probe(health.is_started())
+        return _probe(self._health.is_started())
 
-    @router.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
+    async def metrics(self) -> Response:
         """For Prometheus."""
-        for check, status in (await health.report())["checks"].items():
+        for check, status in (await self._health.report())["checks"].items():
             HEALTH.labels(check).set(SEVERITY[status])
         await tell_ready()
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
-
-    return router
 
 
 def _probe(passed: bool) -> JSONResponse:
     return JSONResponse({"status": "ok" if passed else "unavailable"}, status_code=200 if passed else 503)
 
 
-def health_app(health: Health) -> FastAPI:
+def health_routes(health: Healthy) -> APIRouter:
+    """For an app that has other routes too, and documents them."""
+    # FastAPI takes half a second to load: a service without other routes does without it.
+    from fastapi import APIRouter
+
+    router, answers = APIRouter(tags=["health"]), _Answers(health)
+    probe: dict[str, Any] = {"response_model": ProbeBody, "responses": {503: {"model": ProbeBody}}}
+    router.get("/health", response_model=HealthBody, responses={503: {"model": HealthBody}})(
+        answers.health_report
+    )
+    router.get("/livez", name="livez", **probe)(answers.live)
+    router.get("/readyz", name="readyz", **probe)(answers.ready)
+    router.get("/startupz", name="startupz", **probe)(answers.started)
+    router.get("/metrics", response_class=PlainTextResponse)(answers.metrics)
+    return router
+
+
+def health_app(health: Healthy) -> Starlette:
     """The whole HTTP face of a service that has no other."""
-    app = FastAPI(title="sagahook health", docs_url=None, redoc_url=None, telemetry=HTTP_SPANS)
-    app.include_router(health_routes(health))
-    return app
+    answers = _Answers(health)
+    by_path: dict[str, Callable[[], Awaitable[Response]]] = {
+        "/health": answers.health_report,
+        "/livez": answers.live,
+        "/readyz": answers.ready,
+        "/startupz": answers.started,
+        "/metrics": answers.metrics,
+    }
+    return Starlette(routes=[Route(path, _served(answer)) for path, answer in by_path.items()])
+
+
+def _served(answer: Callable[[], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def served(_: Request) -> Response:
+        return await answer()
+
+    return served

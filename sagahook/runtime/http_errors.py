@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
 from orjson import dumps
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Match
 
 from sagahook.runtime.http_validation import Wrong, wrongs
 from sagahook.runtime.ids import new_event_id
 from sagahook.runtime.logging import get_logger
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 log = get_logger(__name__)
 
@@ -100,6 +102,8 @@ def requested_correlation_id(request: Request) -> str | None:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Every refusal of `app` takes the documented shape, also the framework's own."""
+    # It takes half a second to load, and who serves probes alone does without.
+    from fastapi.exceptions import RequestValidationError
 
     async def refused(request: Request, raised: Exception) -> Response:
         correlation_id = requested_correlation_id(request)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi.telemetry import TelemetryConfig
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
 
 _PROBES = frozenset({"/health", "/livez", "/readyz", "/startupz", "/metrics"})
 

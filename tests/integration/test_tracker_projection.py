@@ -21,7 +21,7 @@ from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.adapters.schema import view_tables
 from sagahook_tracker.handlers import project
-from sagahook_tracker.wiring import Projector
+from sagahook_tracker.projector import Projector
 from tests.databases import open_migrated_database
 from tests.tracker_harness import Tracker, Wire, open_tracker, tracker_settings
 from tests.tracker_log import T0, SagaLog, Written, controlled, deployed, of_a_limit, received, routed

@@ -7,8 +7,6 @@ import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-
 from sagahook.runtime.clock import Clock, SystemClock
 from sagahook.runtime.erasable import data_keys
 from sagahook.runtime.health import Health, Status, health_app
@@ -176,7 +174,7 @@ class Runner:
         self._clock = clock or SystemClock()
         self.health = Health()
         watch_ready("saga-runner", self.health.is_ready)
-        self.app: FastAPI = health_app(self.health)
+        self.app = health_app(self.health)
         self._consumers: tuple[PartitionedConsumer, ...] = ()
         self.health.add("partitions", self._partitions_status)
 

@@ -34,7 +34,7 @@ def main() -> None:
 
 def _project(settings: TrackerSettings) -> None:
     from sagahook.runtime.service import run_service
-    from sagahook_tracker.wiring import Projector
+    from sagahook_tracker.projector import Projector
 
     projector = Projector(settings)
     run_service(settings, projector.app, projector.run, projector.health)

@@ -1,4 +1,4 @@
-"""The composition root of the tracker: its projector, and its status API."""
+"""The composition root of the status API."""
 
 from __future__ import annotations
 
@@ -11,24 +11,20 @@ import asyncpg
 from fastapi import FastAPI
 
 from sagahook.runtime.audit import Audit
-from sagahook.runtime.batch_consumer import BatchConsumer
 from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.clock import SystemClock
 from sagahook.runtime.database import open_pool
-from sagahook.runtime.dead_letters import KafkaDeadLetters
 from sagahook.runtime.erasable import KeysInTime
-from sagahook.runtime.health import Health, Status, health_app, health_routes
+from sagahook.runtime.health import Health, Status, health_routes
 from sagahook.runtime.http_errors import install_error_handlers
 from sagahook.runtime.keys import Access
 from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.starting import tell_started
-from sagahook.runtime.telemetry_kafka import linked
 from sagahook_schemas.topics import (
     SAGA_COMMANDS,
     SAGA_DEFINITIONS,
     SAGA_EVENTS,
     WEBHOOKS_RECEIVED,
-    WEBHOOKS_ROUTED,
 )
 from sagahook_tracker.adapters.audit_reading import AuditReading
 from sagahook_tracker.adapters.command_log import CommandLog
@@ -36,8 +32,7 @@ from sagahook_tracker.adapters.dead_letters import DeadLetterTopics
 from sagahook_tracker.adapters.drawing import Renderer
 from sagahook_tracker.adapters.finding import Finder
 from sagahook_tracker.adapters.log_end import LogEnd
-from sagahook_tracker.adapters.news import CHANNEL, News
-from sagahook_tracker.adapters.projection import Projection
+from sagahook_tracker.adapters.news import News
 from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.adapters.records_at import RecordsAt
 from sagahook_tracker.adapters.schema import view_tables
@@ -49,7 +44,6 @@ from sagahook_tracker.api import status_routes
 from sagahook_tracker.audit_api import audit_routes
 from sagahook_tracker.diagram_api import diagram_routes
 from sagahook_tracker.erasure_api import add_erasure, following
-from sagahook_tracker.handlers import Pipeline
 from sagahook_tracker.listing_api import listing_routes
 from sagahook_tracker.openapi import StatusApi
 from sagahook_tracker.operating import Operating
@@ -63,69 +57,6 @@ from sagahook_tracker.stuck_api import stuck_routes
 from sagahook_tracker.telling import Telling
 from sagahook_tracker.timeline_api import timeline_routes
 from sagahook_tracker.watching import Watching
-
-MAX_RECORDS = 2_000
-"""Of one transaction: what is projected while it runs is not visible yet."""
-
-REST = 0.7
-"""Of what a batch took: a third of the time at most goes into batches, unless there is a backlog."""
-
-
-class Projector:
-    """`run` until told to stop; `app` is its HTTP face."""
-
-    def __init__(self, settings: TrackerSettings) -> None:
-        self._settings = settings
-        self.health = Health()
-        watch_ready("tracker", self.health.is_ready)
-        self.app: FastAPI = health_app(self.health)
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Raises OffsetOutOfRange or TopicsMismatch, for an operator."""
-        settings = self._settings
-        pool = await open_pool(settings, clean_up=False)
-        try:
-            await tell_started(self.health, settings, pool, view_tables(settings.topics), stopping)
-            if not stopping.is_set():
-                await self._project(pool, stopping)
-        finally:
-            await pool.close()
-
-    async def _project(self, pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
-        settings = self._settings
-        watch_pool("tracker", pool)
-        projection = Projection(pool, load_queries(), channel=CHANNEL)
-        dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
-
-        pipeline = Pipeline(projection, dead_letters)
-
-        def tick() -> None:
-            self.health.tick()
-            self.health.ready = self.health.ready or consumer.is_reading
-
-        consumer = BatchConsumer(
-            bootstrap=settings.kafka,
-            group=settings.group,
-            topics=settings.topics,
-            load_offsets=projection.take_offsets,
-            handle=linked(settings.group, pipeline.handle),
-            finish=pipeline.finish,
-            on_tick=tick,
-            max_records=MAX_RECORDS,
-            # For those who ask for a status as soon as their webhook was accepted.
-            first=[settings.topic(WEBHOOKS_RECEIVED), settings.topic(WEBHOOKS_ROUTED)],
-            rest=REST,
-            session_timeout=settings.session_timeout,
-        )
-        self.health.add("projection", consumer.check, needed=True)
-        retention = _retention(settings, pool)
-        cleaning = asyncio.create_task(retention.run(stopping, settings.cleanup_every), name="retention")
-        try:
-            await consumer.run(stopping)
-        finally:
-            self.health.ready = False
-            await _ended(cleaning)
-            await dead_letters.close()
 
 
 def build_app(settings: TrackerSettings) -> FastAPI:
