@@ -3,8 +3,9 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import chain
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,13 +13,20 @@ import pytest
 import pytest_asyncio
 from orjson import loads
 
+import sagahook_tracker
 from sagahook.runtime.batches import Batch, OffsetsMoved, Unavailable
+from sagahook.runtime.migrations import migrate
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliveryExhausted, DeliverySucceeded
 from sagahook_schemas.steps import CompensationResolved, StepScheduled
 from sagahook_schemas.webhooks import RouteError
+from sagahook_tracker.adapters.partitions import partition_name
+from sagahook_tracker.adapters.projection import Projection
+from sagahook_tracker.adapters.queries import load_queries
 from sagahook_tracker.handlers import project
 from tests.projected_log import Database, cut, log_of, open_database
 from tests.tracker_log import T0, SagaLog, Written, audited, notified, received, routed
+
+MIGRATIONS = Path(sagahook_tracker.__file__).with_name("migrations")
 
 ABOUT = {
     "endpoint_id": "ep",
@@ -194,6 +202,84 @@ async def test_who_takes_partitions_back_goes_on_from_what_another_has_stored(da
     assert (run["state"], run["sequence"]) == ("COMPLETED", 6)
     assert loads(run["completed_steps"]) == ["a", "b"]
     assert len(await database.rows("history")) == 6
+
+
+async def test_runs_that_are_at_hand_are_not_written_into_views_that_took_the_place_of_theirs(
+    database: Database, database_url: str
+) -> None:
+    """A rebuild has put right what an earlier version had folded wrongly, and nothing was written meanwhile."""
+    [(place, records)] = log_of(SagaLog("s1").started("e1", "c1").done("a", "b").written).items()
+    first, second = ({place: Batch(at, at + 2, tuple(records[at : at + 2]))} for at in (0, 2))
+    third = {place: Batch(4, 5, tuple(records[4:]))}
+    serving, reading = database.projection(), database.projection()
+    await project(first, serving, database.refusals)
+    await migrate(database_url, "tracker_next", MIGRATIONS, written_for="tracker")
+    fresh = Projection(database.pool, load_queries(schema="tracker_next"), schema="tracker_next")
+    await project(first, fresh, database.refusals)
+    await database.pool.execute("UPDATE tracker_next.runs SET user_id = 'as it is right'")
+    await database.pool.execute(
+        "ALTER SCHEMA tracker RENAME TO tracker_old; ALTER SCHEMA tracker_next RENAME TO tracker"
+    )
+
+    with pytest.raises(OffsetsMoved, match="a rebuild has put other views"):
+        await project(second, serving, database.refusals)
+    for projection, batches in ((serving, second), (reading, third)):
+        await projection.take_offsets([place])
+        await project(batches, projection, database.refusals)
+    [run] = await database.rows("runs")
+    assert (run["user_id"], run["sequence"]) == ("as it is right", 5)
+
+
+async def test_what_is_kept_again_is_written_although_its_partition_was_dropped(database: Database) -> None:
+    """Retention was shorter before the views were rebuilt."""
+    [(place, records)] = log_of(SagaLog("s1").started("e1", "c1").done("a").written).items()
+    projection = database.projection()
+    await database.pool.execute(
+        "INSERT INTO tracker.cutoffs VALUES ('history', $1), ('audit', $1)", T0 + timedelta(days=9)
+    )
+    await project({place: Batch(0, 1, tuple(records[:1]))}, projection, database.refusals)
+    assert await database.rows("history") == []
+
+    await database.pool.execute("DELETE FROM tracker.cutoffs")
+    for table in ("history", "audit"):
+        await database.pool.execute(f"DROP TABLE tracker.{partition_name(table, T0.date())}")
+    rest = {place: Batch(1, 3, tuple(records[1:]))}
+    with pytest.raises(Unavailable, match="a partition was dropped"):
+        await project(rest, projection, database.refusals)
+    await projection.take_offsets([place])
+    await project(rest, projection, database.refusals)
+    assert sorted(row["sequence"] for row in await database.rows("history")) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attributes": {"n": 2**70}},
+        {"context": {"n": 2**70}},
+        {"version": 2**70},
+        {"deadline_at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))},
+        {"deadline_at": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))},
+    ],
+    ids=["attributes", "context", "a column", "after the last year", "before the first year"],
+)
+async def test_a_value_that_no_column_holds_costs_its_own_record(
+    database: Database, fields: dict[str, Any]
+) -> None:
+    good = SagaLog("s1").started("e1", "c1").completed()
+    await database.project(log_of([*good.written, *SagaLog("s2").started_with(**fields).written]))
+    assert [row["saga_id"] for row in await database.rows("runs")] == ["s1"]
+    assert [reason.partition(":")[0] for reason in database.refusals.reasons] == ["PostgreSQL refused it"]
+
+
+async def test_a_session_that_was_emptied_gets_its_function_again(database: Database) -> None:
+    """As a pooler does between two that it lends one to."""
+    [(place, records)] = log_of(SagaLog("s1").started("e1", "c1").done("a").written).items()
+    projection = database.projection()
+    await project({place: Batch(0, 1, tuple(records[:1]))}, projection, database.refusals)
+    async with database.pool.acquire() as connection:
+        await connection.execute("DISCARD TEMP")
+    await project({place: Batch(1, 3, tuple(records[1:]))}, projection, database.refusals)
+    assert [row["sequence"] for row in await database.rows("runs")] == [3]
 
 
 async def test_a_role_that_may_make_no_functions_of_its_session_is_told_what_to_grant(

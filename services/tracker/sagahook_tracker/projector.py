@@ -28,7 +28,7 @@ MAX_RECORDS = 2_000
 """Of one transaction: what is projected while it runs is not visible yet."""
 
 REST = 0.7
-"""Of what a batch took: a third of the time at most goes into batches, unless there is a backlog."""
+"""Of what a batch took: three fifths of the time at most go into batches, unless there is a backlog."""
 
 
 class Projector:

@@ -54,6 +54,8 @@ class Projection:
         self._open = OpenRuns()
         self._kept_since = _EVER
         """From when on rows are kept, as far as it is known."""
+        self._views: int | None = None
+        """Those that the open runs are of."""
 
     async def load_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Those of the partitions that were read before. Raises Unavailable or NotMigrated."""
@@ -61,7 +63,7 @@ class Projection:
         with reaching_database():
             async with self._pool.acquire() as connection:
                 found = [row async for row in self._queries.load_offsets(connection, topics=topics)]
-        self._open.forget()
+        self._forget()
         stored = rows.offsets_of(found)
         return {partition: stored[partition] for partition in partitions if partition in stored}
 
@@ -71,7 +73,7 @@ class Projection:
             "topics": [partition.topic for partition in partitions],
             "partitions": [partition.partition for partition in partitions],
         }
-        self._open.forget()
+        self._forget()
         with reaching_database():
             async with self._pool.acquire() as connection:
                 return rows.offsets_of(
@@ -87,6 +89,7 @@ class Projection:
                     return await self._store(connection, batches, events)
         except asyncpg.CheckViolationError as missing:
             self._partitions.forget()
+            self._kept_since = _EVER  # a cut-off may have gone back
             raise Unavailable(f"a partition was dropped a moment ago: {missing}") from missing
         except _REFUSALS as refusal:
             raise Refused(f"{REFUSED}: {refusal}") from refusal
@@ -113,10 +116,16 @@ class Projection:
     async def _call(
         self, connection: asyncpg.Connection, batches: Batches, changes: Changes, begun: Collection[RunKey]
     ) -> Changes:
-        kept = await self._storing.call(connection, parameters_of(batches, changes, begun, self._channel))
-        self._kept_since = min(kept["history_since"] or _EVER, kept["audit_since"] or _EVER)
+        parameters = parameters_of(batches, changes, begun, channel=self._channel, known_views=self._views)
+        told = await self._storing.call(connection, parameters)
+        self._kept_since = min(told["history_since"] or _EVER, told["audit_since"] or _EVER)
+        self._views = told["views"]
         self._open.keep(changes.runs.values())
         return changes
+
+    def _forget(self) -> None:
+        self._open.forget()
+        self._views = None
 
     def _days(self, events: Sequence[Event]) -> set[date]:
         """Those of rows that may be kept."""
@@ -130,6 +139,7 @@ class Projection:
         """Those of the runs that are there. What the partitions' offsets tell cannot change before the batch moves
         them, or is refused."""
         if keys:
+            self._views = self._views or await self._queries.which_views(connection)
             columns = {"saga_ids": [text(key[0]) for key in keys], "runs": [key[1] for key in keys]}
             async for row in self._queries.load_runs(connection, **columns):
                 run = rows.run_of(row)

@@ -14,6 +14,10 @@ JOIN unnest(:topics::text[], :partitions::int[]) AS taken (topic, partition) USI
 ORDER BY stored.topic, stored.partition
 FOR SHARE OF stored;
 
+-- name: which_views()$
+-- These, by a number: a rebuild puts others in their place.
+SELECT to_regclass('tracker.offsets')::oid::bigint;
+
 -- name: load_runs(saga_ids, runs)
 -- The runs that a batch goes on with; without their contexts and results, which do not change.
 SELECT saga_id, run, number, sequence, name, version, state, user_id, total_steps, steps, completed_steps,

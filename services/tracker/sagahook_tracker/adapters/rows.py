@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -43,6 +44,16 @@ def maybe_json(value: Any) -> str | None:
     return None if value is None else as_json(value)
 
 
+def moment(time: datetime) -> datetime:
+    """As it is written into JSON. Raises OverflowError where that is none of the years 1 to 9999, in which nobody could
+    read it again; and a zone may have seconds, which JSON's would be rounded by."""
+    return time.astimezone(UTC)
+
+
+def maybe_moment(time: datetime | None) -> datetime | None:
+    return None if time is None else moment(time)
+
+
 def without_nul(value: JsonValue) -> JsonValue:
     """As a value for jsonb, which refuses the same one character."""
     match value:
@@ -77,7 +88,7 @@ def webhook_row(webhook: Webhook) -> Row:
         "source": text(webhook.source),
         "correlation_id": text(webhook.correlation_id),
         "event_type": text(webhook.event_type),
-        "received_at": webhook.received_at,
+        "received_at": moment(webhook.received_at),
         "delivery_id": maybe_text(webhook.delivery_id),
         "task_id": webhook.task_id,
         "content_type": maybe_text(webhook.content_type),
@@ -94,7 +105,7 @@ def route_row(route: Route) -> Row:
         "reason": maybe_text(route.reason),
         "sagas": as_json([{"saga_id": saga.saga_id, "name": saga.name} for saga in route.sagas]),
         "errors": as_json([{"name": error.name, "error": error.error} for error in route.errors]),
-        "routed_at": route.routed_at,
+        "routed_at": moment(route.routed_at),
         "reprocess": maybe_text(route.reprocess),
     }
 
@@ -107,7 +118,7 @@ def asked_rows(routes: Iterable[Route]) -> Iterator[Row]:
                 "event_id": text(route.event_id),
                 "name": text(saga.name),
                 "correlation_id": text(route.correlation_id),
-                "asked_at": route.routed_at,
+                "asked_at": moment(route.routed_at),
             }
 
 
@@ -117,7 +128,7 @@ def link_row(link: Link) -> Row:
         "saga_id": text(link.saga_id),
         "run": link.run,
         "correlation_id": text(link.correlation_id),
-        "linked_at": link.linked_at,
+        "linked_at": moment(link.linked_at),
     }
 
 
@@ -130,8 +141,8 @@ def attempt_row(attempt: Attempt) -> Row:
         "phase": phase,
         "attempt": count,
         "number": attempt.number,
-        "started_at": attempt.started_at,
-        "completed_at": attempt.completed_at,
+        "started_at": maybe_moment(attempt.started_at),
+        "completed_at": maybe_moment(attempt.completed_at),
         "status": attempt.status,
         "error": maybe_text(attempt.error),
         "duration_ms": attempt.duration_ms,
@@ -146,7 +157,7 @@ def history_row(entry: Entry, newest: int) -> Row:
         "saga_id": text(entry.saga_id),
         "run": entry.run,
         "sequence": entry.sequence,
-        "at": entry.at,
+        "at": moment(entry.at),
         "type": entry.type,
         "status": entry.status,
         "state": entry.state,
@@ -166,7 +177,7 @@ def rollup_rows(rollups: Rollups) -> Iterator[Row]:
         minute, kind, source, type_, outcome = place
         if count or rollups.milliseconds[place]:
             yield {
-                "minute": minute,
+                "minute": maybe_moment(minute),
                 "kind": kind,
                 "source": text(source),
                 "type": text(type_),
@@ -200,15 +211,15 @@ def run_row(run: Run) -> Row:
         "attributes": maybe_json(without_nul(run.attributes)),
         "parent": None if run.parent is None else as_json(run.parent.model_dump()),
         "limit_key": maybe_text(run.limit_key),
-        "deadline_at": run.deadline_at,
+        "deadline_at": maybe_moment(run.deadline_at),
         "progress": run.said_progress,
         "message": maybe_text(run.message),
         "unresolved": as_json(run.unresolved),
         "cause": run.cause,
         "acts": as_json(run.acts),
-        "started_at": run.started_at,
-        "updated_at": run.updated_at,
-        "finished_at": run.finished_at,
+        "started_at": maybe_moment(run.started_at),
+        "updated_at": maybe_moment(run.updated_at),
+        "finished_at": maybe_moment(run.finished_at),
         "event_id": maybe_text(run.event_id),
         "held": run.held,
         "result": maybe_json(run.result),
@@ -222,7 +233,7 @@ def definition_row(deployed: Deployed) -> Row:
         "number": deployed.number,
         "hash": deployed.definition.hash,
         "definition": deployed.definition.model_dump_json(exclude_defaults=True),
-        "deployed_at": deployed.deployed_at,
+        "deployed_at": moment(deployed.deployed_at),
     }
 
 
@@ -235,7 +246,7 @@ def control_row(controlled: Controlled) -> Row:
         "paused": control.paused,
         "actor": text(control.actor),
         "reason": text(control.reason),
-        "set_at": control.at,
+        "set_at": moment(control.at),
     }
 
 

@@ -7,15 +7,17 @@
 -- begun_keys: the runs whose first event is in the batch. longest: how many events the longest of its runs has.
 -- touched: the events that stand otherwise now. moved_keys: the runs by which others do. ended_keys: those that ended.
 -- waited_for, news_of_offsets, channel, most_bytes: who is told of what, see the end.
--- Returned is from when on history and audit are kept.
--- Raises SH001 where a partition does not stand where the batch began, SH002 where a run of begun_keys is there already.
+-- known_views: those that the caller knows runs of, as they were returned; null: of none.
+-- Returned is from when on history and audit are kept, and which views these are: a rebuild puts others in their place.
+-- Raises SH001 where a partition does not stand where the batch began, or the views are others than the known ones;
+-- SH002 where a run of begun_keys is there already.
 CREATE OR REPLACE FUNCTION pg_temp.store(
     offset_rows json, begun_keys json, webhook_rows json, route_rows json, asked_rows json, link_rows json,
     definition_rows json, control_rows json, run_rows json, attempt_rows json, history_rows json, longest bigint,
     delivery_rows json, delivery_attempt_rows json, audit_rows json, rollup_rows json,
     touched text[], moved_keys json, ended_keys json,
-    waited_for text[], news_of_offsets json, channel text, most_bytes int,
-    OUT history_since timestamptz, OUT audit_since timestamptz
+    waited_for text[], news_of_offsets json, channel text, most_bytes int, known_views bigint,
+    OUT history_since timestamptz, OUT audit_since timestamptz, OUT views bigint
 ) LANGUAGE plpgsql AS $store$
 #variable_conflict use_column
 DECLARE
@@ -49,6 +51,12 @@ BEGIN
             USING ERRCODE = 'SH001';
         END IF;
     END LOOP;
+
+    -- Behind those locks nobody puts other views in the place of these.
+    views := to_regclass('tracker.offsets')::oid::bigint;
+    IF known_views <> views THEN
+        RAISE EXCEPTION 'a rebuild has put other views in the place of these' USING ERRCODE = 'SH001';
+    END IF;
 
     -- What was let go for its age is not written again. Whoever raises a cut-off holds all offsets, so that this
     -- statement, which comes after them, sees it.

@@ -21,8 +21,12 @@ MOVED, KNOWN = "SH001", "SH002"
 """What it raises, as store.sql says."""
 
 
+_SECONDS = 120.0
+"""For thousands of records with large contexts; all else of it takes milliseconds."""
+
+
 class NotJson(Exception):
-    """PostgreSQL cannot be told: a number that is too large, for one."""
+    """PostgreSQL cannot be told: a number that is too large, or a time that is in no year."""
 
 
 class Storing:
@@ -42,12 +46,16 @@ class Storing:
         process = connection.get_server_pid()
         if process not in self._having:
             await self._define(connection)
-            connection.add_termination_listener(lambda _: self._having.discard(process))
             self._having.add(process)
         if not self._call:
             named = ", ".join(f"{name} => ${at}" for at, name in enumerate(parameters, start=1))
             self._call = f"SELECT * FROM {self._name}({named})"  # noqa: S608  # our own names
-        return await connection.fetchrow(self._call, *parameters.values())
+        try:
+            return await connection.fetchrow(self._call, *parameters.values(), timeout=_SECONDS)
+        except asyncpg.UndefinedFunctionError:
+            # Another process by an earlier one's number, or a session that was emptied between.
+            await self._define(connection)
+            return await connection.fetchrow(self._call, *parameters.values(), timeout=_SECONDS)
 
     async def _define(self, connection: asyncpg.Connection) -> None:
         try:
@@ -61,9 +69,15 @@ class Storing:
 
 
 def parameters_of(
-    batches: Batches, changes: Changes, begun: Collection[RunKey], channel: str | None
+    batches: Batches,
+    changes: Changes,
+    begun: Collection[RunKey],
+    *,
+    channel: str | None,
+    known_views: int | None,
 ) -> dict[str, Any]:
-    """By their names, all of them, in one order. channel: None: nobody is told. Raises NotJson."""
+    """By their names, all of them, in one order. channel: None: nobody is told. known_views: see store.sql. Raises
+    NotJson."""
     routes, runs = changes.routes.values(), changes.runs
     deliveries = changes.deliveries.values()
     return {
@@ -92,12 +106,13 @@ def parameters_of(
         "news_of_offsets": offsets_payload(batches),
         "channel": channel,
         "most_bytes": PAYLOAD_LIMIT,
+        "known_views": known_views,
     }
 
 
 def _json(given: Iterable[Row]) -> str | None:
-    found = list(given)
     try:
+        found = list(given)
         return dumps(found).decode() if found else None
-    except JSONEncodeError as reason:
+    except (JSONEncodeError, OverflowError) as reason:
         raise NotJson(str(reason)) from reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sagahook_tracker.adapters.rows import Row, maybe_text, text
+from sagahook_tracker.adapters.rows import Row, maybe_moment, maybe_text, moment, text
 from sagahook_tracker.domain.changes import Audited
 from sagahook_tracker.domain.deliveries import Delivered
 
@@ -32,9 +32,9 @@ def delivery_rows(deliveries: Iterable[Delivered]) -> Iterator[Row]:
             "attempts": row.attempt,
             "error": maybe_text(row.error),
             "status_code": row.status_code,
-            "next_attempt_at": row.next_attempt_at,
-            "first_at": first[delivery_id].at,
-            "updated_at": row.at,
+            "next_attempt_at": maybe_moment(row.next_attempt_at),
+            "first_at": moment(first[delivery_id].at),
+            "updated_at": moment(row.at),
         }
 
 
@@ -44,10 +44,10 @@ def delivery_attempt_row(delivered: Delivered) -> Row:
         "attempt": delivered.attempt,
         "what": delivered.what,
         "number": delivered.number,
-        "at": delivered.at,
+        "at": moment(delivered.at),
         "status_code": delivered.status_code,
         "error": maybe_text(delivered.error),
-        "next_attempt_at": delivered.next_attempt_at,
+        "next_attempt_at": maybe_moment(delivered.next_attempt_at),
     }
 
 
@@ -56,8 +56,8 @@ def audit_row(audited: Audited) -> Row:
     return {
         "audit_id": text(audited.audit_id),
         "number": audited.number,
-        "at": told.at,
-        "until": told.until,
+        "at": moment(told.at),
+        "until": maybe_moment(told.until),
         "service": text(told.service),
         "action": text(told.action),
         "target": text(told.target),

@@ -13,7 +13,7 @@ _MOST = 2_000
 
 class OpenRuns:
     """Those of the partitions that a projector has, as the views have them. Who takes one changes it: it is remembered
-    again only when that is stored. Whatever happens to the partitions, forget them all."""
+    again only when that is stored. Where somebody else may have written since, or other views, forget them all."""
 
     def __init__(self) -> None:
         self._runs: dict[RunKey, Run] = {}

@@ -56,7 +56,7 @@ _ROUTES = (
 
 _STANDINGS = (
     # How an event stands: a function of the rows of webhooks, routes, links and runs, computed again when one of them
-    # changes (queries.sql, settle). Each column of an index changes once or twice in a row's life, so that most
+    # changes (store.sql). Each column of an index changes once or twice in a row's life, so that most
     # updates stay on their page.
     """
     CREATE TABLE tracker.standings (
