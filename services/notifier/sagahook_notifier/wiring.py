@@ -83,7 +83,7 @@ class Notifier:
         self.health = Health()
         self.health.add("postgres", self._database.check, needed=True)
         watch_ready("notifier", self.health.is_ready)
-        self.app: FastAPI = health_app(self.health)
+        self.app = health_app(self.health)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Raises TopicsMismatch or OffsetOutOfRange, maybe in an ExceptionGroup: for an operator."""
