@@ -235,6 +235,7 @@ def beside(stack: ReadersStack) -> str:
 def new_database(stack: ReadersStack, name: str) -> str:
     """An empty one on the stack's server; its URL."""
     url = stack.description["postgres"]
-    code, said = stack.terminal.shell(f"psql '{url}' -c 'CREATE DATABASE {name}'")
+    begin = f"-c 'DROP DATABASE IF EXISTS {name} WITH (FORCE)' -c 'CREATE DATABASE {name}'"
+    code, said = stack.terminal.shell(f"psql '{url}' {begin}")
     assert code == 0, said
     return f"{url.rpartition('/')[0]}/{name}"
