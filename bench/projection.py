@@ -27,7 +27,6 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import SecretStr
 
-import sagahook_tracker
 from bench import bare_rows
 from bench.broker import long_lived_broker
 from sagahook.embedded.postgres import EmbeddedPostgres
@@ -41,6 +40,7 @@ from sagahook_schemas.steps import StepCompleted, StepScheduled
 from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 from sagahook_schemas.webhooks import RoutedSaga, WebhookRouted, received_envelope
 from sagahook_tracker.adapters.partitions import make_partitions
+from sagahook_tracker.adapters.schema import MIGRATIONS
 from sagahook_tracker.settings import TrackerSettings
 
 PARTITIONS = 4
@@ -83,7 +83,7 @@ async def _database(postgres_url: str) -> AsyncIterator[str]:
     await admin.execute(f"CREATE DATABASE {name}")
     try:
         url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        await migrate(url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
+        await migrate(url, "tracker", MIGRATIONS)
         connection = await asyncpg.connect(url)
         await make_partitions(connection, "tracker", [datetime.now(UTC).date()])
         await connection.close()

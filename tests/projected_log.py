@@ -48,6 +48,13 @@ def log_of(written: Iterable[Written], partitions: int = PARTITIONS) -> Log:
     return dict(log)
 
 
+def batch_of(records: list[ConsumerRecord], start: int, end: int) -> Batch:
+    """Those of the partition's records, and the markers between and behind them."""
+    first = records[start].offset if start else 0
+    following = records[end].offset if end < len(records) else records[-1].offset + 1
+    return Batch(first, following, tuple(records[start:end]))
+
+
 def cut(log: Log, dice: random.Random) -> Iterator[Batches]:
     """The whole log in batches of any size, its partitions read in any order."""
     places = dict.fromkeys(log, 0)

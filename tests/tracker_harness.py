@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,12 +18,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-import sagahook_tracker
 from sagahook.runtime.kafka_lookup import look_up
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.service import bind
 from sagahook.runtime.topics import ensure_topics
 from sagahook_schemas.topics import SAGA_COMMANDS, Topic
+from sagahook_tracker.adapters.schema import MIGRATIONS
 from sagahook_tracker.projector import Projector
 from sagahook_tracker.settings import TrackerSettings
 from sagahook_tracker.wiring import build_app
@@ -180,7 +179,7 @@ async def open_tracker(
     bootstrap: str, prefix: str, database_url: str, partitions: int = PARTITIONS, **settings: Any
 ) -> AsyncIterator[Tracker]:
     await ensure_topics(bootstrap, prefix, partitions)
-    await migrate(database_url, "tracker", Path(sagahook_tracker.__file__).with_name("migrations"))
+    await migrate(database_url, "tracker", MIGRATIONS)
     given = tracker_settings(bootstrap, prefix, database_url, **settings)
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     async with (

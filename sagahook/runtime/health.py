@@ -92,6 +92,11 @@ class Health:
         """The service's main loop turned once."""
         self._ticked = time.monotonic()
 
+    def turned(self, *, is_reading: bool) -> None:
+        """As `tick`, of a loop that reads: from when on it does so once, the service takes part."""
+        self.tick()
+        self.ready = self.ready or is_reading
+
     def stop(self) -> None:
         self._stopping = True
 

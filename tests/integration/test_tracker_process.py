@@ -4,15 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from pathlib import Path
 
 import aiohttp
 import asyncpg
 
-import sagahook_tracker
 from sagahook.embedded.ports import free_port
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
+from sagahook_tracker.adapters.schema import MIGRATIONS
 
 
 async def run(command: str, **env: str) -> asyncio.subprocess.Process:
@@ -30,8 +29,7 @@ async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, str
 
 
 async def test_migrations_that_run_at_once_make_one_schema(empty_database_url: str) -> None:
-    migrations = Path(sagahook_tracker.__file__).with_name("migrations")
-    await asyncio.gather(*(migrate(empty_database_url, "tracker", migrations) for _ in range(3)))
+    await asyncio.gather(*(migrate(empty_database_url, "tracker", MIGRATIONS) for _ in range(3)))
     connection = await asyncpg.connect(empty_database_url)
     assert await connection.fetchval("SELECT count(*) FROM tracker.schema_version") == 1
     await connection.close()

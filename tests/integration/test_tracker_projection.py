@@ -9,7 +9,7 @@ import pytest_asyncio
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from sagahook.runtime.batches import Batch, OffsetsMoved
+from sagahook.runtime.batches import OffsetsMoved
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.migrations import migrate
 from sagahook.runtime.topics import ensure_topics
@@ -23,6 +23,7 @@ from sagahook_tracker.adapters.schema import view_tables
 from sagahook_tracker.handlers import project
 from sagahook_tracker.projector import Projector
 from tests.databases import open_migrated_database
+from tests.projected_log import batch_of
 from tests.tracker_harness import Tracker, Wire, open_tracker, tracker_settings
 from tests.tracker_log import T0, SagaLog, Written, controlled, deployed, of_a_limit, received, routed
 
@@ -63,13 +64,6 @@ async def records_of(tracker: Tracker) -> dict[TopicPartition, list[ConsumerReco
             while await consumer.position(partition) < end:
                 found[partition] += (await consumer.getmany(timeout_ms=100)).get(partition, [])
     return found
-
-
-def batch_of(records: list[ConsumerRecord], start: int, end: int) -> Batch:
-    """Those of the partition's records, and the markers between and behind them."""
-    first = records[start].offset if start else 0
-    following = records[end].offset if end < len(records) else records[-1].offset + 1
-    return Batch(first, following, tuple(records[start:end]))
 
 
 def everything() -> list[Written]:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,11 +11,11 @@ import pytest
 import pytest_asyncio
 from aiokafka import ConsumerRecord
 
-import sagahook_tracker
 from sagahook.runtime.batches import OffsetOutOfRange
 from sagahook.runtime.database import open_pool
 from sagahook.runtime.migrations import migrate
 from sagahook_schemas.codec import Undecodable
+from sagahook_tracker.adapters.schema import MIGRATIONS
 from sagahook_tracker.domain.changes import Event
 from sagahook_tracker.domain.differences import Report
 from sagahook_tracker.filling import Filling, helpers
@@ -69,8 +68,7 @@ async def test_a_process_that_helps_fills_a_schema_until_its_input_ends(
     for name, value in environment(tracker).items():
         monkeypatch.setenv(name, value)
     url = tracker.settings.database_url.get_secret_value()
-    migrations = Path(sagahook_tracker.__file__).with_name("migrations")
-    await migrate(url, "tracker_next", migrations, written_for="tracker")
+    await migrate(url, "tracker_next", MIGRATIONS, written_for="tracker")
     connection = await asyncpg.connect(url)
     async with helpers("tracker_next", 1), asyncio.timeout(60):
         while await connection.fetchval("SELECT count(*) FROM tracker_next.links") < len(before["links"]):

@@ -5,7 +5,6 @@ import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,8 +12,7 @@ import pytest
 import pytest_asyncio
 from orjson import loads
 
-import sagahook_tracker
-from sagahook.runtime.batches import Batch, OffsetsMoved, Unavailable
+from sagahook.runtime.batches import OffsetsMoved, Unavailable
 from sagahook.runtime.migrations import migrate
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliveryExhausted, DeliverySucceeded
 from sagahook_schemas.steps import CompensationResolved, StepScheduled
@@ -22,11 +20,10 @@ from sagahook_schemas.webhooks import RouteError
 from sagahook_tracker.adapters.partitions import partition_name
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.schema import MIGRATIONS
 from sagahook_tracker.handlers import project
-from tests.projected_log import Database, cut, log_of, open_database
+from tests.projected_log import Database, batch_of, cut, log_of, open_database
 from tests.tracker_log import T0, SagaLog, Written, audited, notified, received, routed
-
-MIGRATIONS = Path(sagahook_tracker.__file__).with_name("migrations")
 
 ABOUT = {
     "endpoint_id": "ep",
@@ -182,9 +179,9 @@ async def test_an_event_that_is_in_the_log_twice_changes_nothing(database: Datab
         await database.project(log_of(once))
         at = {place: len(records) for place, records in log_of(once).items()}
         longer = {
-            place: Batch(at.get(place, 0), len(records), tuple(records[at.get(place, 0) :]))
+            place: batch_of(records, at[place], len(records))
             for place, records in log_of([*once, *again]).items()
-            if len(records) > at.get(place, 0)
+            if len(records) > at[place]
         }
         await project(longer, database.projection(), database.refusals)
         found = await database.everything()
@@ -197,7 +194,7 @@ async def test_who_takes_partitions_back_goes_on_from_what_another_has_stored(da
     mine, other = database.projection(), database.projection()
     for first, (start, end) in ((mine, (0, 2)), (other, (2, 4)), (mine, (4, 6))):
         assert (await first.take_offsets([place])).get(place, 0) == start
-        await project({place: Batch(start, end, tuple(records[start:end]))}, first, database.refusals)
+        await project({place: batch_of(records, start, end)}, first, database.refusals)
     [run] = await database.rows("runs")
     assert (run["state"], run["sequence"]) == ("COMPLETED", 6)
     assert loads(run["completed_steps"]) == ["a", "b"]
@@ -209,8 +206,8 @@ async def test_runs_that_are_at_hand_are_not_written_into_views_that_took_the_pl
 ) -> None:
     """A rebuild has put right what an earlier version had folded wrongly, and nothing was written meanwhile."""
     [(place, records)] = log_of(SagaLog("s1").started("e1", "c1").done("a", "b").written).items()
-    first, second = ({place: Batch(at, at + 2, tuple(records[at : at + 2]))} for at in (0, 2))
-    third = {place: Batch(4, 5, tuple(records[4:]))}
+    first, second = ({place: batch_of(records, at, at + 2)} for at in (0, 2))
+    third = {place: batch_of(records, 4, 5)}
     serving, reading = database.projection(), database.projection()
     await project(first, serving, database.refusals)
     await migrate(database_url, "tracker_next", MIGRATIONS, written_for="tracker")
@@ -237,13 +234,13 @@ async def test_what_is_kept_again_is_written_although_its_partition_was_dropped(
     await database.pool.execute(
         "INSERT INTO tracker.cutoffs VALUES ('history', $1), ('audit', $1)", T0 + timedelta(days=9)
     )
-    await project({place: Batch(0, 1, tuple(records[:1]))}, projection, database.refusals)
+    await project({place: batch_of(records, 0, 1)}, projection, database.refusals)
     assert await database.rows("history") == []
 
     await database.pool.execute("DELETE FROM tracker.cutoffs")
     for table in ("history", "audit"):
         await database.pool.execute(f"DROP TABLE tracker.{partition_name(table, T0.date())}")
-    rest = {place: Batch(1, 3, tuple(records[1:]))}
+    rest = {place: batch_of(records, 1, 3)}
     with pytest.raises(Unavailable, match="a partition was dropped"):
         await project(rest, projection, database.refusals)
     await projection.take_offsets([place])
@@ -275,10 +272,10 @@ async def test_a_session_that_was_emptied_gets_its_function_again(database: Data
     """As a pooler does between two that it lends one to."""
     [(place, records)] = log_of(SagaLog("s1").started("e1", "c1").done("a").written).items()
     projection = database.projection()
-    await project({place: Batch(0, 1, tuple(records[:1]))}, projection, database.refusals)
+    await project({place: batch_of(records, 0, 1)}, projection, database.refusals)
     async with database.pool.acquire() as connection:
         await connection.execute("DISCARD TEMP")
-    await project({place: Batch(1, 3, tuple(records[1:]))}, projection, database.refusals)
+    await project({place: batch_of(records, 1, 3)}, projection, database.refusals)
     assert [row["sequence"] for row in await database.rows("runs")] == [3]
 
 
@@ -298,7 +295,7 @@ async def test_a_role_that_may_make_no_functions_of_its_session_is_told_what_to_
     await database.project(log_of(whole[:1]))  # makes the day's partitions
     before = await database.rows("offsets")
     [(place, records)] = log_of(whole).items()
-    batches = {place: Batch(1, 2, tuple(records[1:]))}
+    batches = {place: batch_of(records, 1, 2)}
     try:
         async with open_database(url) as humble:
             with pytest.raises(Unavailable, match=f"GRANT TEMPORARY ON DATABASE {name} TO humble_{name}"):

@@ -167,17 +167,13 @@ class Notifier:
         self.health.started = True
         topic = settings.topic(SAGA_EVENTS)
 
-        def tick() -> None:
-            self.health.tick()
-            self.health.ready = self.health.ready or consumer.is_reading
-
         consumer = BatchConsumer(
             bootstrap=settings.kafka,
             group=settings.group,
             topics=[topic],
             load_offsets=store.load_offsets,
             handle=linked(settings.group, intake.handle),
-            on_tick=tick,
+            on_tick=lambda: self.health.turned(is_reading=consumer.is_reading),
             rest=INTAKE_REST,
             leisure=lambda: 0.0 if intake.is_heard else INTAKE_LEISURE,
             session_timeout=settings.session_timeout,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -56,8 +55,10 @@ def _api(settings: TrackerSettings) -> None:
 def _migrate(settings: TrackerSettings) -> None:
     # The tools of migration take a while to load, and no other command needs them.
     from sagahook.runtime.migrations import migrate
+    from sagahook_tracker.adapters.queries import SCHEMA
+    from sagahook_tracker.adapters.schema import MIGRATIONS
 
-    asyncio.run(migrate(settings.dsn(), "tracker", Path(__file__).with_name("migrations")))
+    asyncio.run(migrate(settings.dsn(), SCHEMA, MIGRATIONS))
 
 
 if __name__ == "__main__":

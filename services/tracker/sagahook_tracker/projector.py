@@ -56,13 +56,7 @@ class Projector:
         watch_pool("tracker", pool)
         projection = Projection(pool, load_queries(), channel=CHANNEL)
         dead_letters = KafkaDeadLetters(settings.kafka, settings.topic_prefix, settings.group)
-
         pipeline = Pipeline(projection, dead_letters)
-
-        def tick() -> None:
-            self.health.tick()
-            self.health.ready = self.health.ready or consumer.is_reading
-
         consumer = BatchConsumer(
             bootstrap=settings.kafka,
             group=settings.group,
@@ -70,7 +64,7 @@ class Projector:
             load_offsets=projection.take_offsets,
             handle=linked(settings.group, pipeline.handle),
             finish=pipeline.finish,
-            on_tick=tick,
+            on_tick=lambda: self.health.turned(is_reading=consumer.is_reading),
             max_records=MAX_RECORDS,
             # For those who ask for a status as soon as their webhook was accepted.
             first=[settings.topic(WEBHOOKS_RECEIVED), settings.topic(WEBHOOKS_ROUTED)],

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import asyncpg
 
@@ -23,6 +22,7 @@ from sagahook.runtime.topics import partition_count
 from sagahook_tracker.adapters.log_end import LogEnd
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.schema import MIGRATIONS
 from sagahook_tracker.filling import Filling, helpers
 from sagahook_tracker.retention import Retention
 from sagahook_tracker.settings import TrackerSettings
@@ -115,11 +115,7 @@ class Rebuild:
         if FRESH in found:
             self._say("a rebuild was interrupted: beginning anew (--resume would go on with what it left)")
             await self._drop(FRESH)
-        url, migrations = (
-            self._settings.dsn(),
-            Path(__file__).with_name("migrations"),
-        )
-        await migrate(url, FRESH, migrations, written_for=SERVING)
+        await migrate(self._settings.dsn(), FRESH, MIGRATIONS, written_for=SERVING)
         await self._guard.execute(f"COMMENT ON SCHEMA {FRESH} IS '{mine}'")
 
     async def fill_and_swap(self) -> None:

@@ -11,7 +11,7 @@ from sagahook.runtime.batches import Unavailable
 from sagahook.runtime.database import NotMigrated, reaching_database
 from sagahook.runtime.starting import Tables
 
-_MIGRATIONS = Path(__file__).parents[1] / "migrations"
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +38,4 @@ class ViewTables(Tables):
 
 
 def view_tables(topics: list[str]) -> ViewTables:
-    return ViewTables("tracker", _MIGRATIONS, tuple(topics))
+    return ViewTables("tracker", MIGRATIONS, tuple(topics))

@@ -20,7 +20,6 @@ from sagahook_tracker.domain.runs import RunKey
 MOVED, KNOWN = "SH001", "SH002"
 """What it raises, as store.sql says."""
 
-
 _SECONDS = 120.0
 """For thousands of records with large contexts; all else of it takes milliseconds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from sagahook_tracker.domain.changes import Event
 from sagahook_tracker.domain.runs import FINAL, Run, RunKey
@@ -39,7 +40,7 @@ class OpenRuns:
             if run.state not in FINAL:
                 run.context = run.result = None
                 self._runs[run.key] = run
-        for key in list(self._runs)[: max(0, len(self._runs) - _MOST)]:
+        for key in tuple(islice(self._runs, max(0, len(self._runs) - _MOST))):
             del self._runs[key]
 
     def forget(self) -> None:
