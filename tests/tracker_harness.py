@@ -45,6 +45,7 @@ TABLES = (
     "asked",
     "standings",
     "runs",
+    "attributes",
     "links",
     "history",
     "attempts",

@@ -197,7 +197,7 @@ class SagaLog:
 
     def started_with(self, **fields: Any) -> SagaLog:
         """As `started`, with what else a start may carry."""
-        self.started("event-1", "cid")
+        self.started(fields.get("event_id", "event-1"), fields.get("correlation_id", "cid"))
         last = self.written.pop()
         assert isinstance(last.data, SagaStarted)
         return self.add(SagaStarted.model_validate(last.data.model_dump() | fields))

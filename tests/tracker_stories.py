@@ -13,7 +13,9 @@ from tests.tracker_log import T0, SagaLog, Written, audited, controlled, deploye
 def webhook(number: int, kind: int) -> list[Written]:
     """One webhook and what it brought about: an end of each kind, retries, a join, a child, nothing, no route yet."""
     event, saga, cid = f"e{number}", f"s{number}", f"c{number}"
-    log = SagaLog(saga).started(event, cid, order=number)
+    log = SagaLog(saga).started_with(
+        event_id=event, correlation_id=cid, context={"order": number}, attributes={"kind": kind}
+    )
     match kind:
         case 0:
             log.done("reserve", "charge", "ship").completed()
@@ -52,7 +54,11 @@ def webhook(number: int, kind: int) -> list[Written]:
 
 def further() -> list[Written]:
     """A webhook that was reprocessed, an attempt that was lost, outbound webhooks, and what people did."""
-    first = SagaLog("s-again").started("e-again", "c-again").declined()
+    first = (
+        SagaLog("s-again")
+        .started_with(event_id="e-again", correlation_id="c-again", attributes={"repository": "a/b", "pr": 7})
+        .declined()
+    )
     second = (
         SagaLog("s-again", run=2).started("e-again", "c-again").done("reserve", "charge", "ship").completed()
     )

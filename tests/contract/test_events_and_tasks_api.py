@@ -414,10 +414,14 @@ async def test_a_task_that_was_run_again_is_listed_by_its_newest_run(
         assert [task["status"] for task in tasks] == found
 
 
-async def test_pages_of_tasks_have_each_of_them_once(tracker: Tracker, api: Api, story: Story) -> None:
-    logs = [SagaLog(f"{story.saga}-{n}").started(story.event, story.cid) for n in range(5)]
+@pytest.mark.parametrize("filter_", ["correlation_id", "repository"])
+async def test_pages_of_tasks_have_each_of_them_once(
+    tracker: Tracker, api: Api, story: Story, filter_: str
+) -> None:
+    about = {"event_id": story.event, "correlation_id": story.cid, "attributes": {"repository": story.cid}}
+    logs = [SagaLog(f"{story.saga}-{n}").started_with(**about) for n in range(5)]
     await write(tracker, *(record for log in logs for record in log.written))
-    path = f"{TASKS}?correlation_id={story.cid}&limit=2"
+    path = f"{TASKS}?{filter_}={story.cid}&limit=2"
     by_offset = [each["task_id"] for at in (0, 2, 4) for each in await get(api, f"{path}&offset={at}")]
     by_cursor: list[str] = []
     cursor: str | None = ""

@@ -330,6 +330,12 @@ async def test_sagas_are_listed_page_by_page(tracker: Tracker, api: Api) -> None
     assert len((await ids("attribute=pr:7&attribute=repo:a/b"))[0]) == 4
     assert len((await ids("attribute=pr:7"))[0]) == 4
     assert (await ids("attribute=pr:8"))[0] == []
+    one, cursor = await ids("attribute=pr:7&limit=3")
+    other, end = await ids(f"attribute=pr:7&limit=3&cursor={cursor}")
+    assert one + other == (await ids("attribute=pr:7.0"))[0]  # one word and two, in one order
+    assert (len(one), len(other), end) == (3, 1, None)
+    assert (await ids("attribute=pr:7&state=FAILED"))[0] == [logs[0].saga_id]
+    assert (await ids("attribute=pr:7&started_before=2020-01-01T00:00:00Z"))[0] == []
     assert (await ids("started_before=2020-01-01T00:00:00Z"))[0] == []
 
 

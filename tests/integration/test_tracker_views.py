@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,13 +15,16 @@ from orjson import loads
 
 from sagahook.runtime.batches import OffsetsMoved, Unavailable
 from sagahook.runtime.migrations import migrate
+from sagahook_schemas.base import JsonValue
 from sagahook_schemas.notifications import DeliveryAttemptFailed, DeliveryExhausted, DeliverySucceeded
 from sagahook_schemas.steps import CompensationResolved, StepScheduled
 from sagahook_schemas.webhooks import RouteError
 from sagahook_tracker.adapters.partitions import partition_name
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
+from sagahook_tracker.adapters.rows import without_nul
 from sagahook_tracker.adapters.schema import MIGRATIONS
+from sagahook_tracker.domain.attributes import listed
 from sagahook_tracker.handlers import project
 from tests.projected_log import Database, batch_of, cut, log_of, open_database
 from tests.tracker_log import T0, SagaLog, Written, audited, notified, received, routed
@@ -43,7 +47,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 def busy() -> list[Written]:
     """Webhooks that stand in every way, among them one that two sagas lie on two partitions of, one that is reprocessed
     and one that joins what another began."""
-    again = SagaLog("s-again", run=2).started_with(reprocess="command-1", event_id="e-again").completed()
+    about = {"reprocess": "command-1", "event_id": "e-again", "attributes": {"pr": 7}}
+    again = SagaLog("s-again", run=2).started_with(**about).completed()
     return list(
         chain(
             [received(f"e{number}", f"c{number}") for number in range(12)],
@@ -266,6 +271,55 @@ async def test_a_value_that_no_column_holds_costs_its_own_record(
     await database.project(log_of([*good.written, *SagaLog("s2").started_with(**fields).written]))
     assert [row["saga_id"] for row in await database.rows("runs")] == ["s1"]
     assert [reason.partition(":")[0] for reason in database.refusals.reasons] == ["PostgreSQL refused it"]
+
+
+ATTRIBUTES: dict[str, JsonValue] = {
+    "text": "a\0b, 'c' %I $1 \U0001f600",
+    "empty": "",
+    "long": "\U0001f600" * 300,
+    "long name " * 30: 1,
+    "true": True,
+    "small": 1e-7,
+    "large": 1e22,
+    "whole": 7.0,
+    "below": -0.0,
+    "many": 2**63,
+    "half": -0.5,
+    "null": None,
+    "list": [1],
+    "object": {"a": 1},
+}
+"""Of every kind, and what SQL might stumble over."""
+
+
+async def test_an_attribute_is_kept_by_the_word_that_lists_are_asked_for(database: Database) -> None:
+    log = SagaLog("s1").started_with(attributes=ATTRIBUTES)
+    sealed = SagaLog("s2").started_with(attributes={"$sealed": "sealed:1:…"})
+    await database.project(log_of([*log.written, *sealed.written, *log.completed().written[1:]]))
+    [run] = [row for row in await database.rows("runs") if row["saga_id"] == "s1"]
+    told = [{**each._asdict(), "number": run["number"]} for each in listed(without_nul(ATTRIBUTES))]
+    kept = await database.rows("attributes")
+    assert {(row["saga_id"], row["run"], row["started_at"]) for row in kept} == {("s1", 1, run["started_at"])}
+    found = [{name: row[name] for name in told[0]} for row in kept]
+    assert sorted(found, key=itemgetter("attribute")) == sorted(told, key=itemgetter("attribute"))
+    assert len(told) == len(ATTRIBUTES) - 3
+
+
+async def test_runs_that_are_there_at_an_upgrade_are_found_by_their_attributes(
+    database: Database, database_url: str
+) -> None:
+    logs = [SagaLog(f"s{n}").started_with(attributes=ATTRIBUTES | {"n": n}) for n in range(3)]
+    await database.project(log_of([*chain(*(log.written for log in logs))]))
+    before = await database.rows("attributes")
+    await database.pool.execute("""
+        DROP TABLE tracker.attributes;
+        DROP FUNCTION tracker.add_attributes, tracker.remove_attributes, tracker.words_of CASCADE;
+        CREATE INDEX runs_repository ON tracker.runs (number);
+        UPDATE tracker.schema_version SET version_num = '0007'
+    """)
+    await migrate(database_url, "tracker", MIGRATIONS)
+    assert await database.rows("attributes") == before
+    assert len(before) == 3 * 12
 
 
 async def test_a_session_that_was_emptied_gets_its_function_again(database: Database) -> None:

@@ -34,7 +34,7 @@ _KEPT = "kept by sagahook tracker rebuild --keep-old"
 _REMARK = "being filled by sagahook tracker rebuild, version "
 
 CLOSE = 2_000
-"""Records behind the log: then what is left is a matter of a moment."""
+"""Records behind the log: then what has come until now is a matter of a moment."""
 
 GATE_SECONDS = 2.0
 """How long the projectors may be held up; then they go on, and it is tried again."""
@@ -141,31 +141,33 @@ class Rebuild:
         await self._drop(OLD)
 
     async def _catch_up(self, pool: asyncpg.Pool, stopped: asyncio.Task[None]) -> None:
-        """With helpers, where there is much to do, until it is close behind the log's end."""
+        """With helpers, where there is much to do, until what came before it was close is there."""
         settings = self._settings
         log_end = LogEnd(settings.kafka, settings.topic_prefix, settings.topics, timeout=_PATIENCE)
         projection = Projection(pool, load_queries(schema=FRESH), schema=FRESH)
 
-        async def left() -> tuple[int, int]:
-            """How many records, and of how many."""
-            ends = await log_end.now()
+        async def left() -> int:
             offsets = await projection.load_offsets(ends)
-            behind = sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
-            return behind, sum(ends.values())
+            return sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
 
         try:
-            behind, _ = await left()
+            ends = await log_end.now()
+            behind = await left()
             async with helpers(FRESH, self._options.jobs - 1 if behind > CLOSE else 0):
                 said = 0.0
-                while behind > CLOSE:
+                while behind:
                     await self._wait(stopped)
                     try:
-                        behind, of = await left()
+                        if (
+                            behind > CLOSE
+                        ):  # the log grows meanwhile; once it is close, to where it ended then
+                            ends = await log_end.now()
+                        behind = await left()
                     except Unavailable as away:  # the filling waits too, and goes on
                         self._say(f"waiting: {away}")
                         continue
                     if time.monotonic() - said >= _SAY:
-                        self._say(f"{behind:,} of {of:,} records left")
+                        self._say(f"{behind:,} of {sum(ends.values()):,} records left")
                         said = time.monotonic()
         finally:
             await log_end.close()

@@ -118,13 +118,13 @@ class TaskQuery(PageQuery):
     )
 
     def filter(self) -> TaskFilter:
+        repository = [] if self.repository is None else [f"repository:{self.repository}"]
         return TaskFilter(
             status=self.status,
             name=self.task_type,
-            repository=self.repository,
             correlation_id=self.correlation_id,
             event_id=self.event_id,
-            attributes=alternatives(self.attribute),
+            attributes=alternatives([*self.attribute, *repository]),
         )
 
 

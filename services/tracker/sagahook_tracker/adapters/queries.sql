@@ -96,6 +96,34 @@ WHERE (:states::text[] IS NULL OR state = ANY (:states::text[]))
 ORDER BY coalesce(started_at, '-infinity'::timestamptz) DESC, number DESC
 LIMIT :how_many::bigint;
 
+-- name: find_runs_by_word(attribute, word, states, name, version, cause, source, attributes, started_before, started_after, after_start, after_number, how_many)
+-- The same of those that have an attribute of that word, from the rows that are kept for it.
+SELECT saga_id, run, runs.number, sequence, name, version, state, user_id, total_steps, steps, completed_steps,
+       failed_step, error, reason, definition_hash, source, correlation_id, suspended_in, attributes, parent,
+       limit_key, deadline_at, progress, message, unresolved, cause, acts, runs.started_at, updated_at, finished_at,
+       listed.started_at::text AS position
+FROM tracker.attributes AS listed
+JOIN tracker.runs USING (saga_id, run)
+WHERE listed.attribute = :attribute AND listed.word = :word
+  AND (:states::text[] IS NULL OR state = ANY (:states::text[]))
+  AND (:name::text IS NULL OR name = :name::text)
+  AND (:version::bigint IS NULL OR version = :version::bigint)
+  AND (:cause::text IS NULL OR cause = :cause::text)
+  AND (:source::text IS NULL OR source = :source::text)
+  AND coalesce(attributes @> ANY (:attributes::jsonb[]), FALSE)  -- nearly all; by itself it is taken for a filter
+  AND (:started_before::timestamptz IS NULL OR listed.started_at < :started_before::timestamptz)
+  AND (:started_after::timestamptz IS NULL OR listed.started_at > :started_after::timestamptz)
+  AND (:after_start::text IS NULL
+       OR (listed.started_at, listed.number) < (:after_start::text::timestamptz, :after_number::bigint))
+  AND NOT EXISTS (
+      SELECT
+      FROM tracker.runs AS newer
+      WHERE newer.saga_id = runs.saga_id AND newer.run > runs.run AND newer.run > 1  -- few, by runs_again
+      OFFSET 0  -- for each row by itself
+  )
+ORDER BY listed.started_at DESC, listed.number DESC
+LIMIT :how_many::bigint;
+
 -- name: load_definition(name, version)
 -- The version, or where none is given the newest.
 SELECT definition

@@ -125,7 +125,7 @@ WHERE saga_id = :saga_id
 ORDER BY asked_at, event_id
 LIMIT 1;
 
--- name: find_tasks(status, name, repository, correlation_id, event_id, attributes, after_time, after_number, skip, how_many)
+-- name: find_tasks(status, name, correlation_id, event_id, attributes, after_time, after_number, skip, how_many)
 -- The newest run of each saga, those that started last first. A parameter that is null asks for nothing.
 SELECT number, saga_id, run, name, state, status, attributes, correlation_id, started_at, updated_at, finished_at,
        coalesce(attributes ->> 'codegen_task_url', result ->> 'codegen_task_url') AS codegen_task_url,
@@ -133,8 +133,6 @@ SELECT number, saga_id, run, name, state, status, attributes, correlation_id, st
 FROM tracker.runs
 WHERE (:status::text IS NULL OR status = :status::text)
   AND (:name::text IS NULL OR name = :name::text)
-  AND (:repository::text IS NULL
-       OR (attributes ->> 'repository' = :repository::text AND attributes ? 'repository'))
   AND (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
   AND (:event_id::text IS NULL
        OR saga_id = ANY (ARRAY(SELECT saga_id FROM tracker.links WHERE event_id = :event_id::text)))
@@ -150,6 +148,32 @@ WHERE (:status::text IS NULL OR status = :status::text)
       OFFSET 0  -- for each row by itself
   )
 ORDER BY coalesce(started_at, '-infinity'::timestamptz) DESC, number DESC
+OFFSET :skip::bigint
+LIMIT :how_many::bigint;
+
+-- name: find_tasks_by_word(attribute, word, status, name, correlation_id, event_id, attributes, after_time, after_number, skip, how_many)
+-- The same of those that have an attribute of that word, from the rows that are kept for it.
+SELECT runs.number, saga_id, run, runs.name, state, status, attributes, correlation_id, runs.started_at, updated_at,
+       finished_at, coalesce(attributes ->> 'codegen_task_url', result ->> 'codegen_task_url') AS codegen_task_url,
+       coalesce(reason, error) AS error, listed.started_at::text AS position
+FROM tracker.attributes AS listed
+JOIN tracker.runs USING (saga_id, run)
+WHERE listed.attribute = :attribute AND listed.word = :word
+  AND (:status::text IS NULL OR status = :status::text)
+  AND (:name::text IS NULL OR name = :name::text)
+  AND (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
+  AND (:event_id::text IS NULL
+       OR saga_id = ANY (ARRAY(SELECT saga_id FROM tracker.links WHERE event_id = :event_id::text)))
+  AND coalesce(attributes @> ANY (:attributes::jsonb[]), FALSE)  -- nearly all; by itself it is taken for a filter
+  AND (:after_time::text IS NULL
+       OR (listed.started_at, listed.number) < (:after_time::text::timestamptz, :after_number::bigint))
+  AND NOT EXISTS (
+      SELECT
+      FROM tracker.runs AS newer
+      WHERE newer.saga_id = runs.saga_id AND newer.run > runs.run AND newer.run > 1  -- few, by runs_again
+      OFFSET 0  -- for each row by itself
+  )
+ORDER BY listed.started_at DESC, listed.number DESC
 OFFSET :skip::bigint
 LIMIT :how_many::bigint;
 

@@ -9,6 +9,7 @@ from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import Phase
 from sagahook_tracker.adapters.reading import Reading
 from sagahook_tracker.adapters.rows import without_nul
+from sagahook_tracker.domain.attributes import only_one
 from sagahook_tracker.domain.positions import Position
 from sagahook_tracker.domain.runs import State, TaskStatus
 
@@ -22,7 +23,6 @@ class TaskFilter:
 
     status: TaskStatus | None = None
     name: str | None = None
-    repository: str | None = None
     correlation_id: str | None = None
     event_id: str | None = None
     attributes: tuple[dict[str, JsonValue], ...] = ()
@@ -82,14 +82,19 @@ class TaskReading:
         self, wanted: TaskFilter, how_many: int, skip: int, after: Position | None
     ) -> tuple[list[TaskRow], Position | None]:
         """Those that started last first, and where to go on, None at the end."""
+        attributes = [without_nul(each) for each in wanted.attributes]
+        alone = only_one(attributes)
         parameters = asdict(wanted) | {
-            "attributes": [without_nul(each) for each in wanted.attributes] or None,
+            "attributes": attributes or None,
             "after_time": None if after is None else after.time,
             "after_number": None if after is None else after.number,
             "skip": skip,
             "how_many": how_many + 1,
         }
-        rows = await self._reading.page("find_tasks", **parameters)
+        if alone is None:
+            rows = await self._reading.page("find_tasks", **parameters)
+        else:
+            rows = await self._reading.page("find_tasks_by_word", **alone._asdict(), **parameters)
         page = rows[:how_many]
         more = Position(page[-1]["position"], page[-1]["number"]) if len(rows) > how_many else None
         return [TaskRow(**{field.name: row[field.name] for field in fields(TaskRow)}) for row in page], more

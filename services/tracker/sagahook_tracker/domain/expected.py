@@ -16,6 +16,7 @@ from sagahook_tracker.domain.differences import Key, Row
 from sagahook_tracker.domain.expected_rows import (
     Rows,
     attempt_row,
+    attribute_rows,
     audit_row,
     control_row,
     definition_row,
@@ -82,6 +83,10 @@ class OfPartition:
         yield "webhooks", {(row.event_id,): plain_row(fields_of(row)) for row in self.webhooks.values()}
         yield "routes", {(row.event_id, row.number): route_row(row) for row in self.routes.values()}
         yield "runs", {run.key: run_row(run) for run in self.runs.values()}
+        yield (
+            "attributes",
+            {(*run.key, row["attribute"]): row for run in self.runs.values() for row in attribute_rows(run)},
+        )
         yield (
             "history",
             {(entry.saga_id, entry.number): plain_row(fields_of(entry)) for entry in self.history},

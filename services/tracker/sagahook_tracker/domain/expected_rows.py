@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from orjson import loads
 
 from sagahook_tracker.domain.attempts import Attempt
+from sagahook_tracker.domain.attributes import listed
 from sagahook_tracker.domain.changes import Audited, Controlled, Deployed, Route
 from sagahook_tracker.domain.deliveries import Delivered
 from sagahook_tracker.domain.differences import Key, Row
@@ -65,6 +66,18 @@ def run_row(run: Run) -> dict[str, Any]:
     row["parent"] = None if run.parent is None else run.parent.model_dump()
     row["status"] = TASK_STATUSES[run.state]
     return plain_row(row)
+
+
+def attribute_rows(run: Run) -> Iterator[dict[str, Any]]:
+    for attribute, word in listed(plain(run.attributes or {})):
+        yield {
+            "attribute": attribute,
+            "word": word,
+            "started_at": run.started_at,
+            "number": run.number,
+            "saga_id": text(run.saga_id),
+            "run": run.run,
+        }
 
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:

@@ -19,6 +19,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "links": ("event_id", "saga_id", "run"),
     "standings": ("event_id",),
     "runs": ("saga_id", "run"),
+    "attributes": ("saga_id", "run", "attribute"),
     "history": ("saga_id", "number"),
     "attempts": ("saga_id", "run", "step", "phase", "attempt"),
     "rollups": ("minute", "kind", "source", "type", "outcome"),
@@ -33,7 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 _TOPICS = {
     "webhooks": "webhooks.received",
     "routes": "webhooks.routed",
-    **dict.fromkeys(("runs", "history", "attempts"), "saga.events"),
+    **dict.fromkeys(("runs", "attributes", "history", "attempts"), "saga.events"),
     **dict.fromkeys(("deliveries", "delivery_attempts"), "notifications"),
     "audit": "audit",
 }
@@ -137,6 +138,7 @@ class Matching:
             "asked": key[-1] in self._old_events,
             "links": key[0] in self._old_events or run in self._old_runs,
             "runs": run in self._old_runs or run in self._partial_runs,
+            "attributes": run in self._old_runs or run in self._partial_runs,
             "attempts": run in self._old_runs or run in self._partial_runs,
             "history": run in self._partial_runs,
         }
