@@ -31,7 +31,7 @@ class Appends:
         self._client = producer.client
         self._sequences = producer._txn_manager
         self._timeout_ms = timeout_ms
-        self._lines = Lines(producer.client, timeout_ms / 1000)
+        self._lines = Lines(producer.client, kafka_produce.PRODUCE, timeout_ms / 1000)
 
     async def write(self, batches: Batches) -> dict[TopicPartition, int]:
         """Each batch all or nothing; some of them alone, where it fails. Returns the offset behind each.

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
@@ -31,6 +32,7 @@ from sagahook.runtime.kafka_closing import close_consumer
 from sagahook.runtime.kafka_reaching import answers
 from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
+from sagahook.runtime.lookout import Lookout
 from sagahook.runtime.outage import SILENCE_LIMIT, Outage
 from sagahook.runtime.polls import IDLE_MS, Polled, Polls
 from sagahook.runtime.rests import BACKLOG, Rests
@@ -42,6 +44,10 @@ _HEARTBEAT_MS = 500
 
 _CONNECT_SECONDS = 20.0
 """A broker that takes connections and says nothing must not hold up the loop: what it waits for is bounded."""
+
+
+_PATIENCE = 0.015
+"""Seconds that it rests longer for what is awaited, at most: all else waits too, for half of them on average."""
 
 
 async def _nothing_began() -> None:
@@ -56,7 +62,8 @@ class BatchConsumer:
 
     finish: awaited whenever there is nothing to hand over, before offsets are loaded, and at the end. on_tick: called
     at every turn of the loop, at least every few seconds. max_records, first: see `Polls`.
-    rest, leisure: see `Rests`. session_timeout: seconds after which a dead member's partitions go to another.
+    rest, leisure: see `Rests`. awaited: by topic the types of records for which it rests a little longer, unless there
+    is one. session_timeout: seconds after which a dead member's partitions go to another.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class BatchConsumer:
         first: Collection[str] = (),
         rest: float = 0.0,
         leisure: Callable[[], float] = lambda: 0.0,
+        awaited: Mapping[str, Collection[str]] = MappingProxyType({}),
         session_timeout: float = 6.0,
     ) -> None:
         self._bootstrap = bootstrap
@@ -82,7 +90,9 @@ class BatchConsumer:
         self._handle = handle
         self._finish = finish
         self._on_tick = on_tick
-        self._rests = Rests(rest, leisure=leisure)
+        self._awaited = awaited
+        self._lookout: Lookout | None = None
+        self._rests = Rests(rest, leisure=leisure, longer=self._look_out)
         self._polls = Polls(self._rests, max_records, first)
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
@@ -139,6 +149,7 @@ class BatchConsumer:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await consumer.start()
             self._consumer = consumer
+            self._lookout = Lookout(consumer._client, self._awaited)
             consumer.subscribe(self._topics, listener=_Rebalances(self, consumer))
             while not stopping.is_set():
                 self._on_tick()
@@ -147,6 +158,9 @@ class BatchConsumer:
             with suppress(Unavailable, OffsetsMoved):  # what was not kept is read again
                 await self._finish()
             self._consumer, self._next, self._assigned = None, None, False
+            if self._lookout is not None:
+                self._lookout.close()
+                self._lookout = None
             await close_consumer(consumer)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
@@ -227,6 +241,10 @@ class BatchConsumer:
         if polled or self._fetched_lately(consumer):
             self._outage.heard()
         return polled
+
+    async def _look_out(self, rest: float) -> None:
+        if self._awaited and self._lookout is not None and self._next is not None:
+            await self._lookout.look(self._next, rest + _PATIENCE)
 
     async def _interrupt_at(self, stopping: asyncio.Event) -> None:
         await stopping.wait()

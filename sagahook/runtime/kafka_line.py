@@ -1,4 +1,4 @@
-"""A connection to one broker that carries nothing but requests to write.
+"""A connection to one broker that carries requests of one kind alone.
 
 It begins as one of aiokafka's, which knows how one gets in (TLS, SASL); then the bytes come here. aiokafka's own way of
 an answer, a stream, a task that reads it and a future, took as long as all the rest of a request (docs/performance.md).
@@ -23,7 +23,7 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
-from sagahook.runtime import kafka_produce
+from sagahook.runtime.kafka_frames import Kind, first_answer, framed
 
 _GROUP = 2
 """Of connections, in aiokafka's table of them: neither its requests' own, nor those to coordinators."""
@@ -33,12 +33,14 @@ Answered = Callable[[bytes | KafkaError], None]
 
 
 class Line(asyncio.Protocol):
-    """seconds: how long an answer may take before the connection is given up, and with it all that it carries."""
+    """kind: of what is asked. seconds: how long an answer may take before the connection is given up, and with it all
+    that it carries."""
 
-    def __init__(self, connection: AIOKafkaConnection, client_id: str, seconds: float) -> None:
+    def __init__(self, connection: AIOKafkaConnection, client_id: str, kind: Kind, seconds: float) -> None:
         """connection: one that nothing is under way on. Raises IncompatibleBrokerVersion."""
-        kafka_produce.check_version(connection._versions)
+        kind.check(connection._versions)
         self._connection = connection
+        self._kind = kind
         self._client_id = client_id.encode()
         self._seconds = seconds
         self._number = 0
@@ -58,13 +60,13 @@ class Line(asyncio.Protocol):
         return bool(self._connection.connected())
 
     def ask(self, request: bytes, answered: Answered) -> None:
-        """request: what `kafka_produce.body` makes."""
+        """request: its body."""
         self._number = (self._number + 1) & 0x7FFF_FFFF
         late = self._loop.call_later(self._seconds, self._give_up, RequestTimedOutError())
         self._under_way.append((self._number, answered, late))
         self.quiet.clear()
         self._connection._last_action = time.monotonic()  # or aiokafka takes it for idle, and closes it
-        self._transport.write(kafka_produce.framed(self._number, self._client_id, request))
+        self._transport.write(framed(self._kind, self._number, self._client_id, request))
 
     def answer(self, request: bytes) -> asyncio.Future[bytes]:
         """For whoever waits in a task. It raises KafkaError where none came."""
@@ -74,7 +76,7 @@ class Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread = self._unread + data if self._unread else data
-        while (frame := kafka_produce.first_answer(self._unread)) is not None:
+        while (frame := first_answer(self._unread)) is not None:
             number, answer, self._unread = frame
             if not self._under_way or self._under_way[0][0] != number:
                 self._give_up(CorrelationIdError(f"the broker answered {number}, which was not asked next"))
@@ -117,10 +119,11 @@ def _resolve(answer: asyncio.Future[bytes], outcome: bytes | KafkaError) -> None
 
 
 class Lines:
-    """To the brokers that one client knows; they are closed with it. seconds: see `Line`."""
+    """To the brokers that one client knows, of one kind alone; they are closed with it. kind, seconds: see `Line`."""
 
-    def __init__(self, client: AIOKafkaClient, seconds: float) -> None:
+    def __init__(self, client: AIOKafkaClient, kind: Kind, seconds: float) -> None:
         self._client = client
+        self._kind = kind
         self._seconds = seconds
         self._lines: dict[int, Line] = {}
 
@@ -137,7 +140,7 @@ class Lines:
             raise NodeNotReadyError
         line = self.open_to(broker)  # another task may have come first
         if line is None:
-            line = self._lines[broker] = Line(connection, self._client._client_id, self._seconds)
+            line = self._lines[broker] = Line(connection, self._client._client_id, self._kind, self._seconds)
         return line
 
     async def quiet(self) -> None:

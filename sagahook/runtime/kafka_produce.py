@@ -8,31 +8,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from aiokafka.errors import IncompatibleBrokerVersion
+from sagahook.runtime.kafka_frames import Kind
 
-_KEY, _VERSION = 0, 7
+PRODUCE = Kind("Produce", key=0, version=7, since="2.1")
+
 _ALL = -1
 """Acknowledged when every replica in sync has it."""
 
-_HEAD = struct.Struct(">ihhih")
 _BEFORE_TOPICS = struct.Struct(">hhii")
 _LENGTH = struct.Struct(">h")
 _BATCH = struct.Struct(">ii")
 _COUNT = struct.Struct(">i")
 _ANSWER = struct.Struct(">ihqqq")
-_ANSWER_HEAD = struct.Struct(">ii")
 
 Answer = Mapping[str, Mapping[int, tuple[int, int]]]
 """By topic and partition, an error's code and the offset of the first record."""
-
-
-def check_version(versions: Mapping[int, tuple[int, int]]) -> None:
-    """versions: by kind of request, those that a broker takes. Raises IncompatibleBrokerVersion."""
-    least, most = versions.get(_KEY, (0, 0))
-    if not least <= _VERSION <= most:
-        raise IncompatibleBrokerVersion(
-            f"the broker takes no Produce of version {_VERSION}: use Kafka 2.1 or newer"
-        )
 
 
 def body(batches: Mapping[str, Mapping[int, bytes]], timeout: int) -> bytes:
@@ -45,24 +35,6 @@ def body(batches: Mapping[str, Mapping[int, bytes]], timeout: int) -> bytes:
         for partition, records in of_topic.items():
             parts += (_BATCH.pack(partition, len(records)), records)
     return b"".join(parts)
-
-
-def framed(number: int, client_id: bytes, request: bytes) -> bytes:
-    """As it goes over a connection. number: by which the answer is known."""
-    size = _HEAD.size - _COUNT.size + len(client_id) + len(request)
-    return _HEAD.pack(size, _KEY, _VERSION, number, len(client_id)) + client_id + request
-
-
-def first_answer(received: bytes) -> tuple[int, bytes, bytes] | None:
-    """The number of the first request that is answered, the answer, and what came behind it; None where it has not all
-    come yet."""
-    if len(received) < _ANSWER_HEAD.size:
-        return None
-    size, number = _ANSWER_HEAD.unpack_from(received)
-    end = _COUNT.size + size
-    if len(received) < end:
-        return None
-    return number, received[_ANSWER_HEAD.size : end], received[end:]
 
 
 def answer(told: bytes) -> Answer:

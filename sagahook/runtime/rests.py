@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 _LONGEST_REST = 0.01
 """Seconds that a reader rests at most: somebody waits for what it reads, half of this and a batch on average."""
@@ -21,7 +21,8 @@ BACKLOG = 500
 class Rests:
     """factor: in terms of what a batch took. longest: seconds that it rests at most. quick: seconds that a batch takes
     where the machine has time; a rest is for what it takes beyond. leisure: seconds that it rests at least, where
-    nobody waits for what comes next."""
+    nobody waits for what comes next. longer: told how long a rest is, it may take longer; and where it does not, the
+    rest is as long as it is."""
 
     def __init__(
         self,
@@ -30,11 +31,13 @@ class Rests:
         longest: float = _LONGEST_REST,
         quick: float = 0.0,
         leisure: Callable[[], float] = lambda: 0.0,
+        longer: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._factor = factor
         self._longest = longest
         self._quick = quick
         self._leisure = leisure
+        self._longer = longer
         self._until = 0.0
 
     def begin(self, began: float, *, is_behind: bool) -> None:
@@ -46,6 +49,9 @@ class Rests:
     async def over(self) -> bool:
         """Once it is; whether it was not before."""
         rest = self._until - time.monotonic()
-        if rest > 0:
-            await asyncio.sleep(rest)
-        return rest > 0
+        if rest <= 0:
+            return False
+        if self._longer is not None:
+            await self._longer(rest)
+        await asyncio.sleep(self._until - time.monotonic())
+        return True

@@ -15,7 +15,8 @@ from sagahook.runtime.health import Health, health_app
 from sagahook.runtime.metrics import watch_pool, watch_ready
 from sagahook.runtime.starting import tell_started
 from sagahook.runtime.telemetry_kafka import linked
-from sagahook_schemas.topics import WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
+from sagahook_schemas.sagas import SagaCompleted, SagaFailed, SagaJoined, SagaRolledBack
+from sagahook_schemas.topics import SAGA_EVENTS, WEBHOOKS_RECEIVED, WEBHOOKS_ROUTED
 from sagahook_tracker.adapters.news import CHANNEL
 from sagahook_tracker.adapters.projection import Projection
 from sagahook_tracker.adapters.queries import load_queries
@@ -29,6 +30,10 @@ MAX_RECORDS = 2_000
 
 REST = 0.7
 """Of what a batch took: three fifths of the time at most go into batches, unless there is a backlog."""
+
+
+ENDS = (SagaCompleted, SagaRolledBack, SagaFailed, SagaJoined)
+"""What an answer is final with; that a webhook joined a saga may be it too."""
 
 
 class Projector:
@@ -69,6 +74,7 @@ class Projector:
             # For those who ask for a status as soon as their webhook was accepted.
             first=[settings.topic(WEBHOOKS_RECEIVED), settings.topic(WEBHOOKS_ROUTED)],
             rest=REST,
+            awaited={settings.topic(SAGA_EVENTS): [event.ce_type for event in ENDS]},
             session_timeout=settings.session_timeout,
         )
         self.health.add("projection", consumer.check, needed=True)

@@ -76,7 +76,7 @@ class Producer:
         """The producer's id and its epoch."""
         self._numbers: defaultdict[int, int] = defaultdict(int)
         """By partition, the number of the next record."""
-        self._lines = Lines(self.client, _REQUEST_SECONDS)
+        self._lines = Lines(self.client, kafka_produce.PRODUCE, _REQUEST_SECONDS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
 

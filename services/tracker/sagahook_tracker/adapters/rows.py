@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from aiokafka import TopicPartition
 from orjson import dumps, loads
 
 from sagahook.runtime.batches import Batches
-from sagahook_schemas.base import JsonValue
 from sagahook_schemas.commands import ParentStep
 from sagahook_tracker.domain.attempts import Attempt
 from sagahook_tracker.domain.changes import Controlled, Deployed, Link, Route, Webhook
 from sagahook_tracker.domain.history import Entry
 from sagahook_tracker.domain.rollups import Rollups
 from sagahook_tracker.domain.runs import Act, Run, RunKey, Step
+
+_Json = TypeVar("_Json")
 
 Row = dict[str, Any]
 """By the names that store.sql calls its columns. What a column of json holds is text here: as part of the row's own
@@ -54,16 +55,17 @@ def maybe_moment(time: datetime | None) -> datetime | None:
     return None if time is None else moment(time)
 
 
-def without_nul(value: JsonValue) -> JsonValue:
+def without_nul(value: _Json) -> _Json:
     """As a value for jsonb, which refuses the same one character."""
+    held: Any = value
     match value:
         case str():
-            return text(value)
+            held = text(value)
         case list():
-            return [without_nul(each) for each in value]
+            held = [without_nul(each) for each in value]
         case dict():
-            return {text(key): without_nul(each) for key, each in value.items()}
-    return value
+            held = {text(key): without_nul(each) for key, each in value.items()}
+    return cast("_Json", held)
 
 
 def offset_rows(batches: Batches) -> Iterator[Row]:

@@ -1,0 +1,93 @@
+"""Kafka's request `Fetch`, version 4 (kafka.apache.org, "The Messages: Fetch"), for whoever looks at what it brings
+without reading it record by record.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from sagahook.runtime.kafka_frames import Kind
+
+FETCH = Kind("Fetch", key=1, version=4, since="0.11")
+
+_NO_REPLICA, _COMMITTED, _ONE_BYTE = -1, 1, 1
+_MOST = 1 << 20  # bytes of all partitions together, but for one batch that has more
+
+_BEFORE_TOPICS = struct.Struct(">iiiibi")
+_LENGTH = struct.Struct(">h")
+_COUNT = struct.Struct(">i")
+_PLACE = struct.Struct(">iqi")
+
+_ANSWER_HEAD = struct.Struct(">ii")
+_PARTITION = struct.Struct(">ihqqi")
+_ABORTED = struct.Struct(">qq")
+
+_BATCH = struct.Struct(">qiiBiHi")
+"""First offset, length behind it, epoch, format, checksum, attributes, last offset less the first."""
+_BEFORE_LENGTH = 12
+_COMPRESSION, _IS_CONTROL = 0b111, 0b100000
+
+
+class Fetched(NamedTuple):
+    """What one partition has. error: a code. records: its batches, the last of them perhaps cut."""
+
+    topic: str
+    partition: int
+    error: int
+    records: bytes
+
+
+class RecordBatch(NamedTuple):
+    """records: None where they are compressed. end: the offset behind its last record."""
+
+    end: int
+    records: bytes | None
+
+
+def body(places: Mapping[str, Mapping[int, int]], wait: int, most: int) -> bytes:
+    """places: by topic and partition, the offset from which on. wait: milliseconds until there is anything. most: bytes
+    of one partition, but for one batch that has more."""
+    parts = [_BEFORE_TOPICS.pack(_NO_REPLICA, wait, _ONE_BYTE, _MOST, _COMMITTED, len(places))]
+    for topic, of_topic in places.items():
+        name = topic.encode()
+        parts += (_LENGTH.pack(len(name)), name, _COUNT.pack(len(of_topic)))
+        parts += (_PLACE.pack(partition, offset, most) for partition, offset in of_topic.items())
+    return b"".join(parts)
+
+
+def answer(told: bytes) -> Iterator[Fetched]:
+    """Raises struct.error where it is no answer to this."""
+    _, topics = _ANSWER_HEAD.unpack_from(told)
+    at = _ANSWER_HEAD.size
+    for _ in range(topics):
+        (length,) = _LENGTH.unpack_from(told, at)
+        behind_name = at + _LENGTH.size + length
+        topic = told[behind_name - length : behind_name].decode()
+        (partitions,) = _COUNT.unpack_from(told, behind_name)
+        at = behind_name + _COUNT.size
+        for _ in range(partitions):
+            partition, error, _, _, aborted = _PARTITION.unpack_from(told, at)
+            at += _PARTITION.size + max(0, aborted) * _ABORTED.size
+            (size,) = _COUNT.unpack_from(told, at)
+            begin = at + _COUNT.size
+            at = begin + max(0, size)
+            yield Fetched(topic, partition, error, told[begin:at])
+
+
+def batches(records: bytes) -> Iterator[RecordBatch]:
+    """Those that are whole, without the marks of transactions: of these only the end."""
+    at = 0
+    while at + _BATCH.size <= len(records):
+        first, length, _, _, _, attributes, more = _BATCH.unpack_from(records, at)
+        end = at + _BEFORE_LENGTH + length
+        if end > len(records):
+            return
+        if attributes & _IS_CONTROL:
+            yield RecordBatch(first + more + 1, b"")
+        else:
+            yield RecordBatch(
+                first + more + 1, None if attributes & _COMPRESSION else records[at + _BATCH.size : end]
+            )
+        at = end

@@ -1,0 +1,147 @@
+"""Tells a reader that rests that what somebody waits for is there.
+
+A reader that rests a little longer has fewer batches; one that goes on as soon as there is what is waited for is not
+late for it. To look costs less than a batch: nothing is decoded, what comes is only searched for the types of records.
+No more than that depends on it. Where it cannot look, or sees something that is not there, the reader rests as long as
+it would without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from sagahook.runtime import kafka_fetch
+from sagahook.runtime.kafka_line import Lines
+
+Offsets = Mapping[TopicPartition, int]
+
+_WAIT_MS = 500
+"""How long a broker has nothing to tell before it says so."""
+
+_MOST_BYTES = 32_768
+"""Of a partition, in one look: somebody else reads all of it."""
+
+_SECONDS = 10.0
+"""A broker that says nothing for so long is not asked on that connection any more."""
+
+_BLIND = 1.0
+"""Seconds before a broker is asked again that did not answer as it should."""
+
+
+class Lookout:
+    """client: a consumer's own; it opens one connection to each leader. sought: the types of records, by topic."""
+
+    def __init__(self, client: AIOKafkaClient, sought: Mapping[str, Collection[str]]) -> None:
+        self._client = client
+        self._lines = Lines(client, kafka_fetch.FETCH, _SECONDS)
+        self._sought = {topic: tuple(name.encode() for name in types) for topic, types in sought.items()}
+        self._seen: dict[TopicPartition, int] = {}
+        """Behind what it has looked at."""
+        self._found: dict[TopicPartition, int] = {}
+        """Behind the last batch that has what is sought."""
+        self._asked: set[int] = set()
+        self._blind_until: dict[int, float] = {}
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._looked = asyncio.Event()
+
+    async def look(self, offsets: Offsets, seconds: float) -> None:
+        """Until there is something behind the offsets, or the time is over; at once where it cannot look everywhere.
+        offsets: where the reader is."""
+        wanted = self._by_leader(offsets)
+        closed = [leader for leader in wanted if not self._is_open(leader)]
+        if closed or not wanted:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                while not any(end > offsets.get(place, end) for place, end in self._found.items()):
+                    if any(leader in self._blind_until for leader in wanted):
+                        return
+                    self._looked.clear()
+                    for leader in wanted.keys() - self._asked:
+                        self._ask(leader, wanted[leader], offsets)
+                    await self._looked.wait()
+        except TimeoutError:
+            pass
+
+    def close(self) -> None:
+        for opening in tuple(self._opening.values()):
+            opening.cancel()
+
+    def _by_leader(self, offsets: Offsets) -> Mapping[int, list[TopicPartition]]:
+        """Nothing where a partition has none at the moment."""
+        wanted: defaultdict[int, list[TopicPartition]] = defaultdict(list)
+        for place in offsets:
+            if place.topic in self._sought:
+                leader = self._client.cluster.leader_for_partition(place)
+                if leader is None or leader < 0:
+                    return {}
+                wanted[leader].append(place)
+        return wanted
+
+    def _is_open(self, leader: int) -> bool:
+        """Else it is soon, unless the broker was no use a moment ago."""
+        if time.monotonic() < self._blind_until.get(leader, 0.0):
+            return False
+        self._blind_until.pop(leader, None)
+        if self._lines.open_to(leader) is not None:
+            return True
+        if leader not in self._opening:
+            opening = asyncio.create_task(self._open(leader), name=f"lookout to broker {leader}")
+            self._opening[leader] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(leader, None))
+        return False
+
+    async def _open(self, leader: int) -> None:
+        try:
+            await self._lines.to(leader)
+        except (KafkaError, OSError):
+            self._blind_until[leader] = time.monotonic() + _BLIND
+
+    def _ask(self, leader: int, places: Iterable[TopicPartition], offsets: Offsets) -> None:
+        by_topic: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        for place in places:
+            by_topic[place.topic][place.partition] = max(offsets[place], self._seen.get(place, 0))
+        line = self._lines.open_to(leader)
+        if line is None:
+            self._is_blind(leader)
+            return
+        self._asked.add(leader)
+        line.ask(kafka_fetch.body(by_topic, _WAIT_MS, _MOST_BYTES), partial(self._answered, leader))
+
+    def _answered(self, leader: int, told: bytes | KafkaError) -> None:
+        self._asked.discard(leader)
+        self._looked.set()
+        try:
+            unread = isinstance(told, KafkaError) or [
+                fetched for fetched in kafka_fetch.answer(told) if not self._search(fetched)
+            ]
+        except (struct.error, UnicodeDecodeError):
+            unread = True
+        if unread:
+            self._is_blind(leader)
+
+    def _is_blind(self, leader: int) -> None:
+        self._blind_until[leader] = time.monotonic() + _BLIND
+        self._looked.set()
+
+    def _search(self, fetched: kafka_fetch.Fetched) -> bool:
+        """Whether the partition could be read."""
+        place = TopicPartition(fetched.topic, fetched.partition)
+        if fetched.error:
+            self._seen.pop(place, None)
+            return False
+        sought = self._sought[place.topic]
+        for end, records in kafka_fetch.batches(fetched.records):
+            self._seen[place] = end
+            if records is None or any(name in records for name in sought):
+                self._found[place] = end
+        return True
