@@ -249,6 +249,8 @@ class BatchConsumer:
     async def _interrupt_at(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
         self._polls.interrupt()
+        if self._lookout is not None:
+            self._lookout.close()
 
     def _fetched_lately(self, consumer: AIOKafkaConsumer) -> bool:
         """Kafka answers a fetch also where there is nothing new. A member without partitions fetches nothing,

@@ -58,7 +58,7 @@ def body(places: Mapping[str, Mapping[int, int]], wait: int, most: int) -> bytes
 
 
 def answer(told: bytes) -> Iterator[Fetched]:
-    """Raises struct.error where it is no answer to this."""
+    """Raises struct.error or UnicodeDecodeError where it is no answer to this."""
     _, topics = _ANSWER_HEAD.unpack_from(told)
     at = _ANSWER_HEAD.size
     for _ in range(topics):
@@ -82,7 +82,7 @@ def batches(records: bytes) -> Iterator[RecordBatch]:
     while at + _BATCH.size <= len(records):
         first, length, _, _, _, attributes, more = _BATCH.unpack_from(records, at)
         end = at + _BEFORE_LENGTH + length
-        if end > len(records):
+        if end > len(records) or length < _BATCH.size - _BEFORE_LENGTH:
             return
         if attributes & _IS_CONTROL:
             yield RecordBatch(first + more + 1, b"")

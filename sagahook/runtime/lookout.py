@@ -21,6 +21,9 @@ from aiokafka.errors import KafkaError
 
 from sagahook.runtime import kafka_fetch
 from sagahook.runtime.kafka_line import Lines
+from sagahook.runtime.logging import get_logger
+
+log = get_logger(__name__)
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -32,6 +35,8 @@ _MOST_BYTES = 32_768
 
 _SECONDS = 10.0
 """A broker that says nothing for so long is not asked on that connection any more."""
+
+_CONNECT_SECONDS = 2.0
 
 _BLIND = 1.0
 """Seconds before a broker is asked again that did not answer as it should."""
@@ -52,18 +57,19 @@ class Lookout:
         self._blind_until: dict[int, float] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._looked = asyncio.Event()
+        self._is_closed = False
 
     async def look(self, offsets: Offsets, seconds: float) -> None:
         """Until there is something behind the offsets, or the time is over; at once where it cannot look everywhere.
         offsets: where the reader is."""
         wanted = self._by_leader(offsets)
-        closed = [leader for leader in wanted if not self._is_open(leader)]
-        if closed or not wanted:
+        closed = [leader for leader in wanted if not self._is_ready(leader)]
+        if closed or not wanted or self._is_closed:
             return
         try:
             async with asyncio.timeout(seconds):
                 while not any(end > offsets.get(place, end) for place, end in self._found.items()):
-                    if any(leader in self._blind_until for leader in wanted):
+                    if self._is_closed or any(leader in self._blind_until for leader in wanted):
                         return
                     self._looked.clear()
                     for leader in wanted.keys() - self._asked:
@@ -73,6 +79,9 @@ class Lookout:
             pass
 
     def close(self) -> None:
+        """Who looks stops."""
+        self._is_closed = True
+        self._looked.set()
         for opening in tuple(self._opening.values()):
             opening.cancel()
 
@@ -87,8 +96,8 @@ class Lookout:
                 wanted[leader].append(place)
         return wanted
 
-    def _is_open(self, leader: int) -> bool:
-        """Else it is soon, unless the broker was no use a moment ago."""
+    def _is_ready(self, leader: int) -> bool:
+        """To be asked. Else it soon will be, unless it was no use a moment ago."""
         if time.monotonic() < self._blind_until.get(leader, 0.0):
             return False
         self._blind_until.pop(leader, None)
@@ -102,9 +111,11 @@ class Lookout:
 
     async def _open(self, leader: int) -> None:
         try:
-            await self._lines.to(leader)
-        except (KafkaError, OSError):
-            self._blind_until[leader] = time.monotonic() + _BLIND
+            async with asyncio.timeout(_CONNECT_SECONDS):  # a client connects to one broker after the other
+                await self._lines.to(leader)
+        except Exception as reason:  # a client has more than KafkaError, and a rest must not end the reader
+            log.info("lookout.blind", broker=leader, reason=repr(reason))
+            self._go_blind(leader)
 
     def _ask(self, leader: int, places: Iterable[TopicPartition], offsets: Offsets) -> None:
         by_topic: defaultdict[str, dict[int, int]] = defaultdict(dict)
@@ -112,7 +123,7 @@ class Lookout:
             by_topic[place.topic][place.partition] = max(offsets[place], self._seen.get(place, 0))
         line = self._lines.open_to(leader)
         if line is None:
-            self._is_blind(leader)
+            self._go_blind(leader)
             return
         self._asked.add(leader)
         line.ask(kafka_fetch.body(by_topic, _WAIT_MS, _MOST_BYTES), partial(self._answered, leader))
@@ -127,9 +138,9 @@ class Lookout:
         except (struct.error, UnicodeDecodeError):
             unread = True
         if unread:
-            self._is_blind(leader)
+            self._go_blind(leader)
 
-    def _is_blind(self, leader: int) -> None:
+    def _go_blind(self, leader: int) -> None:
         self._blind_until[leader] = time.monotonic() + _BLIND
         self._looked.set()
 
@@ -139,7 +150,7 @@ class Lookout:
         if fetched.error:
             self._seen.pop(place, None)
             return False
-        sought = self._sought[place.topic]
+        sought = self._sought.get(place.topic, ())
         for end, records in kafka_fetch.batches(fetched.records):
             self._seen[place] = end
             if records is None or any(name in records for name in sought):

@@ -398,6 +398,11 @@ async def test_tasks_are_found_by_everything_that_is_asked_for(
     assert await found(f"event_id={story.event}") == [story.saga]
     assert await found(f"attribute=order:{story.saga}&attribute=urgent:true") == [story.saga]
     assert await found(f"attribute=order:{story.saga}&attribute=urgent:false") == []
+    assert await found(f"attribute=order:{story.saga}") == [story.saga]
+    assert await found(f"attribute=order:{story.saga}&attribute=order:other") == []
+    assert await found(f"attribute=order:other&repository={story.saga}") == []
+    assert await found(f"attribute=order:{story.saga}&status=failed&event_id={story.event}") == [story.saga]
+    assert await found(f"attribute=order:{story.saga}&status=completed") == []
     assert story.saga in await found("status=failed&task_type=order")
     assert story.saga not in await found("status=completed")
     assert await found(f"correlation_id={story.cid}&status=running") == []

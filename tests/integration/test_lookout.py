@@ -154,6 +154,16 @@ async def test_a_connection_that_is_lost_is_made_again(log: Log) -> None:
     assert await log.sees(begin, LONG)
 
 
+async def test_one_that_is_closed_looks_no_longer(log: Log) -> None:
+    await log.until_open()
+    looking = asyncio.create_task(log.sees(dict.fromkeys(log.places, 0), LONG))
+    await asyncio.sleep(0.1)
+    assert not looking.done()
+    log._lookout.close()
+    assert await looking
+    assert await log.sees(dict.fromkeys(log.places, 0), LONG)
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
 async def test_it_ends_when_the_time_is_over(log: Log, seconds: float) -> None:
     await log.until_open()

@@ -216,9 +216,7 @@ SEEDED = {
     "UPDATE tracker.history SET progress = 0.9 WHERE saga_id = 's2' AND sequence = 2": (
         "progress is 0.9, but the log says 0.0"
     ),
-    "UPDATE tracker.attributes SET word = '8' WHERE attribute = 'pr'": (
-        "attributes (s-again, 1, pr): word is "
-    ),
+    "UPDATE tracker.attributes SET word = '8' WHERE attribute = 'pr'": (", pr): word is "),
     "DELETE FROM tracker.attempts WHERE saga_id = 's2' AND attempt = 2": (
         "attempts (s2, 1, reserve, action, 2): the row is missing"
     ),

@@ -74,8 +74,8 @@ async def test_what_is_old_is_let_go_and_not_written_again(tracker: Tracker) -> 
     after = await tracker.rows()
     assert not after["history"]
     assert {row["state"] for row in after["runs"]} == {"EXECUTING", "FAILED"}
-    assert {row["saga_id"] for row in after["attributes"]} == {
-        row["saga_id"] for row in after["runs"] if row["attributes"]
+    assert {row["number"] for row in after["attributes"]} == {
+        row["number"] for row in after["runs"] if row["attributes"]
     }
     assert {row["event_id"] for row in after["webhooks"]} == {
         row["event_id"] for row in after["standings"] if not row["processed"] or row["failed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 
 from sagahook.runtime.rests import Rests
@@ -52,3 +53,39 @@ async def test_where_nobody_waits_it_rests_although_the_batch_was_quick() -> Non
     rests.begin(monotonic(), is_behind=False)
 
     assert await rests.over()
+
+
+async def test_what_makes_a_rest_longer_is_told_how_long_it_is_and_makes_none_shorter() -> None:
+    told: list[float] = []
+
+    async def longer(rest: float) -> None:
+        told.append(rest)
+
+    rests = Rests(1.0, longest=0.2, longer=longer)
+    began = monotonic()
+    rests.begin(began - 0.5, is_behind=False)
+
+    assert await rests.over()
+    assert monotonic() - began >= 0.2
+    assert 0.0 < told.pop() <= 0.2
+
+    assert not await rests.over()
+    rests.begin(began - 0.5, is_behind=True)
+    assert not await rests.over()
+    assert told == []
+
+
+async def test_a_rest_may_be_made_longer() -> None:
+    done = asyncio.Event()
+
+    async def longer(_: float) -> None:
+        await done.wait()
+
+    rests = Rests(1.0, longest=0.01, longer=longer)
+    rests.begin(monotonic() - 0.5, is_behind=False)
+    resting = asyncio.create_task(rests.over())
+    await asyncio.sleep(0.1)
+    assert not resting.done()
+
+    done.set()
+    assert await resting

@@ -33,8 +33,8 @@ def test_what_is_no_single_word_is_not_found_by_one(value: JsonValue) -> None:
     assert list(listed({"of": value})) == []
 
 
-def test_what_is_sealed_is_not_found() -> None:
-    assert list(listed({"$sealed": "sealed:1:…"})) == []
+def test_what_is_sealed_or_has_a_very_long_name_is_not_found() -> None:
+    assert list(listed({"$sealed": "sealed:1:…", "x" * 201: 1})) == []
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,7 @@ def test_what_is_sealed_is_not_found() -> None:
         (["pr:7", "pr:7"], ("pr", "7")),
         (["urgent:true"], ("urgent", "true")),
         (["pr:7.0"], None),  # the text that it is, and the number 7
+        (["pr:7", "pr:8"], None),
         (["pr:7", "order:a"], None),
         ([], None),
     ],

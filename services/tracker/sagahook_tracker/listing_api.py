@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Annotated
 
@@ -105,12 +106,21 @@ def listing_routes(finder: Callable[[], Finder], guard: Guard) -> APIRouter:
 def alternatives(pairs: list[str]) -> tuple[dict[str, JsonValue], ...]:
     """A value may stand in the attributes as the text that it is, or as the JSON that it reads as: `42`, `true`."""
     readings: list[list[tuple[str, JsonValue]]] = []
-    for pair in pairs:
+    for pair in dict.fromkeys(pairs):
         key, colon, value = pair.partition(":")
         if not (key and colon):
             raise ApiError(400, f"query.attribute: {pair!r} is not of the form key:value")
         readings.append([(key, reading) for reading in _readings(value)])
-    return tuple(dict(each) for each in product(*readings)) if readings else ()
+    return tuple(_together(each) for each in product(*readings)) if readings else ()
+
+
+def _together(pairs: Iterable[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    """What has all of them. One word is not another: only a list could be two."""
+    asked: defaultdict[str, list[JsonValue]] = defaultdict(list)
+    for key, reading in pairs:
+        if reading not in asked[key]:
+            asked[key].append(reading)
+    return {key: found[0] if len(found) == 1 else found for key, found in asked.items()}
 
 
 def _readings(value: str) -> list[JsonValue]:

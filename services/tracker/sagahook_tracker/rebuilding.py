@@ -141,7 +141,7 @@ class Rebuild:
         await self._drop(OLD)
 
     async def _catch_up(self, pool: asyncpg.Pool, stopped: asyncio.Task[None]) -> None:
-        """With helpers, where there is much to do, until what came before it was close is there."""
+        """With helpers, where there is much to do, until it is close to the log's end; and then up to that end."""
         settings = self._settings
         log_end = LogEnd(settings.kafka, settings.topic_prefix, settings.topics, timeout=_PATIENCE)
         projection = Projection(pool, load_queries(schema=FRESH), schema=FRESH)
@@ -158,9 +158,7 @@ class Rebuild:
                 while behind:
                     await self._wait(stopped)
                     try:
-                        if (
-                            behind > CLOSE
-                        ):  # the log grows meanwhile; once it is close, to where it ended then
+                        if behind > CLOSE:  # else it goes on to the end that it is close to
                             ends = await log_end.now()
                         behind = await left()
                     except Unavailable as away:  # the filling waits too, and goes on

@@ -103,14 +103,14 @@ SELECT saga_id, run, runs.number, sequence, name, version, state, user_id, total
        limit_key, deadline_at, progress, message, unresolved, cause, acts, runs.started_at, updated_at, finished_at,
        listed.started_at::text AS position
 FROM tracker.attributes AS listed
-JOIN tracker.runs USING (saga_id, run)
+JOIN tracker.runs ON (coalesce(runs.started_at, '-infinity'::timestamptz), runs.number) = (listed.started_at, listed.number)
 WHERE listed.attribute = :attribute AND listed.word = :word
   AND (:states::text[] IS NULL OR state = ANY (:states::text[]))
   AND (:name::text IS NULL OR name = :name::text)
   AND (:version::bigint IS NULL OR version = :version::bigint)
   AND (:cause::text IS NULL OR cause = :cause::text)
   AND (:source::text IS NULL OR source = :source::text)
-  AND coalesce(attributes @> ANY (:attributes::jsonb[]), FALSE)  -- nearly all; by itself it is taken for a filter
+  AND coalesce(attributes @> ANY (:attributes::jsonb[]), FALSE)  -- nearly all; PostgreSQL would guess hardly any
   AND (:started_before::timestamptz IS NULL OR listed.started_at < :started_before::timestamptz)
   AND (:started_after::timestamptz IS NULL OR listed.started_at > :started_after::timestamptz)
   AND (:after_start::text IS NULL

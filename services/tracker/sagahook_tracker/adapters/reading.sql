@@ -157,14 +157,14 @@ SELECT runs.number, saga_id, run, runs.name, state, status, attributes, correlat
        finished_at, coalesce(attributes ->> 'codegen_task_url', result ->> 'codegen_task_url') AS codegen_task_url,
        coalesce(reason, error) AS error, listed.started_at::text AS position
 FROM tracker.attributes AS listed
-JOIN tracker.runs USING (saga_id, run)
+JOIN tracker.runs ON (coalesce(runs.started_at, '-infinity'::timestamptz), runs.number) = (listed.started_at, listed.number)
 WHERE listed.attribute = :attribute AND listed.word = :word
   AND (:status::text IS NULL OR status = :status::text)
   AND (:name::text IS NULL OR name = :name::text)
   AND (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
   AND (:event_id::text IS NULL
        OR saga_id = ANY (ARRAY(SELECT saga_id FROM tracker.links WHERE event_id = :event_id::text)))
-  AND coalesce(attributes @> ANY (:attributes::jsonb[]), FALSE)  -- nearly all; by itself it is taken for a filter
+  AND coalesce(attributes @> ANY (:attributes::jsonb[]), FALSE)  -- nearly all; PostgreSQL would guess hardly any
   AND (:after_time::text IS NULL
        OR (listed.started_at, listed.number) < (:after_time::text::timestamptz, :after_number::bigint))
   AND NOT EXISTS (

@@ -10,7 +10,7 @@ from sagahook_schemas.base import JsonValue
 from sagahook_schemas.erasable import MARK
 
 _LONGEST = 200
-"""Characters of a name or a word: an entry of an index holds so many. What is longer is told apart by the run."""
+"""Characters: an entry of an index holds so many. Words that are longer are told apart by the run."""
 
 
 class Listed(NamedTuple):
@@ -19,12 +19,13 @@ class Listed(NamedTuple):
 
 
 def listed(attributes: Mapping[str, JsonValue]) -> Iterator[Listed]:
-    """Those of a run. Objects, lists and null are not found by a word, nor is what is sealed. Migration 0008 says the
+    """Those of a run. Objects, lists and null are not found by a word, nor is what is sealed or
+    has a very long name. Migration 0008 says the
     same in SQL."""
     for name, value in attributes.items():
         word = _word(value)
-        if word is not None and name != MARK:
-            yield Listed(name[:_LONGEST], word[:_LONGEST])
+        if word is not None and len(name) <= _LONGEST and name != MARK:
+            yield Listed(name, word[:_LONGEST])
 
 
 def only_one(alternatives: Collection[Mapping[str, JsonValue]]) -> Listed | None:

@@ -85,7 +85,11 @@ class OfPartition:
         yield "runs", {run.key: run_row(run) for run in self.runs.values()}
         yield (
             "attributes",
-            {(*run.key, row["attribute"]): row for run in self.runs.values() for row in attribute_rows(run)},
+            {
+                (run.number, row["attribute"]): row
+                for run in self.runs.values()
+                for row in attribute_rows(run)
+            },
         )
         yield (
             "history",

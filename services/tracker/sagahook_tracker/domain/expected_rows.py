@@ -75,8 +75,6 @@ def attribute_rows(run: Run) -> Iterator[dict[str, Any]]:
             "word": word,
             "started_at": run.started_at,
             "number": run.number,
-            "saga_id": text(run.saga_id),
-            "run": run.run,
         }
 
 

@@ -19,7 +19,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "links": ("event_id", "saga_id", "run"),
     "standings": ("event_id",),
     "runs": ("saga_id", "run"),
-    "attributes": ("saga_id", "run", "attribute"),
+    "attributes": ("number", "attribute"),
     "history": ("saga_id", "number"),
     "attempts": ("saga_id", "run", "step", "phase", "attempt"),
     "rollups": ("minute", "kind", "source", "type", "outcome"),
@@ -55,6 +55,7 @@ class Matching:
         self._rows = known["history"].rows if "history" in known else None
         self._old_events: set[str] = set()
         self._old_runs: set[RunKey] = set()
+        self._old_numbers: set[int] = set()
         self._old_deliveries: set[str] = set()
         self._partial_runs: set[RunKey] = set()
         self._last: dict[RunKey, int] = {}
@@ -68,11 +69,13 @@ class Matching:
         finished, deliveries = self._cutoff("finished"), self._cutoff("deliveries")
         self._old_events |= {row.event_id for row in part.webhooks.values() if row.received_at < finished}
         self._last = {run.key: run.sequence for run in part.runs.values()}
-        self._old_runs |= {
-            run.key
+        old = [
+            run
             for run in part.runs.values()
             if run.finished_at is not None and max(run.finished_at, run.updated_at or _NEVER) < finished
-        }
+        ]
+        self._old_runs |= {run.key for run in old}
+        self._old_numbers |= {run.number for run in old}
         self._old_deliveries |= {
             told.told.delivery_id for told in part.deliveries.values() if told.at < deliveries
         }
@@ -138,7 +141,7 @@ class Matching:
             "asked": key[-1] in self._old_events,
             "links": key[0] in self._old_events or run in self._old_runs,
             "runs": run in self._old_runs or run in self._partial_runs,
-            "attributes": run in self._old_runs or run in self._partial_runs,
+            "attributes": row.get("number") in self._old_numbers,
             "attempts": run in self._old_runs or run in self._partial_runs,
             "history": run in self._partial_runs,
         }
