@@ -45,7 +45,6 @@ _HEARTBEAT_MS = 500
 _CONNECT_SECONDS = 20.0
 """A broker that takes connections and says nothing must not hold up the loop: what it waits for is bounded."""
 
-
 _PATIENCE = 0.015
 """Seconds that it rests longer for what is awaited, at most: all else waits too, for half of them on average."""
 
@@ -149,7 +148,7 @@ class BatchConsumer:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await consumer.start()
             self._consumer = consumer
-            self._lookout = Lookout(consumer._client, self._awaited)
+            self._lookout = Lookout(consumer._client, self._awaited) if self._awaited else None
             consumer.subscribe(self._topics, listener=_Rebalances(self, consumer))
             while not stopping.is_set():
                 self._on_tick()
@@ -243,7 +242,7 @@ class BatchConsumer:
         return polled
 
     async def _look_out(self, rest: float) -> None:
-        if self._awaited and self._lookout is not None and self._next is not None:
+        if self._lookout is not None and self._next is not None:
             await self._lookout.look(self._next, rest + _PATIENCE)
 
     async def _interrupt_at(self, stopping: asyncio.Event) -> None:

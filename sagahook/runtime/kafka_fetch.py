@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from sagahook.runtime.kafka_frames import Kind
+from sagahook.runtime.kafka_frames import Kind, topic_at, topic_head
 
 FETCH = Kind("Fetch", key=1, version=4, since="0.11")
 
@@ -16,8 +16,7 @@ _NO_REPLICA, _COMMITTED, _ONE_BYTE = -1, 1, 1
 _MOST = 1 << 20  # bytes of all partitions together, but for one batch that has more
 
 _BEFORE_TOPICS = struct.Struct(">iiiibi")
-_LENGTH = struct.Struct(">h")
-_COUNT = struct.Struct(">i")
+_SIZE = struct.Struct(">i")
 _PLACE = struct.Struct(">iqi")
 
 _ANSWER_HEAD = struct.Struct(">ii")
@@ -51,8 +50,7 @@ def body(places: Mapping[str, Mapping[int, int]], wait: int, most: int) -> bytes
     of one partition, but for one batch that has more."""
     parts = [_BEFORE_TOPICS.pack(_NO_REPLICA, wait, _ONE_BYTE, _MOST, _COMMITTED, len(places))]
     for topic, of_topic in places.items():
-        name = topic.encode()
-        parts += (_LENGTH.pack(len(name)), name, _COUNT.pack(len(of_topic)))
+        parts.append(topic_head(topic, len(of_topic)))
         parts += (_PLACE.pack(partition, offset, most) for partition, offset in of_topic.items())
     return b"".join(parts)
 
@@ -62,16 +60,12 @@ def answer(told: bytes) -> Iterator[Fetched]:
     _, topics = _ANSWER_HEAD.unpack_from(told)
     at = _ANSWER_HEAD.size
     for _ in range(topics):
-        (length,) = _LENGTH.unpack_from(told, at)
-        behind_name = at + _LENGTH.size + length
-        topic = told[behind_name - length : behind_name].decode()
-        (partitions,) = _COUNT.unpack_from(told, behind_name)
-        at = behind_name + _COUNT.size
+        topic, partitions, at = topic_at(told, at)
         for _ in range(partitions):
             partition, error, _, _, aborted = _PARTITION.unpack_from(told, at)
             at += _PARTITION.size + max(0, aborted) * _ABORTED.size
-            (size,) = _COUNT.unpack_from(told, at)
-            begin = at + _COUNT.size
+            (size,) = _SIZE.unpack_from(told, at)
+            begin = at + _SIZE.size
             at = begin + max(0, size)
             yield Fetched(topic, partition, error, told[begin:at])
 
@@ -84,10 +78,6 @@ def batches(records: bytes) -> Iterator[RecordBatch]:
         end = at + _BEFORE_LENGTH + length
         if end > len(records) or length < _BATCH.size - _BEFORE_LENGTH:
             return
-        if attributes & _IS_CONTROL:
-            yield RecordBatch(first + more + 1, b"")
-        else:
-            yield RecordBatch(
-                first + more + 1, None if attributes & _COMPRESSION else records[at + _BATCH.size : end]
-            )
+        found = None if attributes & _COMPRESSION else records[at + _BATCH.size : end]
+        yield RecordBatch(first + more + 1, b"" if attributes & _IS_CONTROL else found)
         at = end

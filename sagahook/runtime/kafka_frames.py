@@ -14,6 +14,8 @@ from aiokafka.errors import IncompatibleBrokerVersion
 _HEAD = struct.Struct(">ihhih")
 _SIZE = struct.Struct(">i")
 _ANSWER_HEAD = struct.Struct(">ii")
+_LENGTH = struct.Struct(">h")
+_COUNT = struct.Struct(">i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +52,17 @@ def first_answer(received: bytes) -> tuple[int, bytes, bytes] | None:
     if len(received) < end:
         return None
     return number, received[_ANSWER_HEAD.size : end], received[end:]
+
+
+def topic_head(topic: str, partitions: int) -> bytes:
+    """What stands before so many partitions of a topic."""
+    name = topic.encode()
+    return _LENGTH.pack(len(name)) + name + _COUNT.pack(partitions)
+
+
+def topic_at(told: bytes, at: int) -> tuple[str, int, int]:
+    """Of such a head: the topic, how many partitions follow, and where. Raises struct.error or UnicodeDecodeError."""
+    (length,) = _LENGTH.unpack_from(told, at)
+    behind_name = at + _LENGTH.size + length
+    (partitions,) = _COUNT.unpack_from(told, behind_name)
+    return told[behind_name - length : behind_name].decode(), partitions, behind_name + _COUNT.size

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from sagahook.runtime.kafka_frames import Kind
+from sagahook.runtime.kafka_frames import Kind, topic_at, topic_head
 
 PRODUCE = Kind("Produce", key=0, version=7, since="2.1")
 
@@ -16,7 +16,6 @@ _ALL = -1
 """Acknowledged when every replica in sync has it."""
 
 _BEFORE_TOPICS = struct.Struct(">hhii")
-_LENGTH = struct.Struct(">h")
 _BATCH = struct.Struct(">ii")
 _COUNT = struct.Struct(">i")
 _ANSWER = struct.Struct(">ihqqq")
@@ -30,8 +29,7 @@ def body(batches: Mapping[str, Mapping[int, bytes]], timeout: int) -> bytes:
     no_transaction = -1
     parts = [_BEFORE_TOPICS.pack(no_transaction, _ALL, timeout, len(batches))]
     for topic, of_topic in batches.items():
-        name = topic.encode()
-        parts += (_LENGTH.pack(len(name)), name, _COUNT.pack(len(of_topic)))
+        parts.append(topic_head(topic, len(of_topic)))
         for partition, records in of_topic.items():
             parts += (_BATCH.pack(partition, len(records)), records)
     return b"".join(parts)
@@ -43,13 +41,8 @@ def answer(told: bytes) -> Answer:
     at = _COUNT.size
     answers: dict[str, Mapping[int, tuple[int, int]]] = {}
     for _ in range(topics):
-        (length,) = _LENGTH.unpack_from(told, at)
-        behind_name = at + _LENGTH.size + length
-        (count,) = _COUNT.unpack_from(told, behind_name)
-        begin = behind_name + _COUNT.size
+        topic, count, begin = topic_at(told, at)
         at = begin + count * _ANSWER.size
         of_topic = (_ANSWER.unpack_from(told, place) for place in range(begin, at, _ANSWER.size))
-        answers[told[behind_name - length : behind_name].decode()] = {
-            partition: (code, offset) for partition, code, offset, _, _ in of_topic
-        }
+        answers[topic] = {partition: (code, offset) for partition, code, offset, _, _ in of_topic}
     return answers

@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 
 from sagahook.runtime.database import reaching_database
-from sagahook_tracker.adapters.rows import run_of, without_nul
-from sagahook_tracker.domain.attributes import only_one
+from sagahook_tracker.adapters.queries import by_attributes
+from sagahook_tracker.adapters.rows import run_of
 from sagahook_tracker.domain.operating import Filter
 from sagahook_tracker.domain.positions import Position
 from sagahook_tracker.domain.runs import Run
@@ -32,15 +32,13 @@ class Finder:
         return [_run(row) for row in page], more
 
     async def _find(self, wanted: Filter, how_many: int, after: Position | None) -> list[Any]:
-        attributes = [without_nul(each) for each in wanted.attributes]
-        alone = only_one(attributes)
-        parameters = {
+        query, attributes = by_attributes("find_runs", wanted.attributes)
+        parameters = attributes | {
             "states": list(wanted.states) or None,
             "name": wanted.name,
             "version": wanted.version,
             "cause": wanted.cause,
             "source": wanted.source,
-            "attributes": attributes or None,
             "started_before": wanted.started_before,
             "started_after": wanted.started_after,
             "after_start": None if after is None else after.time,
@@ -50,11 +48,7 @@ class Finder:
         with reaching_database():
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._queries.plan_for_these_values(connection)
-                if alone is None:
-                    found = self._queries.find_runs(connection, **parameters)
-                else:
-                    found = self._queries.find_runs_by_word(connection, **alone._asdict(), **parameters)
-                return [row async for row in found]
+                return [row async for row in getattr(self._queries, query)(connection, **parameters)]
 
 
 def _run(row: Any) -> Run:

@@ -7,9 +7,8 @@ from datetime import datetime
 
 from sagahook_schemas.base import JsonValue
 from sagahook_schemas.identity import Phase
+from sagahook_tracker.adapters.queries import by_attributes
 from sagahook_tracker.adapters.reading import Reading
-from sagahook_tracker.adapters.rows import without_nul
-from sagahook_tracker.domain.attributes import only_one
 from sagahook_tracker.domain.positions import Position
 from sagahook_tracker.domain.runs import State, TaskStatus
 
@@ -82,19 +81,15 @@ class TaskReading:
         self, wanted: TaskFilter, how_many: int, skip: int, after: Position | None
     ) -> tuple[list[TaskRow], Position | None]:
         """Those that started last first, and where to go on, None at the end."""
-        attributes = [without_nul(each) for each in wanted.attributes]
-        alone = only_one(attributes)
+        query, attributes = by_attributes("find_tasks", wanted.attributes)
         parameters = asdict(wanted) | {
-            "attributes": attributes or None,
+            **attributes,
             "after_time": None if after is None else after.time,
             "after_number": None if after is None else after.number,
             "skip": skip,
             "how_many": how_many + 1,
         }
-        if alone is None:
-            rows = await self._reading.page("find_tasks", **parameters)
-        else:
-            rows = await self._reading.page("find_tasks_by_word", **alone._asdict(), **parameters)
+        rows = await self._reading.page(query, **parameters)
         page = rows[:how_many]
         more = Position(page[-1]["position"], page[-1]["number"]) if len(rows) > how_many else None
         return [TaskRow(**{field.name: row[field.name] for field in fields(TaskRow)}) for row in page], more
