@@ -26,7 +26,7 @@ from sagahook.runtime.batches import (
     OffsetsMoved,
     Unavailable,
 )
-from sagahook.runtime.even_assignor import EvenAssignor
+from sagahook.runtime.group_reader import group_reader
 from sagahook.runtime.health import Status
 from sagahook.runtime.kafka_closing import close_consumer
 from sagahook.runtime.kafka_reaching import answers
@@ -34,13 +34,10 @@ from sagahook.runtime.lag import watch_lag
 from sagahook.runtime.logging import get_logger
 from sagahook.runtime.lookout import Lookout
 from sagahook.runtime.outage import SILENCE_LIMIT, Outage
-from sagahook.runtime.polls import IDLE_MS, Polled, Polls
+from sagahook.runtime.polls import Polled, Polls
 from sagahook.runtime.rests import BACKLOG, Rests
-from sagahook.saga.brokers import client_options
 
 log = get_logger(__name__)
-
-_HEARTBEAT_MS = 500
 
 _CONNECT_SECONDS = 20.0
 """A broker that takes connections and says nothing must not hold up the loop: what it waits for is bounded."""
@@ -92,7 +89,7 @@ class BatchConsumer:
         self._awaited = awaited
         self._lookout: Lookout | None = None
         self._rests = Rests(rest, leisure=leisure, longer=self._look_out)
-        self._polls = Polls(self._rests, max_records, first)
+        self._polls = Polls(self._rests, max_records, first, self._gather)
         self._session_ms = int(session_timeout * 1000)
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = False
@@ -143,7 +140,7 @@ class BatchConsumer:
 
     async def _consume(self, stopping: asyncio.Event) -> None:
         """One consumer's life."""
-        consumer = self._new_consumer()
+        consumer = group_reader(self._bootstrap, self._group, self._session_ms)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await consumer.start()
@@ -161,27 +158,6 @@ class BatchConsumer:
                 self._lookout.close()
                 self._lookout = None
             await close_consumer(consumer)
-
-    def _new_consumer(self) -> AIOKafkaConsumer:
-        # The assignor keeps its previous assignment in class attributes: a class of its own for each consumer
-        # keeps the groups of one process apart.
-        assignor = type("Even", (EvenAssignor,), {})
-        return AIOKafkaConsumer(
-            **client_options(self._bootstrap),
-            client_id=self._group,
-            group_id=self._group,
-            partition_assignment_strategy=(assignor,),
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=IDLE_MS,
-            # A broker that does not know a new topic yet leaves the group without partitions until it is asked
-            # again; aiokafka's own five minutes would be a long time to stand still.
-            metadata_max_age_ms=5_000,
-            session_timeout_ms=self._session_ms,
-            # By a heartbeat a member hears that another has come or gone, and until it has, nobody reads.
-            heartbeat_interval_ms=min(self._session_ms // 4, _HEARTBEAT_MS),
-        )
 
     async def _turn(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
         try:
@@ -240,6 +216,18 @@ class BatchConsumer:
         if polled or self._fetched_lately(consumer):
             self._outage.heard()
         return polled
+
+    async def _gather(self, consumer: AIOKafkaConsumer) -> Polled | None:
+        """What the lookout can get without the consumer, which goes on behind it."""
+        offsets = self._next
+        gathered = await self._lookout.gather(offsets) if self._lookout is not None and offsets else None
+        if gathered is None:
+            return None
+        if self._next is not offsets:
+            return {}  # a rebalance came in between
+        for partition, (_, next_offset) in gathered.items():
+            consumer.seek(partition, next_offset)
+        return {partition: records for partition, (records, _) in gathered.items()}
 
     async def _look_out(self, rest: float) -> None:
         if self._lookout is not None and self._next is not None:

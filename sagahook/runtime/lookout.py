@@ -20,12 +20,11 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime import kafka_fetch
-from sagahook.runtime.kafka_line import Lines
+from sagahook.runtime.gathering import Gathered, Offsets, gather
+from sagahook.runtime.kafka_line import Line, Lines
 from sagahook.runtime.logging import get_logger
 
 log = get_logger(__name__)
-
-Offsets = Mapping[TopicPartition, int]
 
 _WAIT_MS = 500
 """How long a broker has nothing to tell before it says so."""
@@ -77,6 +76,20 @@ class Lookout:
                     await self._looked.wait()
         except TimeoutError:
             pass
+
+    async def gather(self, offsets: Offsets) -> dict[TopicPartition, Gathered] | None:
+        """Everything that is committed behind the offsets, also in topics of which nothing is sought, where it can be
+        had at once: not while a look is under way, nor where it cannot look. See `gather`."""
+        lines: defaultdict[Line, list[TopicPartition]] = defaultdict(list)
+        for place in offsets:
+            leader = self._client.cluster.leader_for_partition(place)
+            if leader is None or leader < 0 or self._is_closed or not self._is_ready(leader):
+                return None
+            line = self._lines.open_to(leader)
+            if line is None or not line.quiet.is_set():
+                return None
+            lines[line].append(place)
+        return await gather(lines, offsets)
 
     def close(self) -> None:
         """Who looks stops."""

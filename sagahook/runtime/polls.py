@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -15,11 +16,23 @@ Polled = dict[TopicPartition, list[ConsumerRecord]]
 Refuse = Callable[[AIOKafkaConsumer, Mapping[TopicPartition, int]], Awaitable[None]]
 """Is told of offsets that Kafka does not hold any more; raises where something would be skipped."""
 
+Shortcut = Callable[[AIOKafkaConsumer], Awaitable[Polled | None]]
+"""Gets what there is in its own way, and moves the consumer behind it; None where it cannot."""
+
+
+async def no_shortcut(_: AIOKafkaConsumer) -> None:
+    """All that is polled is asked of aiokafka."""
+
+
 IDLE_MS = 250
 """How long a poll without records waits, here and at the broker: what a seek may have to wait for."""
 
 _REBALANCE_LIMIT = 2.0
 """Seconds after which a poll that waits for a rebalance gives the loop a turn."""
+
+_LONGEST_DETOUR = 1.0
+"""Seconds for which nothing is asked of aiokafka: it takes a reader out of the group that did not poll for five
+minutes, and what it fetches tells it where partitions have gone."""
 
 _LONGEST_BATCH = 0.5
 """Seconds: what comes while a batch is handled waits for its end."""
@@ -35,17 +48,25 @@ def end_now(waiting: asyncio.Timeout | None) -> None:
 
 
 class Polls:
-    """max_records: the most that one of them gets; fewer where the last batch took long. first: topics of which
-    somebody waits for each record. aiokafka gives what it holds in the order in which that came, and so of one topic
-    again and again where the others had something later."""
+    """max_records: the most that one of them gets of aiokafka; fewer where the last batch took long. first: topics of
+    which somebody waits for each record. aiokafka gives what it holds in the order in which that came, and so of one
+    topic again and again where the others had something later. shortcut: taken after a rest."""
 
-    def __init__(self, rests: Rests, max_records: int, first: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        rests: Rests,
+        max_records: int,
+        first: Collection[str] = (),
+        shortcut: Shortcut = no_shortcut,
+    ) -> None:
         self._rests = rests
         self._max_records = max_records
         self._first = frozenset(first)
+        self._shortcut = shortcut
         self._waiting: asyncio.Timeout | None = None
         self._is_interrupted = False
         self._paused: set[TopicPartition] = set()
+        self._asked_at = 0.0
         self.most = max_records
         """What one gets now."""
 
@@ -57,7 +78,19 @@ class Polls:
 
     async def rest_and_poll(self, consumer: AIOKafkaConsumer, refuse: Refuse) -> Polled:
         """What there is once the rest is over; without one, the first that comes; nothing once it is interrupted."""
-        await self._rests.over()
+        if await self._rests.over() and self._may_leave_aiokafka_out():
+            taken = await self._shortcut(consumer)
+            if taken is not None:
+                return taken
+        self._asked_at = time.monotonic()
+        return await self._ask(consumer, refuse)
+
+    def _may_leave_aiokafka_out(self) -> bool:
+        """It holds nothing, and does not miss it."""
+        is_idle = bool(self._paused) and not self._is_interrupted
+        return is_idle and time.monotonic() < self._asked_at + _LONGEST_DETOUR
+
+    async def _ask(self, consumer: AIOKafkaConsumer, refuse: Refuse) -> Polled:
         holds = not self._go_on(consumer)
         polled: Polled = {}
         try:

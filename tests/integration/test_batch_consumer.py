@@ -22,7 +22,9 @@ from sagahook.runtime.batches import (
     OffsetsMoved,
     Unavailable,
 )
+from sagahook.runtime.gathering import Gathered
 from sagahook.runtime.lag import lag_of
+from sagahook.runtime.lookout import Lookout
 from tests.processes import until
 
 TOPIC = "saga.events"
@@ -35,6 +37,7 @@ class Table:
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     values: list[bytes | None] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
+    by_partition: dict[int, list[bytes | None]] = field(default_factory=lambda: {0: [], 1: []})
     loads: int = 0
 
     async def load(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -49,7 +52,9 @@ class Table:
                 raise OffsetsMoved(f"{partition} is at {self.offsets[partition]}")
         for partition, batch in batches.items():
             self.offsets[partition] = batch.next_offset
-            self.values += [record.value for record in batch.records]
+            values = [record.value for record in batch.records]
+            self.values += values
+            self.by_partition[partition.partition] += values
 
 
 @dataclass
@@ -64,6 +69,13 @@ class Log:
     async def write(self, *values: bytes, partition: int = 0) -> None:
         for value in values:
             await self.producer.send_and_wait(self.topic, value, partition=partition)
+
+    async def write_together(self, *values: bytes) -> None:
+        """A reader has all of them or none."""
+        batch = self.producer.create_batch()
+        for value in values:
+            batch.append(key=None, value=value, timestamp=None)
+        await (await self.producer.send_batch(batch, self.topic, partition=0))
 
     def consumer(self, table: Table, **options: Any) -> BatchConsumer:
         return BatchConsumer(
@@ -137,7 +149,7 @@ async def test_a_batch_that_another_has_handled_is_dropped_and_reading_goes_on_b
     async with running(log.consumer(table)):
         await until(lambda: table.values == [b"a"])
         table.offsets[TopicPartition(log.topic, 0)] = 3  # another handled offsets 1 and 2
-        await log.write(b"theirs", b"theirs too", b"ours")
+        await log.write_together(b"theirs", b"theirs too", b"ours")
         await until(lambda: b"ours" in table.values)
     assert table.values == [b"a", b"ours"]
 
@@ -156,6 +168,59 @@ async def test_an_aborted_transaction_is_passed_without_a_record(log: Log) -> No
         await until(lambda: table.offsets[partition] == 3)
         assert await lag_of(consumer) == {partition: 0, TopicPartition(log.topic, 1): 0}
     assert table.values == [b"a"]
+
+
+async def test_what_is_awaited_is_read_past_aiokafka_each_record_once_and_in_order(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also through members that come and go, and transactions that were aborted."""
+    gathered: list[bytes] = []
+
+    async def gather(
+        lookout: Lookout, offsets: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Gathered] | None:
+        found = await whole_gather(lookout, offsets)
+        gathered.extend(record.value for each in (found or {}).values() for record in each.records)
+        return found
+
+    whole_gather = Lookout.gather
+    monkeypatch.setattr(Lookout, "gather", gather)
+    table, written = Table(), 0
+
+    async def write_until(producer: AIOKafkaProducer, condition: Callable[[], bool]) -> None:
+        nonlocal written
+        async with asyncio.timeout(30):
+            while not condition():
+                await producer.begin_transaction()
+                aborted = written % 3 == 0
+                for number in range(2):
+                    value = b"aborted" if aborted else b"%d" % written
+                    headers = [("ce_type", b"type.ended")]
+                    await producer.send(log.topic, value, partition=number, headers=headers)
+                await (producer.abort_transaction() if aborted else producer.commit_transaction())
+                written += 1
+                await asyncio.sleep(0.01)
+
+    options: dict[str, Any] = {
+        "session_timeout": 1.5,
+        "rest": 1.0,
+        "leisure": lambda: 0.005,
+        "awaited": {log.topic: ["type.ended"]},
+    }
+    first, second = (log.consumer(table, **options) for _ in range(2))
+    producer = AIOKafkaProducer(bootstrap_servers=log.bootstrap, transactional_id=log.topic)
+    async with producer, running(first):
+        await write_until(producer, lambda: len(gathered) > 20)
+        async with running(second):
+            await write_until(producer, lambda: len(first.partitions()) == len(second.partitions()) == 1)
+            await write_until(producer, lambda: len(gathered) > 60)
+        await write_until(producer, lambda: len(first.partitions()) == 2)
+        await write_until(producer, lambda: len(gathered) > 100)
+        await until(lambda: len(table.values) >= 2 * sum(1 for n in range(written) if n % 3))
+    expected = [b"%d" % number for number in range(written) if number % 3]
+    assert len(gathered) > len(table.values) / 2
+    for partition in table.by_partition.values():
+        assert partition == expected
 
 
 async def test_no_call_gets_more_records_than_allowed(log: Log) -> None:

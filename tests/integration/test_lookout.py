@@ -1,4 +1,4 @@
-"""A reader that rests is told of what somebody waits for."""
+"""A reader that rests is told of what somebody waits for, and gets it with all the rest."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -9,6 +9,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from sagahook.runtime import gathering
 from sagahook.runtime.lookout import Lookout
 
 AT_ONCE, LONG = 0.2, 60.0
@@ -40,6 +41,25 @@ class Log:
         except TimeoutError:
             return False
         return True
+
+    async def write_aborted(self, bootstrap: str) -> None:
+        """It takes two offsets: the record's, and that of the mark."""
+        topic = self.places[0].topic
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic) as producer:
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic, b"aborted", partition=0)
+            await producer.abort_transaction()
+
+    async def gathers(self, *offsets: int) -> list[tuple[list[bytes], int]] | None:
+        """Of each partition that has something, the values, and the offset behind them."""
+        found = await self._lookout.gather(dict(zip(self.places, offsets, strict=True)))
+        if found is None:
+            return None
+        return [
+            ([record.value for record in found[place].records], found[place].next_offset)
+            for place in self.places
+            if place in found
+        ]
 
     async def until_open(self) -> None:
         """A look ends at once as long as there is no connection. Nothing is written yet."""
@@ -169,3 +189,82 @@ async def test_it_ends_when_the_time_is_over(log: Log, seconds: float) -> None:
     await log.until_open()
     async with asyncio.timeout(LONG):
         await log._lookout.look(dict.fromkeys(log.places, 0), seconds)
+
+
+async def test_it_gathers_what_is_committed_behind_each_offset(log: Log, kafka_bootstrap: str) -> None:
+    await log.until_open()
+    for value in (b"read", b"one"):
+        await log.write("type.started", value=value)
+    await log.write_aborted(kafka_bootstrap)
+    await log.write("type.ended", value=b"two")
+    assert await log.sees(dict.fromkeys(log.places, 0), LONG)
+
+    assert await log.gathers(1, 0) == [([b"one", b"two"], 5)]
+    await log.write("type.ended", partition=1, value=b"other")
+    assert await log.gathers(1, 0) == [([b"one", b"two"], 5), ([b"other"], 1)]
+    assert await log.gathers(5, 1) == []
+
+
+async def test_it_gathers_marks_that_no_record_follows(log: Log, kafka_bootstrap: str) -> None:
+    await log.until_open()
+    await log.write_aborted(kafka_bootstrap)
+    assert await log.sees(dict.fromkeys(log.places, 0), LONG) is False
+    await log.write("type.ended", partition=1)
+    assert await log.sees(dict.fromkeys(log.places, 0), LONG)
+
+    assert await log.gathers(0, 1) == [([], 2)]
+
+
+async def test_it_gathers_what_is_compressed(kafka_bootstrap: str, topic_prefix: str) -> None:
+    async with open_log(kafka_bootstrap, topic_prefix, "gzip") as log:
+        await log.until_open()
+        await log.write("type.started", value=b"x" * 1_000)
+        assert await log.sees(dict.fromkeys(log.places, 0), LONG)
+
+        assert await log.gathers(0, 0) == [([b"x" * 1_000], 1)]
+
+
+async def test_it_gathers_batches_that_are_larger_than_an_answer_is_to_be_one_after_the_other(
+    log: Log,
+) -> None:
+    await log.until_open()
+    large = b"x" * 400_000
+    for partition in range(2):
+        await log.write("type.ended", partition, large)
+    assert await log.sees(dict.fromkeys(log.places, 0), LONG)
+
+    assert await log.gathers(0, 0) == [([large], 1)]
+    assert await log.gathers(1, 0) == [([large], 1)]
+
+
+async def test_it_gathers_nothing_while_it_cannot_look_or_still_looks(log: Log) -> None:
+    assert await log.gathers(0, 0) is None  # there is no connection yet
+    await log.until_open()
+    await log.write("type.ended")
+    begin = dict.fromkeys(log.places, 0)
+    assert await log.sees(begin, LONG)
+    end = begin | {log.places[0]: 1}
+    assert not await log.sees(end)
+    assert await log.gathers(0, 0) is None  # the look's answer would have to come first
+    await log.write("type.ended")
+    assert await log.sees(end, LONG)
+
+    assert await log.gathers(1 << 41, 0) is None  # Kafka has nothing to say of such an offset
+    assert await log.gathers(1, 0) == [([b"{}"], 2)]
+    log._lookout.close()
+    assert await log.gathers(1, 0) is None
+
+
+async def test_a_broker_that_does_not_answer_is_left_to_others(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.until_open()
+    await log.write("type.ended")
+    assert await log.sees(dict.fromkeys(log.places, 0), LONG)
+    monkeypatch.setattr(gathering, "_SECONDS", 0.2)
+    [line] = log._lookout._lines._lines.values()
+    monkeypatch.setattr(line._transport, "write", lambda _: None)
+
+    assert await log.gathers(0, 0) is None
+    monkeypatch.undo()
+    assert await log.gathers(0, 0) is None, "what was asked may still be answered"

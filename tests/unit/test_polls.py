@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -172,3 +173,26 @@ def test_what_was_quick_again_is_not_bounded_any_more() -> None:
     polls.handled(250, 0.01)
 
     assert polls.most == 2_000
+
+
+async def test_the_shortcut_is_taken_after_a_rest_and_aiokafka_is_asked_where_there_is_none_and_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sagahook.runtime.polls._LONGEST_DETOUR", 0.3)
+    ways: list[dict[TopicPartition, list[Any]] | None] = [{PLACE: ["b"]}, None, {PLACE: ["d"]}]
+
+    async def shortcut(_: Any) -> dict[TopicPartition, list[Any]] | None:
+        return ways.pop(0)
+
+    rests = Rests(0.0, leisure=lambda: 0.01)
+    polls, consumer = Polls(rests, 10, shortcut=shortcut), Holding(["a"], ["c"], ["e"])
+
+    async def polled() -> dict[TopicPartition, list[Any]]:
+        found = await polls.rest_and_poll(consumer, never)
+        rests.begin(time.monotonic(), is_behind=False)
+        return found
+
+    assert [await polled() for _ in range(4)] == [{PLACE: [each]} for each in "abcd"]
+    await asyncio.sleep(0.3)
+    rests.begin(time.monotonic(), is_behind=False)
+    assert await polled() == {PLACE: ["e"]}
