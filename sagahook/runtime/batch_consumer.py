@@ -26,6 +26,7 @@ from sagahook.runtime.batches import (
     OffsetsMoved,
     Unavailable,
 )
+from sagahook.runtime.gathering import Gathering
 from sagahook.runtime.group_reader import group_reader
 from sagahook.runtime.health import Status
 from sagahook.runtime.kafka_closing import close_consumer
@@ -88,6 +89,7 @@ class BatchConsumer:
         self._on_tick = on_tick
         self._awaited = awaited
         self._lookout: Lookout | None = None
+        self._gathering: Gathering | None = None
         self._rests = Rests(rest, leisure=leisure, longer=self._look_out)
         self._polls = Polls(self._rests, max_records, first, self._gather)
         self._session_ms = int(session_timeout * 1000)
@@ -145,7 +147,9 @@ class BatchConsumer:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await consumer.start()
             self._consumer = consumer
-            self._lookout = Lookout(consumer._client, self._awaited) if self._awaited else None
+            if self._awaited:
+                self._lookout = Lookout(consumer._client, self._awaited)
+                self._gathering = Gathering(consumer._client)
             consumer.subscribe(self._topics, listener=_Rebalances(self, consumer))
             while not stopping.is_set():
                 self._on_tick()
@@ -154,9 +158,10 @@ class BatchConsumer:
             with suppress(Unavailable, OffsetsMoved):  # what was not kept is read again
                 await self._finish()
             self._consumer, self._next, self._assigned = None, None, False
-            if self._lookout is not None:
+            if self._lookout is not None and self._gathering is not None:
                 self._lookout.close()
-                self._lookout = None
+                self._gathering.close()
+            self._lookout, self._gathering = None, None
             await close_consumer(consumer)
 
     async def _turn(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
@@ -218,10 +223,10 @@ class BatchConsumer:
         return polled
 
     async def _gather(self, consumer: AIOKafkaConsumer) -> Polled | None:
-        """What the lookout can get without the consumer, which goes on behind it."""
+        """What is there without asking the consumer, which goes on behind it."""
         offsets = self._next
-        gathered = await self._lookout.gather(offsets) if self._lookout is not None and offsets else None
-        if gathered is None:
+        gathered = await self._gathering.behind(offsets) if self._gathering is not None and offsets else None
+        if gathered is None or sum(len(each.records) for each in gathered.values()) > self._polls.most:
             return None
         if self._next is not offsets:
             return {}  # a rebalance came in between

@@ -10,22 +10,28 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import KafkaError
 from aiokafka.record.memory_records import MemoryRecords
 
 from sagahook.runtime import kafka_fetch
-from sagahook.runtime.kafka_line import Line
+from sagahook.runtime.kafka_leaders import Leaders
+from sagahook.runtime.kafka_line import GATHERING
 
 _MOST_BYTES = 1 << 18
 """Of a partition; what a reader that rests has behind it is less."""
 
 _SECONDS = 1.0
 """There is something, so a broker answers at once, or is in trouble that aiokafka knows how to get out of."""
+
+_LINE_SECONDS = 10.0
+"""Until then its answer may still come, and nothing else is asked on that connection."""
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -37,22 +43,30 @@ class Gathered(NamedTuple):
     next_offset: int
 
 
-class _Unread(Exception):
-    """A partition can't be read in this way now."""
+class Gathering:
+    """client: a consumer's own; it opens one connection to each leader."""
 
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self._leaders = Leaders(client, kafka_fetch.FETCH, _LINE_SECONDS, GATHERING)
 
-async def gather(
-    lines: Mapping[Line, Collection[TopicPartition]], offsets: Offsets
-) -> dict[TopicPartition, Gathered] | None:
-    """By partition what is behind its offset, where there is anything; None where it could not be had of all of them.
-    lines: to the leaders, nothing under way on any."""
-    answers = [line.answer(_request(places, offsets)) for line, places in lines.items()]
-    try:
-        async with asyncio.timeout(_SECONDS):
-            told = await asyncio.gather(*answers)
-        return {place: gathered for each in told for place, gathered in _read(each, offsets)}
-    except (KafkaError, TimeoutError, struct.error, UnicodeDecodeError, _Unread):
-        return None
+    async def behind(self, offsets: Offsets) -> dict[TopicPartition, Gathered] | None:
+        """By partition what is behind its offset, where there is anything; None where it could not be had at once of
+        all of them."""
+        by_leader = self._leaders.of(offsets)
+        ready = {leader: self._leaders.ready(leader) for leader in by_leader}
+        quiet = {leader: line for leader, line in ready.items() if line is not None and line.quiet.is_set()}
+        if not quiet or len(quiet) < len(by_leader):
+            return None
+        answers = [line.answer(_request(by_leader[leader], offsets)) for leader, line in quiet.items()]
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return read(await asyncio.gather(*answers), offsets)
+        except (KafkaError, TimeoutError):
+            return None
+
+    def close(self) -> None:
+        """No connection is opened any more."""
+        self._leaders.close()
 
 
 def _request(places: Collection[TopicPartition], offsets: Offsets) -> bytes:
@@ -62,16 +76,20 @@ def _request(places: Collection[TopicPartition], offsets: Offsets) -> bytes:
     return kafka_fetch.body(by_topic, 0, _MOST_BYTES)
 
 
-def _read(told: bytes, offsets: Offsets) -> Iterator[tuple[TopicPartition, Gathered]]:
-    for fetched in kafka_fetch.answer(told):
-        if fetched.error:
-            raise _Unread
-        if fetched.records:
+def read(answers: Iterable[bytes], offsets: Offsets) -> dict[TopicPartition, Gathered] | None:
+    """What brokers told of what is behind the offsets; None where it is not all of that."""
+    found = {}
+    try:
+        for fetched in chain.from_iterable(map(kafka_fetch.answer, answers)):
             place = TopicPartition(fetched.topic, fetched.partition)
             gathered = committed(place, fetched, offsets[place])
-            if gathered.next_offset == offsets[place]:
-                raise _Unread  # a batch that is larger than the limit, and was cut
-            yield place, gathered
+            if gathered.next_offset > offsets[place]:
+                found[place] = gathered
+            elif fetched.error or fetched.stable > offsets[place]:
+                return None  # a batch that is larger than the limit is left out, or cut
+    except (KafkaError, struct.error, UnicodeDecodeError):
+        return None
+    return found
 
 
 def committed(place: TopicPartition, fetched: kafka_fetch.Fetched, offset: int) -> Gathered:

@@ -28,12 +28,13 @@ _COMPRESSION, _IS_CONTROL = 0b111, 0b100000
 
 
 class Fetched(NamedTuple):
-    """What one partition has. error: a code. aborted: the transactions that count for nothing, by their producers' ids
-    and first offsets. records: its batches, the last of them perhaps cut."""
+    """What one partition has. error: a code. stable: behind what is decided. aborted: the transactions that count for
+    nothing, by their producers' ids and first offsets. records: its batches, the last of them perhaps cut."""
 
     topic: str
     partition: int
     error: int
+    stable: int
     aborted: tuple[tuple[int, int], ...]
     records: bytes
 
@@ -62,14 +63,14 @@ def answer(told: bytes) -> Iterator[Fetched]:
     for _ in range(topics):
         topic, partitions, at = topic_at(told, at)
         for _ in range(partitions):
-            partition, error, _, _, count = _PARTITION.unpack_from(told, at)
+            partition, error, _, stable, count = _PARTITION.unpack_from(told, at)
             at += _PARTITION.size
             aborted = tuple(_ABORTED.unpack_from(told, at + n * _ABORTED.size) for n in range(count))
             at += len(aborted) * _ABORTED.size
             (size,) = _SIZE.unpack_from(told, at)
             begin = at + _SIZE.size
             at = begin + max(0, size)
-            yield Fetched(topic, partition, error, aborted, told[begin:at])
+            yield Fetched(topic, partition, error, stable, aborted, told[begin:at])
 
 
 def batches(records: bytes) -> Iterator[RecordBatch]:

@@ -25,8 +25,8 @@ from aiokafka.errors import (
 
 from sagahook.runtime.kafka_frames import Kind, first_answer, framed
 
-_GROUP = 2
-"""Of connections, in aiokafka's table of them: neither its requests' own, nor those to coordinators."""
+WRITING, LOOKING, GATHERING = 2, 3, 4
+"""Groups of connections in aiokafka's table of them: neither its requests' own, nor those to coordinators."""
 
 Answered = Callable[[bytes | KafkaError], None]
 """Told once what the broker answered, or why it did not."""
@@ -119,12 +119,14 @@ def _resolve(answer: asyncio.Future[bytes], outcome: bytes | KafkaError) -> None
 
 
 class Lines:
-    """To the brokers that one client knows, of one kind alone; they are closed with it. kind, seconds: see `Line`."""
+    """To the brokers that one client knows, of one kind alone; they are closed with it. kind, seconds: see `Line`.
+    group: whose connections they are."""
 
-    def __init__(self, client: AIOKafkaClient, kind: Kind, seconds: float) -> None:
+    def __init__(self, client: AIOKafkaClient, kind: Kind, seconds: float, group: int = WRITING) -> None:
         self._client = client
         self._kind = kind
         self._seconds = seconds
+        self._group = group
         self._lines: dict[int, Line] = {}
 
     def open_to(self, broker: int) -> Line | None:
@@ -135,7 +137,7 @@ class Lines:
         """Raises KafkaError."""
         if line := self.open_to(broker):
             return line
-        connection = await self._client._get_conn(broker, group=_GROUP)
+        connection = await self._client._get_conn(broker, group=self._group)
         if connection is None or not connection.connected():  # it may be closed again already
             raise NodeNotReadyError
         line = self.open_to(broker)  # another task may have come first

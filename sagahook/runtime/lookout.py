@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
@@ -20,11 +19,10 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime import kafka_fetch
-from sagahook.runtime.gathering import Gathered, Offsets, gather
-from sagahook.runtime.kafka_line import Line, Lines
-from sagahook.runtime.logging import get_logger
+from sagahook.runtime.kafka_leaders import Leaders
+from sagahook.runtime.kafka_line import LOOKING
 
-log = get_logger(__name__)
+Offsets = Mapping[TopicPartition, int]
 
 _WAIT_MS = 500
 """How long a broker has nothing to tell before it says so."""
@@ -35,40 +33,32 @@ _MOST_BYTES = 32_768
 _SECONDS = 10.0
 """A broker that says nothing for so long is not asked on that connection any more."""
 
-_CONNECT_SECONDS = 2.0
-
-_BLIND = 1.0
-"""Seconds before a broker is asked again that did not answer as it should."""
-
 
 class Lookout:
     """client: a consumer's own; it opens one connection to each leader. sought: the types of records, by topic."""
 
     def __init__(self, client: AIOKafkaClient, sought: Mapping[str, Collection[str]]) -> None:
-        self._client = client
-        self._lines = Lines(client, kafka_fetch.FETCH, _SECONDS)
+        self._leaders = Leaders(client, kafka_fetch.FETCH, _SECONDS, LOOKING)
         self._sought = {topic: tuple(name.encode() for name in types) for topic, types in sought.items()}
         self._seen: dict[TopicPartition, int] = {}
         """Behind what it has looked at."""
         self._found: dict[TopicPartition, int] = {}
         """Behind the last batch that has what is sought."""
         self._asked: set[int] = set()
-        self._blind_until: dict[int, float] = {}
-        self._opening: dict[int, asyncio.Task[None]] = {}
         self._looked = asyncio.Event()
         self._is_closed = False
 
     async def look(self, offsets: Offsets, seconds: float) -> None:
         """Until there is something behind the offsets, or the time is over; at once where it cannot look everywhere.
         offsets: where the reader is."""
-        wanted = self._by_leader(offsets)
-        closed = [leader for leader in wanted if not self._is_ready(leader)]
+        wanted = self._leaders.of(place for place in offsets if place.topic in self._sought)
+        closed = [leader for leader in wanted if self._leaders.ready(leader) is None]
         if closed or not wanted or self._is_closed:
             return
         try:
             async with asyncio.timeout(seconds):
                 while not any(end > offsets.get(place, end) for place, end in self._found.items()):
-                    if self._is_closed or any(leader in self._blind_until for leader in wanted):
+                    if self._is_closed or any(map(self._leaders.is_given_up, wanted)):
                         return
                     self._looked.clear()
                     for leader in wanted.keys() - self._asked:
@@ -77,64 +67,17 @@ class Lookout:
         except TimeoutError:
             pass
 
-    async def gather(self, offsets: Offsets) -> dict[TopicPartition, Gathered] | None:
-        """Everything that is committed behind the offsets, also in topics of which nothing is sought, where it can be
-        had at once: not while a look is under way, nor where it cannot look. See `gather`."""
-        lines: defaultdict[Line, list[TopicPartition]] = defaultdict(list)
-        for place in offsets:
-            leader = self._client.cluster.leader_for_partition(place)
-            if leader is None or leader < 0 or self._is_closed or not self._is_ready(leader):
-                return None
-            line = self._lines.open_to(leader)
-            if line is None or not line.quiet.is_set():
-                return None
-            lines[line].append(place)
-        return await gather(lines, offsets)
-
     def close(self) -> None:
         """Who looks stops."""
         self._is_closed = True
         self._looked.set()
-        for opening in tuple(self._opening.values()):
-            opening.cancel()
-
-    def _by_leader(self, offsets: Offsets) -> Mapping[int, list[TopicPartition]]:
-        """Nothing where a partition has none at the moment."""
-        wanted: defaultdict[int, list[TopicPartition]] = defaultdict(list)
-        for place in offsets:
-            if place.topic in self._sought:
-                leader = self._client.cluster.leader_for_partition(place)
-                if leader is None or leader < 0:
-                    return {}
-                wanted[leader].append(place)
-        return wanted
-
-    def _is_ready(self, leader: int) -> bool:
-        """To be asked. Else it soon will be, unless it was no use a moment ago."""
-        if time.monotonic() < self._blind_until.get(leader, 0.0):
-            return False
-        self._blind_until.pop(leader, None)
-        if self._lines.open_to(leader) is not None:
-            return True
-        if leader not in self._opening:
-            opening = asyncio.create_task(self._open(leader), name=f"lookout to broker {leader}")
-            self._opening[leader] = opening
-            opening.add_done_callback(lambda _: self._opening.pop(leader, None))
-        return False
-
-    async def _open(self, leader: int) -> None:
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):  # a client connects to one broker after the other
-                await self._lines.to(leader)
-        except Exception as reason:  # a client has more than KafkaError, and a rest must not end the reader
-            log.info("lookout.blind", broker=leader, reason=repr(reason))
-            self._go_blind(leader)
+        self._leaders.close()
 
     def _ask(self, leader: int, places: Iterable[TopicPartition], offsets: Offsets) -> None:
         by_topic: defaultdict[str, dict[int, int]] = defaultdict(dict)
         for place in places:
             by_topic[place.topic][place.partition] = max(offsets[place], self._seen.get(place, 0))
-        line = self._lines.open_to(leader)
+        line = self._leaders.ready(leader)
         if line is None:
             self._go_blind(leader)
             return
@@ -154,7 +97,7 @@ class Lookout:
             self._go_blind(leader)
 
     def _go_blind(self, leader: int) -> None:
-        self._blind_until[leader] = time.monotonic() + _BLIND
+        self._leaders.give_up(leader)
         self._looked.set()
 
     def _search(self, fetched: kafka_fetch.Fetched) -> bool:

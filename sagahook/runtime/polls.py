@@ -79,7 +79,7 @@ class Polls:
     async def rest_and_poll(self, consumer: AIOKafkaConsumer, refuse: Refuse) -> Polled:
         """What there is once the rest is over; without one, the first that comes; nothing once it is interrupted."""
         if await self._rests.over() and self._may_leave_aiokafka_out():
-            taken = await self._shortcut(consumer)
+            taken = await self._take_shortcut(consumer)
             if taken is not None:
                 return taken
         self._asked_at = time.monotonic()
@@ -89,6 +89,15 @@ class Polls:
         """It holds nothing, and does not miss it."""
         is_idle = bool(self._paused) and not self._is_interrupted
         return is_idle and time.monotonic() < self._asked_at + _LONGEST_DETOUR
+
+    async def _take_shortcut(self, consumer: AIOKafkaConsumer) -> Polled | None:
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                return await self._shortcut(consumer)
+        except TimeoutError:  # it was interrupted
+            return None
+        finally:
+            self._waiting = None
 
     async def _ask(self, consumer: AIOKafkaConsumer, refuse: Refuse) -> Polled:
         holds = not self._go_on(consumer)

@@ -22,9 +22,8 @@ from sagahook.runtime.batches import (
     OffsetsMoved,
     Unavailable,
 )
-from sagahook.runtime.gathering import Gathered
+from sagahook.runtime.gathering import Gathered, Gathering
 from sagahook.runtime.lag import lag_of
-from sagahook.runtime.lookout import Lookout
 from tests.processes import until
 
 TOPIC = "saga.events"
@@ -176,15 +175,16 @@ async def test_what_is_awaited_is_read_past_aiokafka_each_record_once_and_in_ord
     """Also through members that come and go, and transactions that were aborted."""
     gathered: list[bytes] = []
 
-    async def gather(
-        lookout: Lookout, offsets: Mapping[TopicPartition, int]
+    whole = Gathering.behind
+
+    async def behind(
+        each: Gathering, offsets: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, Gathered] | None:
-        found = await whole_gather(lookout, offsets)
-        gathered.extend(record.value for each in (found or {}).values() for record in each.records)
+        found = await whole(each, offsets)
+        gathered.extend(record.value for of_place in (found or {}).values() for record in of_place.records)
         return found
 
-    whole_gather = Lookout.gather
-    monkeypatch.setattr(Lookout, "gather", gather)
+    monkeypatch.setattr(Gathering, "behind", behind)
     table, written = Table(), 0
 
     async def write_until(producer: AIOKafkaProducer, condition: Callable[[], bool]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from sagahook.runtime import gathering
+from sagahook.runtime.gathering import Gathering
 from sagahook.runtime.lookout import Lookout
 
 AT_ONCE, LONG = 0.2, 60.0
@@ -21,10 +23,13 @@ Offsets = Mapping[TopicPartition, int]
 class Log:
     """One topic with two partitions, of which the types `ended` and `failed` are awaited."""
 
-    def __init__(self, topic: str, producer: AIOKafkaProducer, lookout: Lookout) -> None:
+    def __init__(
+        self, topic: str, producer: AIOKafkaProducer, lookout: Lookout, gathering: Gathering
+    ) -> None:
         self.places = [TopicPartition(topic, number) for number in range(2)]
         self._producer = producer
         self._lookout = lookout
+        self._gathering = gathering
 
     async def write(self, type_: str, partition: int = 0, value: bytes = b"{}") -> int:
         """The offset behind it."""
@@ -52,7 +57,7 @@ class Log:
 
     async def gathers(self, *offsets: int) -> list[tuple[list[bytes], int]] | None:
         """Of each partition that has something, the values, and the offset behind them."""
-        found = await self._lookout.gather(dict(zip(self.places, offsets, strict=True)))
+        found = await self._gathering.behind(dict(zip(self.places, offsets, strict=True)))
         if found is None:
             return None
         return [
@@ -64,6 +69,8 @@ class Log:
     async def until_open(self) -> None:
         """A look ends at once as long as there is no connection. Nothing is written yet."""
         async with asyncio.timeout(20.0):
+            while await self.gathers(0, 0) is None:
+                await asyncio.sleep(0.01)
             while await self.sees(dict.fromkeys(self.places, 0), 0.05):
                 await asyncio.sleep(0.01)
 
@@ -78,11 +85,12 @@ async def open_log(bootstrap: str, prefix: str, compression: str | None = None) 
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type=compression)
     async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap) as consumer, producer:
         lookout = Lookout(consumer._client, {topic: ["type.ended", "type.failed"]})
-        log = Log(topic, producer, lookout)
+        gathering = Gathering(consumer._client)
         try:
-            yield log
+            yield Log(topic, producer, lookout, gathering)
         finally:
             lookout.close()
+            gathering.close()
 
 
 @pytest_asyncio.fixture
@@ -164,7 +172,7 @@ async def test_a_connection_that_is_lost_is_made_again(log: Log) -> None:
     begin = dict.fromkeys(log.places, 0)
     looking = asyncio.create_task(log.sees(begin, LONG))
     await asyncio.sleep(0.1)
-    [line] = log._lookout._lines._lines.values()
+    [line] = log._lookout._leaders._lines._lines.values()
     line._transport.abort()
     assert await looking
     async with asyncio.timeout(20.0):
@@ -224,47 +232,44 @@ async def test_it_gathers_what_is_compressed(kafka_bootstrap: str, topic_prefix:
         assert await log.gathers(0, 0) == [([b"x" * 1_000], 1)]
 
 
-async def test_it_gathers_batches_that_are_larger_than_an_answer_is_to_be_one_after_the_other(
-    log: Log,
-) -> None:
+async def test_a_batch_that_does_not_fit_into_the_answer_beside_others_is_left_to_others(log: Log) -> None:
     await log.until_open()
     large = b"x" * 400_000
-    for partition in range(2):
-        await log.write("type.ended", partition, large)
-    assert await log.sees(dict.fromkeys(log.places, 0), LONG)
+    await log.write("type.ended", 1, large)
+    assert await log.gathers(0, 0) == [([large], 1)]  # Kafka leaves out none that is the first
 
-    assert await log.gathers(0, 0) == [([large], 1)]
+    await log.write("type.ended", 0)
+    assert await log.gathers(0, 0) is None
     assert await log.gathers(1, 0) == [([large], 1)]
 
 
-async def test_it_gathers_nothing_while_it_cannot_look_or_still_looks(log: Log) -> None:
+async def test_it_gathers_also_while_there_is_a_look(log: Log) -> None:
     assert await log.gathers(0, 0) is None  # there is no connection yet
     await log.until_open()
-    await log.write("type.ended")
-    begin = dict.fromkeys(log.places, 0)
-    assert await log.sees(begin, LONG)
-    end = begin | {log.places[0]: 1}
-    assert not await log.sees(end)
-    assert await log.gathers(0, 0) is None  # the look's answer would have to come first
-    await log.write("type.ended")
-    assert await log.sees(end, LONG)
+    await log.write("type.started")
+    looking = asyncio.create_task(log.sees(dict.fromkeys(log.places, 0), LONG))
+    await asyncio.sleep(0.1)
 
+    assert await log.gathers(0, 0) == [([b"{}"], 1)]
     assert await log.gathers(1 << 41, 0) is None  # Kafka has nothing to say of such an offset
-    assert await log.gathers(1, 0) == [([b"{}"], 2)]
-    log._lookout.close()
-    assert await log.gathers(1, 0) is None
+    assert not looking.done()
+    await log.write("type.ended")
+    assert await looking
 
 
-async def test_a_broker_that_does_not_answer_is_left_to_others(
+async def test_a_broker_that_does_not_answer_is_left_to_others_until_it_does(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.until_open()
     await log.write("type.ended")
-    assert await log.sees(dict.fromkeys(log.places, 0), LONG)
-    monkeypatch.setattr(gathering, "_SECONDS", 0.2)
-    [line] = log._lookout._lines._lines.values()
-    monkeypatch.setattr(line._transport, "write", lambda _: None)
-
+    monkeypatch.setattr(gathering, "_SECONDS", 0.1)
+    [line] = log._gathering._leaders._lines._lines.values()
+    reading = cast("asyncio.ReadTransport", line._transport)
+    reading.pause_reading()
     assert await log.gathers(0, 0) is None
+    assert await log.gathers(0, 0) is None, "what was asked is still under way"
+
+    reading.resume_reading()
+    await line.quiet.wait()
     monkeypatch.undo()
-    assert await log.gathers(0, 0) is None, "what was asked may still be answered"
+    assert await log.gathers(0, 0) == [([b"{}"], 1)]

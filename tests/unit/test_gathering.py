@@ -1,34 +1,14 @@
-"""What a broker answers to one who gathers is taken whole or not at all."""
-
-import asyncio
-from typing import cast
+"""What brokers answer to one who gathers is taken whole or not at all."""
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.fetch import FetchResponse_v4
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from sagahook.runtime.gathering import gather
-from sagahook.runtime.kafka_line import Line
+from sagahook.runtime.gathering import read
 
 ONE, OTHER = TopicPartition("orders", 0), TopicPartition("parcels", 0)
 NOT_LEADER = 6
-
-
-class Answering:
-    """A line to a broker that tells this."""
-
-    def __init__(self, told: bytes | KafkaError) -> None:
-        self._told = told
-
-    def answer(self, _: bytes) -> asyncio.Future[bytes]:
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        if isinstance(self._told, bytes):
-            answer.set_result(self._told)
-        else:
-            answer.set_exception(self._told)
-        return answer
 
 
 def written(value: bytes) -> bytes:
@@ -37,38 +17,42 @@ def written(value: bytes) -> bytes:
     return bytes(builder.build())
 
 
-def told(place: TopicPartition, records: bytes = b"", error: int = 0) -> bytes:
-    encoded: bytes = FetchResponse_v4(0, [(place.topic, [(0, error, 9, 9, [], records)])]).encode()
+def told(place: TopicPartition, records: bytes = b"", *, error: int = 0, stable: int = 0) -> bytes:
+    """By its leader. stable: behind what is decided."""
+    encoded: bytes = FetchResponse_v4(0, [(place.topic, [(0, error, stable, stable, [], records)])]).encode()
     return encoded
 
 
-async def gathered(one: bytes | KafkaError, other: bytes | KafkaError) -> dict[str, list[bytes]] | None:
-    """From two leaders, the values by topic."""
-    lines = {Answering(one): [ONE], Answering(other): [OTHER]}
-    found = await gather(cast("dict[Line, list[TopicPartition]]", lines), {ONE: 0, OTHER: 0})
+def values(*answers: bytes) -> dict[str, list[bytes]] | None:
+    """By topic; both were to be read from their beginnings."""
+    found = read(answers, {ONE: 0, OTHER: 0})
     if found is None:
         return None
     return {place.topic: [record.value for record in each.records] for place, each in found.items()}
 
 
-async def test_each_leader_tells_of_its_partitions() -> None:
-    assert await gathered(told(ONE, written(b"a")), told(OTHER, written(b"b"))) == {
-        "orders": [b"a"],
-        "parcels": [b"b"],
-    }
-    assert await gathered(told(ONE), told(OTHER, written(b"b"))) == {"parcels": [b"b"]}
+def test_each_leader_tells_of_its_partitions() -> None:
+    one = told(ONE, written(b"a"), stable=1)
+    assert values(one, told(OTHER, written(b"b"), stable=1)) == {"orders": [b"a"], "parcels": [b"b"]}
+    assert values(one, told(OTHER)) == {"orders": [b"a"]}
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        told(OTHER, error=NOT_LEADER),
-        told(OTHER, written(b"b")[:-1]),
-        told(OTHER, written(b"b")[:-1] + b"X"),
-        told(OTHER, written(b"b"))[:-1],
-        KafkaConnectionError(),
+        told(OTHER, error=NOT_LEADER, stable=-1),
+        told(OTHER, stable=1),
+        told(OTHER, written(b"b")[:-1], stable=1),
+        told(OTHER, written(b"b")[:-1] + b"X", stable=1),
+        told(OTHER, written(b"b"), stable=1)[:-1],
     ],
-    ids=["an error", "a batch that was cut", "not what was written", "an answer that was cut", "no answer"],
+    ids=[
+        "an error",
+        "a batch that was left out",
+        "a batch that was cut",
+        "not what was written",
+        "an answer that was cut",
+    ],
 )
-async def test_where_one_cannot_be_read_none_is(answer: bytes | KafkaError) -> None:
-    assert await gathered(told(ONE, written(b"a")), answer) is None
+def test_where_one_cannot_be_read_none_is(answer: bytes) -> None:
+    assert values(told(ONE, written(b"a"), stable=1), answer) is None

@@ -47,9 +47,9 @@ def test_its_answer_says_of_each_partition_what_it_has() -> None:
         ],
     ).encode()
     assert list(answer(told)) == [
-        Fetched(TOPIC, 2, 0, ((1, 5), (2, 6)), b"records"),
-        Fetched(TOPIC, 0, 6, (), b""),
-        Fetched(OTHER, 1, 0, (), b"more"),
+        Fetched(TOPIC, 2, 0, 9, ((1, 5), (2, 6)), b"records"),
+        Fetched(TOPIC, 0, 6, -1, (), b""),
+        Fetched(OTHER, 1, 0, 7, (), b"more"),
     ]
 
 

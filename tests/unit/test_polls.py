@@ -196,3 +196,21 @@ async def test_the_shortcut_is_taken_after_a_rest_and_aiokafka_is_asked_where_th
     await asyncio.sleep(0.3)
     rests.begin(time.monotonic(), is_behind=False)
     assert await polled() == {PLACE: ["e"]}
+
+
+async def test_a_shortcut_that_waits_is_left_when_it_is_interrupted() -> None:
+    async def shortcut(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    rests = Rests(0.0, leisure=lambda: 0.01)
+    polls, consumer = Polls(rests, 10, shortcut=shortcut), Holding(["a"], ["b"])
+    await polls.rest_and_poll(consumer, never)
+    rests.begin(time.monotonic(), is_behind=False)
+    polling = asyncio.create_task(polls.rest_and_poll(consumer, never))
+    await asyncio.sleep(0.05)
+    assert not polling.done()
+
+    polls.interrupt()
+
+    assert await polling == {}
+    assert await polls.rest_and_poll(consumer, never) == {PLACE: ["b"]}
