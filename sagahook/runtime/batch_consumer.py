@@ -90,6 +90,8 @@ class BatchConsumer:
         self._awaited = awaited
         self._lookout: Lookout | None = None
         self._gathering: Gathering | None = None
+        self._is_there = False
+        """What is awaited, as of the last look."""
         self._rests = Rests(rest, leisure=leisure, longer=self._look_out)
         self._polls = Polls(self._rests, max_records, first, self._gather)
         self._session_ms = int(session_timeout * 1000)
@@ -223,9 +225,11 @@ class BatchConsumer:
         return polled
 
     async def _gather(self, consumer: AIOKafkaConsumer) -> Polled | None:
-        """What is there without asking the consumer, which goes on behind it."""
+        """What the lookout has seen, and all else, without asking the consumer, which goes on behind it."""
         offsets = self._next
-        gathered = await self._gathering.behind(offsets) if self._gathering is not None and offsets else None
+        if self._gathering is None or not offsets or not self._is_there:
+            return None
+        gathered = await self._gathering.behind(offsets)
         if gathered is None or sum(len(each.records) for each in gathered.values()) > self._polls.most:
             return None
         if self._next is not offsets:
@@ -236,7 +240,7 @@ class BatchConsumer:
 
     async def _look_out(self, rest: float) -> None:
         if self._lookout is not None and self._next is not None:
-            await self._lookout.look(self._next, rest + _PATIENCE)
+            self._is_there = await self._lookout.look(self._next, rest + _PATIENCE)
 
     async def _interrupt_at(self, stopping: asyncio.Event) -> None:
         await stopping.wait()

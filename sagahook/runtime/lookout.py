@@ -48,24 +48,25 @@ class Lookout:
         self._looked = asyncio.Event()
         self._is_closed = False
 
-    async def look(self, offsets: Offsets, seconds: float) -> None:
+    async def look(self, offsets: Offsets, seconds: float) -> bool:
         """Until there is something behind the offsets, or the time is over; at once where it cannot look everywhere.
-        offsets: where the reader is."""
+        Whether there is something. offsets: where the reader is."""
         wanted = self._leaders.of(place for place in offsets if place.topic in self._sought)
         closed = [leader for leader in wanted if self._leaders.ready(leader) is None]
         if closed or not wanted or self._is_closed:
-            return
+            return False
         try:
             async with asyncio.timeout(seconds):
                 while not any(end > offsets.get(place, end) for place, end in self._found.items()):
                     if self._is_closed or any(map(self._leaders.is_given_up, wanted)):
-                        return
+                        return False
                     self._looked.clear()
                     for leader in wanted.keys() - self._asked:
                         self._ask(leader, wanted[leader], offsets)
                     await self._looked.wait()
         except TimeoutError:
-            pass
+            return False
+        return True
 
     def close(self) -> None:
         """Who looks stops."""
