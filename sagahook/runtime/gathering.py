@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.memory_records import MemoryRecords
 
 from sagahook.runtime import kafka_fetch
+from sagahook.runtime.kafka_fetch import Offsets
 from sagahook.runtime.kafka_leaders import Leaders
 from sagahook.runtime.kafka_line import GATHERING
 
@@ -29,11 +29,6 @@ _MOST_BYTES = 1 << 18
 
 _SECONDS = 1.0
 """There is something, so a broker answers at once, or is in trouble that aiokafka knows how to get out of."""
-
-_LINE_SECONDS = 10.0
-"""Until then its answer may still come, and nothing else is asked on that connection."""
-
-Offsets = Mapping[TopicPartition, int]
 
 
 class Gathered(NamedTuple):
@@ -47,7 +42,7 @@ class Gathering:
     """client: a consumer's own; it opens one connection to each leader."""
 
     def __init__(self, client: AIOKafkaClient) -> None:
-        self._leaders = Leaders(client, kafka_fetch.FETCH, _LINE_SECONDS, GATHERING)
+        self._leaders = Leaders(client, GATHERING)
 
     async def behind(self, offsets: Offsets) -> dict[TopicPartition, Gathered] | None:
         """By partition what is behind its offset, where there is anything; None where it could not be had at once of
@@ -57,7 +52,10 @@ class Gathering:
         quiet = {leader: line for leader, line in ready.items() if line is not None and line.quiet.is_set()}
         if not quiet or len(quiet) < len(by_leader):
             return None
-        answers = [line.answer(_request(by_leader[leader], offsets)) for leader, line in quiet.items()]
+        answers = []
+        for leader, line in quiet.items():
+            places = kafka_fetch.by_topic({place: offsets[place] for place in by_leader[leader]})
+            answers.append(line.answer(kafka_fetch.body(places, 0, _MOST_BYTES)))
         try:
             async with asyncio.timeout(_SECONDS):
                 return read(await asyncio.gather(*answers), offsets)
@@ -69,20 +67,13 @@ class Gathering:
         self._leaders.close()
 
 
-def _request(places: Collection[TopicPartition], offsets: Offsets) -> bytes:
-    by_topic: defaultdict[str, dict[int, int]] = defaultdict(dict)
-    for place in places:
-        by_topic[place.topic][place.partition] = offsets[place]
-    return kafka_fetch.body(by_topic, 0, _MOST_BYTES)
-
-
 def read(answers: Iterable[bytes], offsets: Offsets) -> dict[TopicPartition, Gathered] | None:
     """What brokers told of what is behind the offsets; None where it is not all of that."""
     found = {}
     try:
         for fetched in chain.from_iterable(map(kafka_fetch.answer, answers)):
             place = TopicPartition(fetched.topic, fetched.partition)
-            gathered = committed(place, fetched, offsets[place])
+            gathered = _committed(place, fetched, offsets[place])
             if gathered.next_offset > offsets[place]:
                 found[place] = gathered
             elif fetched.error or fetched.stable > offsets[place]:
@@ -92,7 +83,7 @@ def read(answers: Iterable[bytes], offsets: Offsets) -> dict[TopicPartition, Gat
     return found
 
 
-def committed(place: TopicPartition, fetched: kafka_fetch.Fetched, offset: int) -> Gathered:
+def _committed(place: TopicPartition, fetched: kafka_fetch.Fetched, offset: int) -> Gathered:
     """Raises KafkaError where the bytes are not what was written."""
     found = PartitionRecords(
         place,

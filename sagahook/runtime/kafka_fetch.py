@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+
+from aiokafka import TopicPartition
 
 from sagahook.runtime.kafka_frames import Kind, topic_at, topic_head
 
@@ -25,6 +28,9 @@ _BATCH = struct.Struct(">qiiBiHi")
 """First offset, length behind it, epoch, format, checksum, attributes, last offset less the first."""
 _BEFORE_LENGTH = 12
 _COMPRESSION, _IS_CONTROL = 0b111, 0b100000
+
+
+Offsets = Mapping[TopicPartition, int]
 
 
 class Fetched(NamedTuple):
@@ -54,6 +60,14 @@ def body(places: Mapping[str, Mapping[int, int]], wait: int, most: int) -> bytes
         parts.append(topic_head(topic, len(of_topic)))
         parts += (_PLACE.pack(partition, offset, most) for partition, offset in of_topic.items())
     return b"".join(parts)
+
+
+def by_topic(offsets: Offsets) -> dict[str, dict[int, int]]:
+    """As `body` takes them."""
+    places: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for place, offset in offsets.items():
+        places[place.topic][place.partition] = offset
+    return places
 
 
 def answer(told: bytes) -> Iterator[Fetched]:

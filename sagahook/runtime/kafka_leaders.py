@@ -1,4 +1,4 @@
-"""The leaders of partitions, each over a line that is opened in the background: nobody waits for it."""
+"""The leaders of partitions, fetched from over lines that are opened in the background: nobody waits for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 
-from sagahook.runtime.kafka_frames import Kind
+from sagahook.runtime.kafka_fetch import FETCH
 from sagahook.runtime.kafka_line import Line, Lines
 from sagahook.runtime.logging import get_logger
 
@@ -18,16 +18,19 @@ log = get_logger(__name__)
 
 _CONNECT_SECONDS = 2.0
 
+_SECONDS = 10.0
+"""A broker that says nothing for so long is not asked on that connection any more."""
+
 _GIVEN_UP = 1.0
 """Seconds before a broker is asked again that did not answer as it should."""
 
 
 class Leaders:
-    """client: a consumer's own; it opens one connection to each leader. kind, seconds, group: see `Lines`."""
+    """client: a consumer's own; it opens one connection to each leader. group: see `Lines`."""
 
-    def __init__(self, client: AIOKafkaClient, kind: Kind, seconds: float, group: int) -> None:
+    def __init__(self, client: AIOKafkaClient, group: int) -> None:
         self._client = client
-        self._lines = Lines(client, kind, seconds, group)
+        self._lines = Lines(client, FETCH, _SECONDS, group)
         self._given_up_until: dict[int, float] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
 

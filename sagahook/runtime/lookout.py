@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
@@ -19,10 +18,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from sagahook.runtime import kafka_fetch
+from sagahook.runtime.kafka_fetch import Offsets
 from sagahook.runtime.kafka_leaders import Leaders
 from sagahook.runtime.kafka_line import LOOKING
-
-Offsets = Mapping[TopicPartition, int]
 
 _WAIT_MS = 500
 """How long a broker has nothing to tell before it says so."""
@@ -30,15 +28,12 @@ _WAIT_MS = 500
 _MOST_BYTES = 32_768
 """Of a partition, in one look: somebody else reads all of it."""
 
-_SECONDS = 10.0
-"""A broker that says nothing for so long is not asked on that connection any more."""
-
 
 class Lookout:
     """client: a consumer's own; it opens one connection to each leader. sought: the types of records, by topic."""
 
     def __init__(self, client: AIOKafkaClient, sought: Mapping[str, Collection[str]]) -> None:
-        self._leaders = Leaders(client, kafka_fetch.FETCH, _SECONDS, LOOKING)
+        self._leaders = Leaders(client, LOOKING)
         self._sought = {topic: tuple(name.encode() for name in types) for topic, types in sought.items()}
         self._seen: dict[TopicPartition, int] = {}
         """Behind what it has looked at."""
@@ -75,15 +70,16 @@ class Lookout:
         self._leaders.close()
 
     def _ask(self, leader: int, places: Iterable[TopicPartition], offsets: Offsets) -> None:
-        by_topic: defaultdict[str, dict[int, int]] = defaultdict(dict)
-        for place in places:
-            by_topic[place.topic][place.partition] = max(offsets[place], self._seen.get(place, 0))
+        unseen = {place: max(offsets[place], self._seen.get(place, 0)) for place in places}
         line = self._leaders.ready(leader)
         if line is None:
             self._go_blind(leader)
             return
         self._asked.add(leader)
-        line.ask(kafka_fetch.body(by_topic, _WAIT_MS, _MOST_BYTES), partial(self._answered, leader))
+        line.ask(
+            kafka_fetch.body(kafka_fetch.by_topic(unseen), _WAIT_MS, _MOST_BYTES),
+            partial(self._answered, leader),
+        )
 
     def _answered(self, leader: int, told: bytes | KafkaError) -> None:
         self._asked.discard(leader)
