@@ -73,10 +73,13 @@ async def count(stream: StreamT[bytes]) -> None:
 @app.page("/rates/")
 async def show(web: View, request: Request) -> Response:
     """Of the partitions that this worker owns: `[{source, minute, succeeded, failed, rate}]`."""
+    actives = app.assignor.assigned_actives()
+    owned = {str(place.partition) for place in actives if place.topic in events.topics}
     found: dict[tuple[str, float], Counter[str]] = {}
     for (row, (begin, _)), window in rates.table.items():
-        source = row.rpartition("/")[0]
-        found.setdefault((source, begin), Counter()).update(window)
+        source, _, partition = row.rpartition("/")
+        if partition in owned:  # what was, or may become, another's is at hand too
+            found.setdefault((source, begin), Counter()).update(window)
     return web.json([told(source, begin, counted) for (source, begin), counted in sorted(found.items())])
 
 
