@@ -24,17 +24,16 @@ CONNECTIONS = 64
 
 
 async def measure(bootstrap: str, *, rounds: int = 5, seconds: float = 4.0) -> dict[str, Any]:
-    """`{"half": {"per_second", "p50_ms", "p99_ms", "bare_per_second", …, "p50_ratio", "p99_ratio"}, "same": …, …}` and
-    what saturates each, in requests a second. Raises RuntimeError where a request was answered otherwise than well.
+    """`{"half": {"per_second", "p50_ms", "p99_ms", "bare_per_second", …, "p50_ratio", "p99_ratio"}, "same": …,
+    "fast": …}` and what saturates each, in requests a second. Raises RuntimeError where a request was answered
+    otherwise than well.
     """
     async with served.ingest(bootstrap) as ours, served.bare() as bare:
         await served.warm_up(ours, bare)
         most = [await _saturation(server, rounds) for server in (ours, bare)]
-        compared = {
-            "half": await _compare(ours, bare, (most[0] / 2, most[1] / 2), rounds, seconds),
-            "same": await _compare(ours, bare, (min(most) / 2, min(most) / 2), rounds, seconds),
-            "fast": await _compare(ours, bare, (max(most) / 2, max(most) / 2), rounds, seconds),
-        }
+        half = (most[0] / 2, most[1] / 2)
+        pairs = {"half": half, "same": (min(half), min(half)), "fast": (max(half), max(half))}
+        compared = {name: await _compare(ours, bare, rates, rounds, seconds) for name, rates in pairs.items()}
     return compared | {"saturation": most[0], "bare_saturation": most[1], "connections": CONNECTIONS}
 
 

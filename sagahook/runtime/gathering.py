@@ -54,8 +54,8 @@ class Gathering:
             return None
         answers = []
         for leader, line in quiet.items():
-            places = kafka_fetch.by_topic({place: offsets[place] for place in by_leader[leader]})
-            answers.append(line.answer(kafka_fetch.body(places, 0, _MOST_BYTES)))
+            of_leader = {place: offsets[place] for place in by_leader[leader]}
+            answers.append(line.answer(kafka_fetch.body(of_leader, 0, _MOST_BYTES)))
         try:
             async with asyncio.timeout(_SECONDS):
                 return read(await asyncio.gather(*answers), offsets)

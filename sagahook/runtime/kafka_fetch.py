@@ -52,22 +52,17 @@ class RecordBatch(NamedTuple):
     records: bytes | None
 
 
-def body(places: Mapping[str, Mapping[int, int]], wait: int, most: int) -> bytes:
-    """places: by topic and partition, the offset from which on. wait: milliseconds until there is anything. most: bytes
-    of one partition, but for one batch that has more."""
+def body(offsets: Offsets, wait: int, most: int) -> bytes:
+    """offsets: from which on. wait: milliseconds until there is anything. most: bytes of one partition, but for one
+    batch that has more."""
+    places: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for place, offset in offsets.items():
+        places[place.topic][place.partition] = offset
     parts = [_BEFORE_TOPICS.pack(_NO_REPLICA, wait, _ONE_BYTE, _MOST, _COMMITTED, len(places))]
     for topic, of_topic in places.items():
         parts.append(topic_head(topic, len(of_topic)))
         parts += (_PLACE.pack(partition, offset, most) for partition, offset in of_topic.items())
     return b"".join(parts)
-
-
-def by_topic(offsets: Offsets) -> dict[str, dict[int, int]]:
-    """As `body` takes them."""
-    places: defaultdict[str, dict[int, int]] = defaultdict(dict)
-    for place, offset in offsets.items():
-        places[place.topic][place.partition] = offset
-    return places
 
 
 def answer(told: bytes) -> Iterator[Fetched]:

@@ -70,16 +70,13 @@ class Lookout:
         self._leaders.close()
 
     def _ask(self, leader: int, places: Iterable[TopicPartition], offsets: Offsets) -> None:
-        unseen = {place: max(offsets[place], self._seen.get(place, 0)) for place in places}
         line = self._leaders.ready(leader)
         if line is None:
             self._go_blind(leader)
             return
         self._asked.add(leader)
-        line.ask(
-            kafka_fetch.body(kafka_fetch.by_topic(unseen), _WAIT_MS, _MOST_BYTES),
-            partial(self._answered, leader),
-        )
+        unseen = {place: max(offsets[place], self._seen.get(place, 0)) for place in places}
+        line.ask(kafka_fetch.body(unseen, _WAIT_MS, _MOST_BYTES), partial(self._answered, leader))
 
     def _answered(self, leader: int, told: bytes | KafkaError) -> None:
         self._asked.discard(leader)

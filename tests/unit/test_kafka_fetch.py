@@ -3,6 +3,7 @@
 import struct
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.protocol.fetch import FetchRequest_v4, FetchResponse_v4
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -34,7 +35,8 @@ def test_it_is_encoded_as_aiokafka_encodes_it() -> None:
     topics = [(TOPIC, [(2, 2**40, 1_000), (0, 0, 1_000)]), (OTHER, [(1, 7, 1_000)])]
     theirs = FetchRequest_v4(-1, 500, 1, 1 << 20, 1, topics)
     whole = theirs.build_request_header(7, "some client").encode() + theirs.encode()
-    ours = body({TOPIC: {2: 2**40, 0: 0}, OTHER: {1: 7}}, 500, 1_000)
+    offsets = {TopicPartition(TOPIC, 2): 2**40, TopicPartition(TOPIC, 0): 0, TopicPartition(OTHER, 1): 7}
+    ours = body(offsets, 500, 1_000)
     assert framed(FETCH, 7, b"some client", ours) == struct.pack(">i", len(whole)) + whole
 
 

@@ -26,7 +26,8 @@ class _Consumer(aiokafka.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """faust forgets what is done before it commits it, leaves the transaction open, and goes on in it, or with a
-        producer that another has fenced since. Here it is committed first, and every producer is a new one.
+        producer that another has fenced since. Here it is committed first, and every producer is a new one. What faust
+        does then, after it has forgotten, finds nothing left to commit.
         """
         await self._on_partitions_revoked(revoked)
         producer = cast("aiokafka.Producer", self.transactions.producer)
